@@ -1,0 +1,1 @@
+//! The field's nouns and rules, pure: money, identifiers, transactions and their state machine

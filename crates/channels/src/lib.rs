@@ -1,0 +1,1 @@
+//! The doors out: one module per payment network behind the channel trait

@@ -1,0 +1,1 @@
+//! Admit, authenticate, journal, route, complete, reverse: one engine behind every door

@@ -1,0 +1,1 @@
+//! 8583 over TCP: the door for POS terminals

@@ -1,0 +1,1 @@
+//! A traditional POS terminal in software, scriptable from the command line

@@ -1,0 +1,2 @@
+//! The posp binary: serve, demonstrate, inspect.
+fn main() {}

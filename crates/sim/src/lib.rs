@@ -1,0 +1,1 @@
+//! The outside world, simulated: UnionPay and the issuers behind it

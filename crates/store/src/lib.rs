@@ -1,0 +1,1 @@
+//! Persistence by domain operations: the only crate that knows SQL
