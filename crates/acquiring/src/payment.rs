@@ -1,0 +1,240 @@
+//! A payment as the journal 流水 keeps it.
+
+use jiff::Timestamp;
+
+use crate::card::{EntryMode, Expiry, MaskedPan};
+use crate::ids::{AuthCode, BatchNo, MerchantId, PaymentId, Rrn, TerminalId, Trace};
+use crate::kind::Kind;
+use crate::money::Amount;
+use crate::response_code::ResponseCode;
+
+/// Where a payment stands.
+///
+/// ```text
+///            ┌────────────▶ Declined
+/// Pending ───┼────────────▶ Approved ◀──▶ Voided
+///            │                  │
+///            ├▶ Reversing ◀─────┘        (no answer, or the terminal reverses)
+///            │      └─────▶ Reversed     (the network acknowledged)
+///            └▶ Unresolved ─▶ Approved / Declined   (refund without an answer: repeated until answered)
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub enum PaymentState {
+    /// The intent is durable; the request may be on its way.
+    Pending,
+    /// The network approved.
+    Approved,
+    /// The network declined, or nothing was sent.
+    Declined,
+    /// Outcome unknown; the same request is repeated until the network answers.
+    Unresolved,
+    /// To be undone: a reversal (冲正) is queued until the network acknowledges.
+    Reversing,
+    /// Undone and acknowledged.
+    Reversed,
+    /// Approved, then voided (撤销) by a later payment.
+    Voided,
+}
+
+impl PaymentState {
+    /// Every state, with its code in the store.
+    pub const ALL: [(PaymentState, &'static str); 7] = [
+        (PaymentState::Pending, "pending"),
+        (PaymentState::Approved, "approved"),
+        (PaymentState::Declined, "declined"),
+        (PaymentState::Unresolved, "unresolved"),
+        (PaymentState::Reversing, "reversing"),
+        (PaymentState::Reversed, "reversed"),
+        (PaymentState::Voided, "voided"),
+    ];
+
+    /// Code in the store, logs and metrics.
+    pub fn code(self) -> &'static str {
+        Self::ALL.iter().find(|(state, _)| *state == self).map_or("", |(_, code)| code)
+    }
+
+    /// The state with this code.
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, c)| *c == code).map(|(state, _)| *state)
+    }
+
+    /// Chinese name for pages and the command line.
+    pub const fn zh(self) -> &'static str {
+        match self {
+            PaymentState::Pending => "处理中",
+            PaymentState::Approved => "成功",
+            PaymentState::Declined => "失败",
+            PaymentState::Unresolved => "待确认",
+            PaymentState::Reversing => "冲正中",
+            PaymentState::Reversed => "已冲正",
+            PaymentState::Voided => "已撤销",
+        }
+    }
+
+    /// Counts in the totals of its batch: approved, also when voided later (the void counts on its own).
+    pub const fn counts(self) -> bool {
+        matches!(self, PaymentState::Approved | PaymentState::Voided)
+    }
+}
+
+/// The card of a payment as it may be kept: masked, digested for look-ups, sealed for a later reversal.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CardRecord {
+    /// First six, last four.
+    pub masked: MaskedPan,
+    /// Keyed digest of the account number.
+    pub digest: [u8; 32],
+    /// The account number, encrypted by the security module.
+    pub sealed: Vec<u8>,
+}
+
+/// How the network knows a payment; needed again in field 90 of whatever undoes it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NetworkKey {
+    /// Our trace number toward the network, field 11.
+    pub trace: u32,
+    /// Transmission time MMDDhhmmss, field 7.
+    pub transmission: u64,
+}
+
+/// The outcome as the network, or we ourselves, told it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Answer {
+    /// Field 39.
+    pub code: ResponseCode,
+    /// Field 38.
+    pub auth_code: Option<AuthCode>,
+    /// Field 15, MMDD.
+    pub settle_date: Option<u16>,
+    /// Issuer or receiving institution, field 100 of the network, 44.1 at the terminal.
+    pub issuer: Option<String>,
+    /// Field 54 as the terminal gets it (20 characters).
+    pub balance: Option<String>,
+    /// Field 55 of the answer: tags 91, 71, 72.
+    pub chip: Option<Vec<u8>>,
+    /// When the outcome was known; fields 12 and 13 of every answer to this request.
+    pub at: Timestamp,
+}
+
+impl Answer {
+    /// An answer that we give ourselves, with nothing but a code.
+    pub const fn own(code: ResponseCode, at: Timestamp) -> Self {
+        Answer { code, auth_code: None, settle_date: None, issuer: None, balance: None, chip: None, at }
+    }
+}
+
+/// One payment, as the journal keeps it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PaymentRecord {
+    /// Our number.
+    pub id: PaymentId,
+    /// Merchant, field 42. The shard key: every index of the journal begins with it.
+    pub merchant: MerchantId,
+    /// Terminal, field 41.
+    pub terminal: TerminalId,
+    /// Batch, 60.2.
+    pub batch: BatchNo,
+    /// The terminal's trace number, field 11.
+    pub trace: Trace,
+    /// What it is.
+    pub kind: Kind,
+    /// Where it stands.
+    pub state: PaymentState,
+    /// Amount; zero for a balance inquiry.
+    pub amount: Amount,
+    /// Currency, ISO 4217 numeric, 156 for yuan.
+    pub currency: u16,
+    /// The card.
+    pub card: Option<CardRecord>,
+    /// Expiry, when the message told it.
+    pub expiry: Option<Expiry>,
+    /// Entry mode, field 22.
+    pub entry_mode: EntryMode,
+    /// Card sequence number, field 23.
+    pub card_sequence: Option<u16>,
+    /// Condition code, field 25.
+    pub condition: u8,
+    /// Digits 60.4 to 60.6: reading capability, chip condition, partial approval.
+    pub terminal_traits: [u8; 3],
+    /// Keyed digest of the request's bytes: tells a repeat from another request with the same numbers.
+    pub request_digest: [u8; 32],
+    /// Name of the line toward the network.
+    pub line: String,
+    /// Its key at the network.
+    pub network: NetworkKey,
+    /// Reference number, field 37.
+    pub rrn: Rrn,
+    /// What this voids or refunds.
+    pub original: Option<PaymentId>,
+    /// The void that holds this payment: under way, or done.
+    pub claimed_by: Option<PaymentId>,
+    /// Refunds of this payment, under way and done.
+    pub refunded: Amount,
+    /// Outcome, when known.
+    pub answer: Option<Answer>,
+    /// Field 39 of the reversal that undid it: 98, 06, A0, or 68 when we gave up waiting.
+    pub reversal_reason: Option<ResponseCode>,
+    /// When the intent became durable.
+    pub created: Timestamp,
+}
+
+/// Which way a journal entry went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EntryKind {
+    /// Message from the terminal.
+    TerminalIn,
+    /// Message to the terminal.
+    TerminalOut,
+    /// Message to the network.
+    NetworkOut,
+    /// Message from the network.
+    NetworkIn,
+    /// Something that happened without a message.
+    Note,
+}
+
+impl EntryKind {
+    /// Every kind, with its code in the store.
+    pub const ALL: [(EntryKind, &'static str); 5] = [
+        (EntryKind::TerminalIn, "terminal_in"),
+        (EntryKind::TerminalOut, "terminal_out"),
+        (EntryKind::NetworkOut, "network_out"),
+        (EntryKind::NetworkIn, "network_in"),
+        (EntryKind::Note, "note"),
+    ];
+
+    /// Code in the store.
+    pub fn code(self) -> &'static str {
+        Self::ALL.iter().find(|(kind, _)| *kind == self).map_or("", |(_, code)| code)
+    }
+
+    /// The kind with this code.
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, c)| *c == code).map(|(kind, _)| *kind)
+    }
+}
+
+/// One line of a payment's history: a message (masked bytes, still readable by its dialect) or a note.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct JournalEntry {
+    /// When.
+    pub at: Timestamp,
+    /// Which way.
+    pub kind: EntryKind,
+    /// The message with its secrets overwritten; empty for a note.
+    pub bytes: Vec<u8>,
+    /// What happened, for people; no card data.
+    pub note: String,
+}
+
+impl JournalEntry {
+    /// A line without a message.
+    pub fn note(at: Timestamp, note: impl Into<String>) -> Self {
+        JournalEntry { at, kind: EntryKind::Note, bytes: Vec::new(), note: note.into() }
+    }
+
+    /// A message, already masked.
+    pub fn message(at: Timestamp, kind: EntryKind, masked: Vec<u8>) -> Self {
+        JournalEntry { at, kind, bytes: masked, note: String::new() }
+    }
+}
