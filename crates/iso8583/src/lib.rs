@@ -1,1 +1,44 @@
-//! ISO 8583 messages as data: dialect tables, borrowed parse, build into a buffer, TLV, framing, masking
+//! ISO 8583 messages as data.
+//!
+//! A dialect is a table ([`CUP_POS`] for terminals, [`CUPS`] for the network). [`Dialect::parse`] checks every
+//! byte against the table and borrows the result; [`Draft`] builds into a reused buffer. What was parsed can be
+//! rebuilt to the same bytes. [`frame`] finds messages in a stream, [`tlv`] and [`subfield`] read private
+//! fields, [`mask`] and [`describe`] make what may be stored and shown.
+//!
+//! The crate does no input or output, has no clock, and allocates nothing while it parses or, once warm,
+//! builds. Whatever the bytes, it returns an error and never panics; errors name field, offset and kind, never
+//! the value.
+//!
+//! ```
+//! use iso8583::{CUP_POS, Mti};
+//! let echo = [
+//!     0x08, 0x20, 0x00, 0x20, 0x00, 0x00, 0x00, 0xC0, 0x00, 0x10, 0x00, 0x00, 0x28, b'1', b'0', b'0', b'0',
+//!     b'1', b'2', b'3', b'4', b'8', b'9', b'8', b'1', b'0', b'0', b'0', b'0', b'0', b'0', b'0', b'0', b'0',
+//!     b'0', b'1', 0x00, 0x11, 0x00, 0x00, 0x00, 0x01, 0x30, 0x10,
+//! ];
+//! let message = CUP_POS.parse(&echo)?;
+//! assert_eq!(message.mti(), Mti::new(820));
+//! assert_eq!(message.number(11), Some(28));
+//! assert_eq!(message.text(41), Some("10001234"));
+//! assert_eq!(&*message.digits(60).unwrap(), "00000001301");
+//! # Ok::<(), iso8583::ParseError>(())
+//! ```
+
+mod dialect;
+mod draft;
+mod error;
+pub mod frame;
+mod message;
+mod mti;
+mod swar;
+pub mod tlv;
+
+pub use dialect::{
+    CUP_POS, CUPS, Coding, Dialect, FieldSpec, Format, Justify, Length, MacForm, NibbleCoding, Profile, Show,
+    Sm4PinCarrier,
+};
+pub use draft::Draft;
+pub use error::{BuildError, BuildErrorKind, ErrorKind, ParseError};
+pub use frame::FrameError;
+pub use message::{DIGITS_MAX, Digits, Field, MESSAGE_LEN_MAX, Message};
+pub use mti::Mti;

@@ -1,0 +1,585 @@
+//! A parsed message: positions over the bytes that arrived.
+
+use std::fmt;
+use std::ops::Deref;
+
+use zeroize::Zeroize;
+
+use crate::dialect::{Check, Coding, Dialect, FieldSpec, Op, Prefix};
+use crate::error::{ErrorKind, ParseError};
+use crate::mti::Mti;
+use crate::swar;
+
+/// Longest message, in bytes: what a two-byte length can announce.
+pub const MESSAGE_LEN_MAX: usize = 0xffff;
+
+/// Most digits that [`Digits`] holds: the longest track.
+pub const DIGITS_MAX: usize = 104;
+
+/// First and last byte of a field; an end of zero means that the field is absent.
+#[derive(Clone, Copy)]
+struct Slot {
+    start: u16,
+    end: u16,
+}
+
+const NO_SLOT: Slot = Slot { start: 0, end: 0 };
+
+/// A message that passed every rule of its dialect's table. It borrows the bytes and allocates nothing.
+///
+/// What is inside private fields (48, 54, 55, 59 to 63, 90) is checked when it is read: see
+/// [`Message::check_chip_data`] and [`subfield`](crate::subfield).
+#[derive(Clone)]
+pub struct Message<'a> {
+    dialect: &'a Dialect,
+    bytes: &'a [u8],
+    bitmap: u128,
+    mti: Mti,
+    slots: [Slot; 128],
+}
+
+impl Dialect {
+    /// Parses and checks `body`, the bytes from the message type to the last field (no length, TPDU or header).
+    ///
+    /// # Errors
+    /// Everything that the table forbids: see [`ErrorKind`]. Offsets count from the start of `body`.
+    pub fn parse<'a>(&'a self, body: &'a [u8]) -> Result<Message<'a>, ParseError> {
+        if body.is_empty() {
+            return Err(ParseError::new(0, 0, ErrorKind::Empty));
+        }
+        if body.len() > MESSAGE_LEN_MAX {
+            return Err(ParseError::new(
+                0,
+                MESSAGE_LEN_MAX,
+                ErrorKind::TooLong { max: MESSAGE_LEN_MAX as u16 },
+            ));
+        }
+        let (mti, high, low) = self.head(body)?;
+        let mut position = self.head_len();
+        let mut slots = [NO_SLOT; 128];
+        for (word, base) in [(high, 0u32), (low, 64)] {
+            let mut rest = word;
+            while rest != 0 {
+                let place = base + rest.leading_zeros();
+                rest &= !(1 << 63 >> rest.leading_zeros());
+                let end = field_end(self.op(place + 1), body, position)
+                    .ok_or_else(|| explain(self, place as u8 + 1, body, position))?;
+                if let Some(slot) = slots.get_mut((place & 127) as usize) {
+                    *slot = Slot { start: position as u16, end: end as u16 };
+                }
+                position = end;
+            }
+        }
+        if position != body.len() {
+            return Err(ParseError::new(0, position, ErrorKind::TrailingBytes));
+        }
+        Ok(Message {
+            dialect: self,
+            bytes: body,
+            bitmap: u128::from(high) << 64 | u128::from(low),
+            mti,
+            slots,
+        })
+    }
+
+    /// Message type and the two halves of the bitmap, the indicator bit removed.
+    #[inline(always)]
+    fn head(&self, body: &[u8]) -> Result<(Mti, u64, u64), ParseError> {
+        let error = |offset, kind| Err(ParseError::new(0, offset, kind));
+        let (mti, rest) = match self.numerals {
+            Coding::Bcd => match body.split_first_chunk::<2>() {
+                None => return error(body.len(), ErrorKind::Truncated),
+                Some((mti, _)) if !swar::is_bcd(mti) => return error(0, ErrorKind::BadMti),
+                Some((mti, rest)) => (swar::bcd_value(mti), rest),
+            },
+            Coding::Ascii => match body.split_first_chunk::<4>() {
+                None => return error(body.len(), ErrorKind::Truncated),
+                Some((mti, _)) if !swar::is_ascii_digits(mti) => return error(0, ErrorKind::BadMti),
+                Some((mti, rest)) => {
+                    (mti.iter().fold(0, |value, digit| value * 10 + u64::from(digit & 15)), rest)
+                }
+            },
+        };
+        let Some((first, rest)) = rest.split_first_chunk::<8>() else {
+            return error(body.len(), ErrorKind::Truncated);
+        };
+        let high = u64::from_be_bytes(*first);
+        let doubled = high >> 63 == 1;
+        let at = self.head_len() - self.bitmap_len;
+        if doubled != (self.bitmap_len == 16) {
+            return error(at, ErrorKind::BadBitmap);
+        }
+        let low = match (doubled, rest.first_chunk::<8>()) {
+            (false, _) => 0,
+            (true, Some(second)) => u64::from_be_bytes(*second),
+            (true, None) => return error(body.len(), ErrorKind::Truncated),
+        };
+        Ok((Mti::new(mti as u16), high & !(1 << 63), low))
+    }
+}
+
+/// End of the field that starts at `position`, or nothing when it breaks its rule. Why is found by [`explain`],
+/// away from the path that good messages take.
+#[inline(always)]
+fn field_end(op: Op, body: &[u8], position: usize) -> Option<usize> {
+    let (count, start) = match op.prefix {
+        Prefix::None => (usize::from(op.max), position),
+        _ => {
+            let count = prefix_value(op.prefix, body.get(position..)?)?;
+            if count > op.max {
+                return None;
+            }
+            (usize::from(count), position + op.prefix.len())
+        }
+    };
+    let end = start + op.body_len(count);
+    let field = body.get(start..end)?;
+    let good = match op.check {
+        Check::Absent => false,
+        Check::Bcd => is_bcd_left(field, count),
+        Check::BcdRight => {
+            swar::is_bcd(field) && (count & 1 == 0 || field.first().is_some_and(|b| *b < 0x10))
+        }
+        Check::Nibbles | Check::Any => true,
+        Check::AsciiDigits => swar::is_ascii_digits(field),
+        Check::AsciiTrack => swar::is_ascii_track(field),
+        Check::Signed => is_signed(field),
+        Check::Alphanumeric => swar::is_alphanumeric(field),
+        Check::Printable => swar::is_printable(field),
+        Check::Text => swar::is_text(field),
+    };
+    good.then_some(end)
+}
+
+/// Packed digits from the left; the filler nibble of an odd count may be anything.
+#[inline(always)]
+pub(crate) fn is_bcd_left(field: &[u8], count: usize) -> bool {
+    if count & 1 == 0 {
+        swar::is_bcd(field)
+    } else {
+        field.split_last().is_some_and(|(last, digits)| swar::is_bcd(digits) && last >> 4 < 10)
+    }
+}
+
+/// `C` or `D`, then digits.
+pub(crate) fn is_signed(field: &[u8]) -> bool {
+    field
+        .split_first()
+        .is_some_and(|(sign, digits)| matches!(sign, b'C' | b'D') && swar::is_ascii_digits(digits))
+}
+
+/// Value of a length prefix at the start of `bytes`, or nothing when it is cut short or not decimal.
+#[inline(always)]
+fn prefix_value(prefix: Prefix, bytes: &[u8]) -> Option<u16> {
+    match prefix {
+        Prefix::None => None,
+        Prefix::Bcd1 => swar::bcd_byte(*bytes.first()?),
+        Prefix::Bcd2 => {
+            let [high, low] = *bytes.first_chunk::<2>()?;
+            Some(swar::bcd_byte(high)? * 100 + swar::bcd_byte(low)?)
+        }
+        Prefix::Ascii2 => ascii_value(bytes.first_chunk::<2>()?),
+        Prefix::Ascii3 => ascii_value(bytes.first_chunk::<3>()?),
+    }
+}
+
+fn ascii_value(digits: &[u8]) -> Option<u16> {
+    digits.iter().try_fold(0, |value, digit| Some(value * 10 + u16::from(swar::decimal(*digit)?)))
+}
+
+/// Why the field at `position` was refused.
+#[cold]
+fn explain(dialect: &Dialect, number: u8, body: &[u8], position: usize) -> ParseError {
+    let op = dialect.op(u32::from(number));
+    let error = |offset, kind| ParseError::new(number, offset, kind);
+    if op.check == Check::Absent {
+        return error(position, ErrorKind::NotInDialect);
+    }
+    let rest = body.get(position..).unwrap_or(&[]);
+    let count = match op.prefix {
+        Prefix::None => op.max,
+        prefix if rest.len() < prefix.len() => return error(body.len(), ErrorKind::Truncated),
+        prefix => match prefix_value(prefix, rest) {
+            None => return error(position, ErrorKind::BadLengthPrefix),
+            Some(count) if count > op.max => return error(position, ErrorKind::TooLong { max: op.max }),
+            Some(count) => count,
+        },
+    };
+    let start = position + op.prefix.len();
+    let Some(field) = body.get(start..start + op.body_len(usize::from(count))) else {
+        return error(body.len(), ErrorKind::Truncated);
+    };
+    let first_bad = |good: fn(&[u8]) -> bool| {
+        let place = field.iter().position(|byte| !good(&[*byte])).unwrap_or(field.len().saturating_sub(1));
+        start + place
+    };
+    match op.check {
+        Check::Bcd | Check::AsciiDigits if op.is_packed() => {
+            error(first_bad(swar::is_bcd), ErrorKind::NotDecimal)
+        }
+        Check::BcdRight if swar::is_bcd(field) => error(start, ErrorKind::BadPad),
+        Check::BcdRight => error(first_bad(swar::is_bcd), ErrorKind::NotDecimal),
+        Check::AsciiDigits => error(first_bad(swar::is_ascii_digits), ErrorKind::NotDecimal),
+        Check::AsciiTrack => error(first_bad(swar::is_ascii_track), ErrorKind::NotDecimal),
+        Check::Alphanumeric => error(first_bad(swar::is_alphanumeric), ErrorKind::NotText),
+        Check::Printable => error(first_bad(swar::is_printable), ErrorKind::NotText),
+        Check::Text => error(first_bad(swar::is_text), ErrorKind::NotText),
+        _ => error(start, ErrorKind::NotDecimal),
+    }
+}
+
+impl<'a> Message<'a> {
+    /// Message type.
+    #[must_use]
+    pub const fn mti(&self) -> Mti {
+        self.mti
+    }
+
+    /// The dialect that the message was parsed with.
+    #[must_use]
+    pub const fn dialect(&self) -> &'a Dialect {
+        self.dialect
+    }
+
+    /// Which fields are present: field `n` is bit `128 - n`. The indicator bit of a double bitmap is left out.
+    #[must_use]
+    pub const fn bitmap(&self) -> u128 {
+        self.bitmap
+    }
+
+    /// Whether field `number` is present.
+    #[must_use]
+    #[inline]
+    pub fn has(&self, number: u8) -> bool {
+        self.wire(number).is_some()
+    }
+
+    /// The bytes that were parsed.
+    #[must_use]
+    pub const fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The whole field as it stands in the message, with its length prefix.
+    #[inline]
+    fn wire(&self, number: u8) -> Option<&'a [u8]> {
+        let slot = self.slots.get(usize::from(number).wrapping_sub(1))?;
+        if slot.end == 0 { None } else { self.bytes.get(usize::from(slot.start)..usize::from(slot.end)) }
+    }
+
+    /// The field's body and its length in digits or bytes.
+    #[inline]
+    fn body(&self, number: u8) -> Option<(Op, &'a [u8], usize)> {
+        let wire = self.wire(number)?;
+        let op = self.dialect.op(u32::from(number));
+        let body = wire.get(op.prefix.len()..)?;
+        let count = match op.prefix {
+            Prefix::None => usize::from(op.max),
+            prefix => usize::from(prefix_value(prefix, wire)?),
+        };
+        Some((op, body, count))
+    }
+
+    /// Field `number`, if present.
+    #[must_use]
+    pub fn field(&self, number: u8) -> Option<Field<'a>> {
+        let (op, body, count) = self.body(number)?;
+        Some(Field { number, op, spec: self.dialect.spec(number)?, body, wire: self.wire(number)?, count })
+    }
+
+    /// The present fields, ascending.
+    pub fn fields(&self) -> impl Iterator<Item = Field<'a>> + '_ {
+        let mut rest = self.bitmap;
+        std::iter::from_fn(move || {
+            if rest == 0 {
+                return None;
+            }
+            let place = rest.leading_zeros();
+            rest &= !(1 << 127 >> place);
+            self.field(place as u8 + 1)
+        })
+    }
+
+    /// Value of a numeric field of at most 18 digits; nothing when it is absent, empty, longer or not numeric.
+    #[must_use]
+    #[inline]
+    pub fn number(&self, number: u8) -> Option<u64> {
+        let (op, body, count) = self.body(number)?;
+        if count == 0 || count > 18 {
+            return None;
+        }
+        match op.check {
+            Check::Bcd if count & 1 == 1 => {
+                Some(swar::bcd_value(body) / 10).filter(|_| count < 18).or_else(|| {
+                    let (last, digits) = body.split_last()?;
+                    Some(swar::bcd_value(digits) * 10 + u64::from(last >> 4))
+                })
+            }
+            Check::Bcd | Check::BcdRight => Some(swar::bcd_value(body)),
+            Check::AsciiDigits => {
+                Some(body.iter().fold(0, |value, digit| value * 10 + u64::from(digit & 15)))
+            }
+            _ => None,
+        }
+    }
+
+    /// Digits of a numeric or track field of at most [`DIGITS_MAX`], in a buffer that is wiped when dropped.
+    /// Tracks read as hexadecimal characters with `D` for the separator, in both dialects.
+    #[must_use]
+    #[inline]
+    pub fn digits(&self, number: u8) -> Option<Digits> {
+        let (op, body, count) = self.body(number)?;
+        Digits::from_body(op, body, count)
+    }
+
+    /// Text of an `an` or `ans` field as transmitted, trailing spaces included; nothing when it is absent, of
+    /// another format, or not ASCII.
+    #[must_use]
+    #[inline]
+    pub fn text(&self, number: u8) -> Option<&'a str> {
+        let (op, body, _) = self.body(number)?;
+        match op.check {
+            Check::Bcd | Check::BcdRight | Check::Nibbles | Check::Absent => None,
+            _ => std::str::from_utf8(body).ok().filter(|text| text.is_ascii()),
+        }
+    }
+
+    /// The field's bytes without the length prefix, whatever its format.
+    #[must_use]
+    #[inline]
+    pub fn bytes_of(&self, number: u8) -> Option<&'a [u8]> {
+        self.body(number).map(|(_, body, _)| body)
+    }
+
+    /// The MAC block of the terminal rule: from the message type to the byte before field 64 (128 with the
+    /// double bitmap), the bitmap as transmitted. Nothing when the message carries no MAC.
+    #[must_use]
+    pub fn mac_block(&self) -> Option<&'a [u8]> {
+        let slot = self.slots.get(usize::from(self.dialect.mac_field) - 1)?;
+        if slot.end == 0 { None } else { self.bytes.get(..usize::from(slot.start)) }
+    }
+
+    /// Walks field 55, if present, through all its TLV items.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadTlv`] with the offset in the message of the item that breaks.
+    pub fn check_chip_data(&self) -> Result<(), ParseError> {
+        let Some(data) = self.bytes_of(55) else { return Ok(()) };
+        crate::tlv::validate(data).map_err(|error| self.place(55, error))
+    }
+
+    /// Turns an error of a field's inside into one of this message: field number and offset from its start.
+    #[must_use]
+    pub fn place(&self, number: u8, error: ParseError) -> ParseError {
+        let start = match (self.slots.get(usize::from(number).wrapping_sub(1)), self.body(number)) {
+            (Some(slot), Some((op, ..))) => usize::from(slot.start) + op.prefix.len(),
+            _ => 0,
+        };
+        ParseError::new(number, start + error.offset, error.kind)
+    }
+}
+
+impl fmt::Debug for Message<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Message {{ {} {} fields", self.dialect.name(), self.mti)?;
+        self.fields().try_for_each(|field| write!(f, " {}", field.number))?;
+        f.write_str(" }")
+    }
+}
+
+/// One field of a parsed message.
+#[derive(Clone, Copy)]
+pub struct Field<'a> {
+    number: u8,
+    pub(crate) op: Op,
+    spec: &'a FieldSpec,
+    body: &'a [u8],
+    wire: &'a [u8],
+    count: usize,
+}
+
+impl<'a> Field<'a> {
+    /// Field number.
+    #[must_use]
+    pub const fn number(&self) -> u8 {
+        self.number
+    }
+
+    /// Bytes after the length prefix.
+    #[must_use]
+    pub const fn body(&self) -> &'a [u8] {
+        self.body
+    }
+
+    /// Bytes with the length prefix.
+    #[must_use]
+    pub const fn wire(&self) -> &'a [u8] {
+        self.wire
+    }
+
+    /// Length as the prefix counts it: digits for numeric and track fields, bytes for the others.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether a variable field arrived with length zero.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The dialect's line for this field.
+    #[must_use]
+    pub const fn spec(&self) -> &'a FieldSpec {
+        self.spec
+    }
+
+    /// Digits of a numeric or track field: see [`Message::digits`].
+    #[must_use]
+    pub fn digits(&self) -> Option<Digits> {
+        Digits::from_body(self.op, self.body, self.count)
+    }
+
+    /// Digit `place` of a numeric or track field, as its character; for fields longer than [`DIGITS_MAX`].
+    #[must_use]
+    pub fn digit(&self, place: usize) -> Option<u8> {
+        if place >= self.count {
+            return None;
+        }
+        match self.op.check {
+            Check::AsciiDigits | Check::AsciiTrack => self.body.get(place).map(|byte| separator_as_d(*byte)),
+            Check::Bcd | Check::Nibbles | Check::BcdRight => {
+                let skip = usize::from(self.op.check == Check::BcdRight && self.count & 1 == 1);
+                let [high, low] = swar::unpack1(*self.body.get((place + skip) / 2)?);
+                Some(if (place + skip) & 1 == 0 { high } else { low })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Debug for Field<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Field({}, length {})", self.number, self.count)
+    }
+}
+
+/// Digits taken out of a field, held in place and wiped when dropped. Reads as `str`; `Debug` shows the count.
+#[derive(Clone)]
+pub struct Digits {
+    len: usize,
+    characters: [u8; DIGITS_MAX],
+}
+
+impl Digits {
+    #[inline]
+    fn from_body(op: Op, body: &[u8], count: usize) -> Option<Self> {
+        if count > DIGITS_MAX {
+            return None;
+        }
+        let mut characters = [b'0'; DIGITS_MAX];
+        match op.check {
+            Check::AsciiDigits => characters.get_mut(..count)?.copy_from_slice(body),
+            Check::AsciiTrack => {
+                for (to, from) in characters.iter_mut().zip(body) {
+                    *to = separator_as_d(*from);
+                }
+            }
+            Check::Bcd | Check::Nibbles | Check::BcdRight => {
+                // A right-justified odd number starts at the second nibble of its first byte.
+                let body = if op.check == Check::BcdRight && count & 1 == 1 {
+                    let (first, rest) = body.split_first()?;
+                    *characters.first_mut()? = swar::hex_digit(first & 15);
+                    unpack(rest, characters.get_mut(1..)?);
+                    &[]
+                } else {
+                    body
+                };
+                unpack(body, &mut characters);
+            }
+            _ => return None,
+        }
+        Some(Self { len: count, characters })
+    }
+
+    /// The digits.
+    #[must_use]
+    #[inline]
+    pub fn as_str(&self) -> &str {
+        // Only ASCII is ever stored.
+        self.characters.get(..self.len).and_then(|digits| std::str::from_utf8(digits).ok()).unwrap_or("")
+    }
+
+    /// The digits as ASCII bytes.
+    #[must_use]
+    #[inline]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.characters.get(..self.len).unwrap_or(&[])
+    }
+}
+
+#[inline(always)]
+fn unpack(body: &[u8], to: &mut [u8]) {
+    let (fours, rest) = body.as_chunks::<4>();
+    let (whole, tail) = to.split_at_mut((fours.len() * 8).min(to.len()));
+    for (eight, four) in whole.as_chunks_mut::<8>().0.iter_mut().zip(fours) {
+        *eight = swar::unpack4(*four);
+    }
+    for (two, byte) in tail.as_chunks_mut::<2>().0.iter_mut().zip(rest) {
+        *two = swar::unpack1(*byte);
+    }
+}
+
+const fn separator_as_d(byte: u8) -> u8 {
+    if byte == b'=' { b'D' } else { byte }
+}
+
+impl Deref for Digits {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl AsRef<str> for Digits {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl PartialEq<str> for Digits {
+    fn eq(&self, other: &str) -> bool {
+        self.as_str() == other
+    }
+}
+
+impl PartialEq<&str> for Digits {
+    fn eq(&self, other: &&str) -> bool {
+        self.as_str() == *other
+    }
+}
+
+impl PartialEq for Digits {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Digits {}
+
+impl fmt::Debug for Digits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digits(<{} hidden>)", self.len)
+    }
+}
+
+impl Drop for Digits {
+    fn drop(&mut self) {
+        // The nibble after an odd count may have been unpacked as well.
+        if let Some(used) = self.characters.get_mut(..(self.len + 1).min(DIGITS_MAX)) {
+            used.zeroize();
+        }
+    }
+}
