@@ -1,0 +1,114 @@
+//! A few threads, each with a connection that only reads.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use rusqlite::Connection;
+use tokio::sync::{Semaphore, oneshot};
+
+use super::{Fault, Op, sentence};
+use crate::error::StoreError;
+
+type Read = Box<dyn FnOnce(&Connection) + Send>;
+
+struct Queue {
+    waiting: VecDeque<Read>,
+    closed: bool,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    ready: Condvar,
+    /// Bounds the queue: a read waits for a permit, and holds it until it is answered.
+    permits: Semaphore,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // A queue of closures cannot be left half-changed.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next read; `None` when the store is closed and everything was read.
+    fn next(&self) -> Option<Read> {
+        let mut queue = self.lock();
+        loop {
+            if let Some(read) = queue.waiting.pop_front() {
+                return Some(read);
+            }
+            if queue.closed {
+                return None;
+            }
+            queue = self.ready.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+pub(super) struct Readers {
+    shared: Arc<Shared>,
+}
+
+impl Readers {
+    pub(super) fn start(
+        count: usize,
+        waiting: usize,
+        open: impl Fn() -> Result<Connection, StoreError>,
+    ) -> Result<Self, StoreError> {
+        let shared = Arc::new(Shared {
+            queue: Mutex::new(Queue { waiting: VecDeque::new(), closed: false }),
+            ready: Condvar::new(),
+            permits: Semaphore::new(waiting),
+        });
+        let readers = Readers { shared };
+        for _ in 0..count {
+            let db = open()?;
+            let shared = Arc::clone(&readers.shared);
+            std::thread::Builder::new()
+                .name("store-reader".to_owned())
+                .spawn(move || {
+                    while let Some(read) = shared.next() {
+                        read(&db);
+                    }
+                })
+                .map_err(|e| StoreError::CannotRead { reason: e.to_string() })?;
+        }
+        Ok(readers)
+    }
+
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        op: impl FnOnce(&Connection) -> Op<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let _permit = self.shared.permits.acquire().await.map_err(|_| StoreError::Closed)?;
+        let (answer, answered) = oneshot::channel();
+        let read: Read = Box::new(move |db| {
+            let result = op(db).map_err(|fault| match fault {
+                Fault::Rule(error) => error,
+                Fault::Engine(error) => StoreError::CannotRead { reason: sentence(&error) },
+            });
+            // Whoever asked may have gone away.
+            let _ = answer.send(result);
+        });
+        {
+            let mut queue = self.shared.lock();
+            if queue.closed {
+                return Err(StoreError::Closed);
+            }
+            queue.waiting.push_back(read);
+        }
+        self.shared.ready.notify_one();
+        answered.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Lets the threads end when the queue is empty; later reads are refused.
+    pub(super) fn close(&self) {
+        self.shared.lock().closed = true;
+        self.shared.ready.notify_all();
+    }
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

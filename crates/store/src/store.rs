@@ -1,0 +1,510 @@
+//! The store as everybody above it sees it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use acquiring::master::{Merchant, Terminal, TerminalSession, WorkingKeys};
+use acquiring::payment::PaymentRecord;
+use acquiring::settlement::{BatchTotals, DifferenceKind};
+use acquiring::transition::Event;
+use acquiring::{BatchNo, MerchantId, PaymentId, Rrn, TerminalId, Trace};
+use jiff::Timestamp;
+
+use crate::error::StoreError;
+use crate::sqlite::{Admission, Batch, Key, Sqlite, batches, forwards, master, payments, search};
+use crate::types::{
+    Applied, BatchFilter, BatchLine, Begun, CancelRequest, Cancelled, Counts, Difference, EndedBatch,
+    ForwardFilter, ForwardItem, JournalEntry, Page, PageOf, PaymentFilter, Settlement, SettlementRecord,
+    StoreOptions,
+};
+
+/// The journal and the master data. Cheap to clone; every clone is the same store.
+///
+/// Any method may fail with [`StoreError::Failed`] once a commit has failed, with [`StoreError::Closed`]
+/// after [`Store::close`], and a write to a store opened for reading with [`StoreError::ReadOnly`].
+#[derive(Clone)]
+pub struct Store {
+    backend: Backend,
+}
+
+/// Which engine keeps the data; nothing above this crate can tell.
+#[derive(Clone)]
+enum Backend {
+    Sqlite(Arc<Sqlite>),
+}
+
+impl Store {
+    /// Opens the journal in a data directory, creates what is missing, and brings the schema up to date.
+    ///
+    /// # Errors
+    /// The directory or file cannot be created or written; another process writes it; a newer release wrote
+    /// it.
+    pub fn open(options: StoreOptions) -> Result<Store, StoreError> {
+        Ok(Store { backend: Backend::Sqlite(Arc::new(Sqlite::open(options)?)) })
+    }
+
+    /// Opens a journal for reading, also while a server writes it.
+    ///
+    /// # Errors
+    /// There is no journal, or its schema is not the one that this program knows.
+    pub fn open_read_only(directory: impl AsRef<Path>) -> Result<Store, StoreError> {
+        Ok(Store { backend: Backend::Sqlite(Arc::new(Sqlite::open_read_only(directory.as_ref())?)) })
+    }
+
+    fn db(&self) -> &Arc<Sqlite> {
+        let Backend::Sqlite(db) = &self.backend;
+        db
+    }
+
+    /// Finishes the writes that wait, and closes the store for every clone.
+    pub async fn close(self) {
+        self.db().close().await;
+    }
+
+    /// A commit or flush has failed: the node must stop.
+    pub fn is_failed(&self) -> bool {
+        self.db().writer().is_some_and(|writer| writer.is_failed())
+    }
+
+    /// Resolves when a commit or flush has failed. The node must stop then and start again from the
+    /// journal; it must never try an operation again, since it cannot know what is on the disk.
+    pub async fn failed(&self) {
+        match self.db().writer() {
+            Some(writer) => writer.failed().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    // Numbers.
+
+    /// Takes `count` numbers of a durable sequence and returns the first; numbers begin at 1. Those not used
+    /// before a restart are gaps that the kept blocks explain.
+    pub async fn reserve_numbers(&self, name: &str, count: u32) -> Result<i64, StoreError> {
+        let (name, now) = (name.to_owned(), self.db().now());
+        self.db().write(Admission::Wait, move |db| master::reserve_numbers(db, &name, count, now)).await
+    }
+
+    // Payments.
+
+    /// Makes an intent durable, before anything leaves for the network.
+    ///
+    /// In one transaction: a payment with the same merchant, terminal, batch and trace is returned as it
+    /// stands; one whose reversal came first is refused with 25; one that voids or refunds another takes
+    /// hold of it, or is refused by the rules of [`acquiring::transition::take_hold`].
+    ///
+    /// # Errors
+    /// [`StoreError::Overloaded`] at once when too much work waits; [`StoreError::Conflict`] when the
+    /// payment number was used before.
+    pub async fn begin(
+        &self,
+        intent: PaymentRecord,
+        entries: Vec<JournalEntry>,
+    ) -> Result<Begun, StoreError> {
+        self.db().write(Admission::Refuse, move |db| payments::begin(db, intent, &entries)).await
+    }
+
+    /// Journals a request that our own rules refused: declined, with its answer, never sent.
+    ///
+    /// # Errors
+    /// As [`Store::begin`].
+    pub async fn declined(
+        &self,
+        record: PaymentRecord,
+        entries: Vec<JournalEntry>,
+    ) -> Result<Begun, StoreError> {
+        self.db().write(Admission::Refuse, move |db| payments::declined(db, &record, &entries)).await
+    }
+
+    /// Shows an event to a payment and keeps what it moves: the payment, its original, and what must be
+    /// forwarded to the network from `forward_at` on. The entries are kept also when nothing moves.
+    ///
+    /// When the payment moves, the history says so: as the note of the last entry when that is a message
+    /// without one, else on a line of its own.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownPayment`].
+    pub async fn apply(
+        &self,
+        merchant: MerchantId,
+        id: PaymentId,
+        event: Event,
+        entries: Vec<JournalEntry>,
+        forward_at: Timestamp,
+    ) -> Result<Applied, StoreError> {
+        let op = move |db: &_| payments::apply(db, merchant, id, event, entries, forward_at);
+        self.db().write(Admission::Wait, op).await
+    }
+
+    /// Takes a terminal's reversal. The forward to the network is due at once.
+    pub async fn cancel(
+        &self,
+        request: CancelRequest,
+        entries: Vec<JournalEntry>,
+    ) -> Result<Cancelled, StoreError> {
+        self.db().write(Admission::Wait, move |db| payments::cancel(db, &request, entries)).await
+    }
+
+    /// Appends to the history of a payment.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownPayment`].
+    pub async fn append(
+        &self,
+        merchant: MerchantId,
+        id: PaymentId,
+        entries: Vec<JournalEntry>,
+    ) -> Result<(), StoreError> {
+        self.db().write(Admission::Wait, move |db| payments::append_checked(db, merchant, id, &entries)).await
+    }
+
+    /// Keeps a message of the network that belongs to no payment: masked bytes and a note for the operator.
+    pub async fn record_unmatched(
+        &self,
+        line: &str,
+        at: Timestamp,
+        masked: Vec<u8>,
+        note: &str,
+    ) -> Result<(), StoreError> {
+        let (line, note) = (line.to_owned(), note.to_owned());
+        let op = move |db: &_| master::record_unmatched(db, &line, at, &masked, &note);
+        self.db().write(Admission::Wait, op).await
+    }
+
+    /// The payment that a terminal knows by these numbers.
+    pub async fn by_trace(
+        &self,
+        merchant: MerchantId,
+        terminal: TerminalId,
+        batch: BatchNo,
+        trace: Trace,
+    ) -> Result<Option<PaymentRecord>, StoreError> {
+        let key = Key { merchant, terminal, batch, trace };
+        self.db().read(move |db| payments::by_trace(db, key)).await
+    }
+
+    /// The newest payment with this reference number.
+    pub async fn by_reference(
+        &self,
+        merchant: MerchantId,
+        rrn: Rrn,
+    ) -> Result<Option<PaymentRecord>, StoreError> {
+        self.db().read(move |db| payments::by_reference(db, merchant, rrn)).await
+    }
+
+    /// The payment with our number.
+    pub async fn by_id(
+        &self,
+        merchant: MerchantId,
+        id: PaymentId,
+    ) -> Result<Option<PaymentRecord>, StoreError> {
+        self.db().read(move |db| payments::by_id(db, merchant, id)).await
+    }
+
+    /// The newest payment since `since` that the network knows by this trace number (and reference number,
+    /// when the message told it). For late and unmatched answers; not on the payment path.
+    pub async fn by_network_key(
+        &self,
+        line: &str,
+        trace: u32,
+        rrn: Option<Rrn>,
+        since: Timestamp,
+    ) -> Result<Option<PaymentRecord>, StoreError> {
+        let line = line.to_owned();
+        self.db().read(move |db| payments::by_network_key(db, &line, trace, rrn, since)).await
+    }
+
+    /// Payments still pending that began before `at`, the oldest first: what a crash left behind.
+    pub async fn pending_before(
+        &self,
+        at: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<PaymentRecord>, StoreError> {
+        self.db().read(move |db| payments::pending_before(db, at, limit)).await
+    }
+
+    // Store-and-forward.
+
+    /// The item at the head of a line, due or not; parked ones are passed over.
+    pub async fn next_forward(&self, line: &str) -> Result<Option<ForwardItem>, StoreError> {
+        let line = line.to_owned();
+        self.db().read(move |db| forwards::head(db, &line)).await
+    }
+
+    /// The network acknowledged an item: it is finished, and its payment takes the event, in one
+    /// transaction.
+    pub async fn forward_done(
+        &self,
+        item: &ForwardItem,
+        event: Event,
+        entries: Vec<JournalEntry>,
+        at: Timestamp,
+    ) -> Result<Applied, StoreError> {
+        let item = item.clone();
+        self.db().write(Admission::Wait, move |db| forwards::done(db, &item, event, entries, at)).await
+    }
+
+    /// An attempt came to nothing: the next is due at `next_at`; the item keeps its place.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownForward`] when it is finished.
+    pub async fn forward_failed(
+        &self,
+        item: &ForwardItem,
+        next_at: Timestamp,
+        note: &str,
+        entries: Vec<JournalEntry>,
+    ) -> Result<(), StoreError> {
+        let (item, note) = (item.clone(), note.to_owned());
+        let op = move |db: &_| forwards::failed(db, &item, next_at, &note, &entries);
+        self.db().write(Admission::Wait, op).await
+    }
+
+    /// Takes an item out of the order, for an operator to judge; the line goes on with the next.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownForward`] when it is finished.
+    pub async fn park_forward(
+        &self,
+        item: &ForwardItem,
+        note: &str,
+        entries: Vec<JournalEntry>,
+    ) -> Result<(), StoreError> {
+        let (item, note) = (item.clone(), note.to_owned());
+        self.db().write(Admission::Wait, move |db| forwards::park(db, &item, &note, &entries)).await
+    }
+
+    /// Puts a parked item back to its place, due at once.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownForward`] when it is not parked.
+    pub async fn release_forward(&self, line: &str, sequence: i64) -> Result<(), StoreError> {
+        let (line, now) = (line.to_owned(), self.db().now());
+        self.db().write(Admission::Wait, move |db| forwards::release(db, &line, sequence, now)).await
+    }
+
+    /// Open items, by line and order.
+    pub async fn forwards(
+        &self,
+        filter: ForwardFilter,
+        page: Page,
+    ) -> Result<PageOf<ForwardItem>, StoreError> {
+        self.db().read(move |db| forwards::list(db, &filter, &page)).await
+    }
+
+    /// How many items wait on a line, parked ones not counted.
+    pub async fn forward_depth(&self, line: &str) -> Result<u64, StoreError> {
+        let line = line.to_owned();
+        self.db().read(move |db| forwards::depth(db, &line)).await
+    }
+
+    // Master data.
+
+    /// Creates or changes a merchant.
+    pub async fn put_merchant(&self, merchant: &Merchant) -> Result<(), StoreError> {
+        let merchant = merchant.clone();
+        self.db().write(Admission::Wait, move |db| master::put_merchant(db, &merchant)).await
+    }
+
+    /// Creates or changes a terminal's master data. The session of a terminal that exists stays, unless the
+    /// master key changes: then it must sign in anew, and only its batch goes on.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownMerchant`].
+    pub async fn put_terminal(&self, terminal: &Terminal) -> Result<(), StoreError> {
+        let terminal = terminal.clone();
+        self.db().write(Admission::Wait, move |db| master::put_terminal(db, &terminal)).await
+    }
+
+    /// Every merchant.
+    pub async fn merchants(&self) -> Result<Vec<Merchant>, StoreError> {
+        self.db().read(master::merchants).await
+    }
+
+    /// Every terminal with its session.
+    pub async fn terminals(&self) -> Result<Vec<Terminal>, StoreError> {
+        self.db().read(master::terminals).await
+    }
+
+    /// One terminal with its session.
+    pub async fn terminal(
+        &self,
+        merchant: MerchantId,
+        terminal: TerminalId,
+    ) -> Result<Option<Terminal>, StoreError> {
+        self.db().read(move |db| master::terminal_of(db, merchant, terminal)).await
+    }
+
+    /// Goes up with every change of a merchant or a terminal's master data; sessions do not count. A node
+    /// reads master data again when it differs from what it has in memory.
+    pub async fn master_version(&self) -> Result<i64, StoreError> {
+        self.db().read(master::master_version).await
+    }
+
+    /// Keeps the keys of a sign-in; the keys before them stay good until [`Store::drop_previous_keys`].
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownTerminal`].
+    pub async fn save_sign_in(
+        &self,
+        merchant: MerchantId,
+        terminal: TerminalId,
+        keys: &WorkingKeys,
+        at: Timestamp,
+    ) -> Result<TerminalSession, StoreError> {
+        let keys = keys.clone();
+        self.session(merchant, terminal, move |session| {
+            session.previous_keys = session.keys.replace(keys);
+            session.signed_in_at = Some(at);
+        })
+        .await
+    }
+
+    /// A message verified under the newest keys: those before are worth nothing now.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownTerminal`].
+    pub async fn drop_previous_keys(
+        &self,
+        merchant: MerchantId,
+        terminal: TerminalId,
+    ) -> Result<TerminalSession, StoreError> {
+        self.session(merchant, terminal, |session| session.previous_keys = None).await
+    }
+
+    /// The terminal signed off: it must sign in before its next transaction. The keys stay, so that a
+    /// repeat of the sign-off can still be verified; the engine judges by `signed_in_at`.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownTerminal`].
+    pub async fn save_sign_off(
+        &self,
+        merchant: MerchantId,
+        terminal: TerminalId,
+    ) -> Result<TerminalSession, StoreError> {
+        self.session(merchant, terminal, |session| session.signed_in_at = None).await
+    }
+
+    async fn session(
+        &self,
+        merchant: MerchantId,
+        terminal: TerminalId,
+        change: impl FnOnce(&mut TerminalSession) + Send + 'static,
+    ) -> Result<TerminalSession, StoreError> {
+        let op = move |db: &_| master::change_session(db, merchant, terminal, change);
+        self.db().write(Admission::Wait, op).await
+    }
+
+    // Settlement.
+
+    /// The journal's totals of a batch.
+    pub async fn batch_totals(
+        &self,
+        merchant: MerchantId,
+        terminal: TerminalId,
+        batch: BatchNo,
+    ) -> Result<BatchTotals, StoreError> {
+        let of = Batch { merchant, terminal, batch };
+        self.db().read(move |db| batches::totals(db, of)).await
+    }
+
+    /// Keeps a settlement request and its result. For the same batch again it replaces the figures, and the
+    /// batch's history says what they were.
+    pub async fn record_settlement(&self, settlement: Settlement) -> Result<(), StoreError> {
+        self.db().write(Admission::Wait, move |db| batches::record(db, &settlement)).await
+    }
+
+    /// Compares one uploaded detail with the journal, marks the payment as uploaded, and keeps what differs.
+    /// The same line again changes nothing.
+    pub async fn batch_line(
+        &self,
+        merchant: MerchantId,
+        terminal: TerminalId,
+        batch: BatchNo,
+        line: BatchLine,
+    ) -> Result<Option<DifferenceKind>, StoreError> {
+        let of = Batch { merchant, terminal, batch };
+        self.db().write(Admission::Wait, move |db| batches::line(db, of, &line)).await
+    }
+
+    /// Ends a batch. When it did not balance, payments that the terminal did not upload become differences.
+    /// The terminal goes on to the next batch. Ended again, it says the same again.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownTerminal`].
+    pub async fn end_batch(
+        &self,
+        merchant: MerchantId,
+        terminal: TerminalId,
+        batch: BatchNo,
+        uploaded: u32,
+        balanced: bool,
+        at: Timestamp,
+    ) -> Result<EndedBatch, StoreError> {
+        let of = Batch { merchant, terminal, batch };
+        self.db().write(Admission::Wait, move |db| batches::end(db, of, uploaded, balanced, at)).await
+    }
+
+    /// Settled batches, the newest first.
+    pub async fn settlements(
+        &self,
+        filter: BatchFilter,
+        page: Page,
+    ) -> Result<PageOf<SettlementRecord>, StoreError> {
+        self.db().read(move |db| batches::settlements(db, &filter, &page)).await
+    }
+
+    /// Differences between terminals and the journal, the newest first.
+    pub async fn differences(
+        &self,
+        filter: BatchFilter,
+        page: Page,
+    ) -> Result<PageOf<Difference>, StoreError> {
+        self.db().read(move |db| batches::differences(db, &filter, &page)).await
+    }
+
+    /// Messages and notes of a batch's settlement, in order.
+    pub async fn batch_history(
+        &self,
+        merchant: MerchantId,
+        terminal: TerminalId,
+        batch: BatchNo,
+    ) -> Result<Vec<JournalEntry>, StoreError> {
+        let of = Batch { merchant, terminal, batch };
+        self.db().read(move |db| batches::history(db, of)).await
+    }
+
+    // For people.
+
+    /// Payments that fit the filter, the newest first.
+    ///
+    /// # Errors
+    /// [`StoreError::BadCursor`].
+    pub async fn find(&self, filter: PaymentFilter, page: Page) -> Result<PageOf<PaymentRecord>, StoreError> {
+        self.db().read(move |db| search::find(db, &filter, &page)).await
+    }
+
+    /// Messages and notes of a payment, in order.
+    pub async fn history(
+        &self,
+        merchant: MerchantId,
+        id: PaymentId,
+    ) -> Result<Vec<JournalEntry>, StoreError> {
+        self.db().read(move |db| payments::history(db, merchant, id)).await
+    }
+
+    /// How the journal stands: payments by state since a moment, and everything that is open.
+    pub async fn counts(&self, since: Timestamp) -> Result<Counts, StoreError> {
+        self.db().read(move |db| search::counts(db, since)).await
+    }
+
+    // Meta.
+
+    /// Ties the journal to a key vault by its fingerprint; the first one given is kept.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherVault`] when the journal belongs to another.
+    pub async fn bind_vault(&self, fingerprint: &str) -> Result<(), StoreError> {
+        let fingerprint = fingerprint.to_owned();
+        self.db().write(Admission::Wait, move |db| master::bind_vault(db, &fingerprint)).await
+    }
+}
