@@ -1,0 +1,62 @@
+//! Cost of the operations on a payment's way: sign and check a message, translate a PIN block, and what
+//! a key costs to unwrap. Run with `cargo bench -p hsm`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+use std::hint::black_box;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use hsm::{Hsm, KeyAlgorithm, KeyUsage, MacAlgorithm, Pin, PinFormat, SoftVault};
+
+const PAN: &str = "6224242000000021";
+
+fn vault(c: &mut Criterion) {
+    let vault = SoftVault::ephemeral().unwrap();
+    let hsm: &dyn Hsm = &vault;
+    let message = [0x5A; 300];
+
+    for (name, key, algorithm) in [
+        ("des", KeyAlgorithm::Des, MacAlgorithm::CupEcb),
+        ("3des", KeyAlgorithm::TripleDes2, MacAlgorithm::CupEcb),
+        ("sm4", KeyAlgorithm::Sm4, MacAlgorithm::Sm4Cup),
+        ("x9.9-3des", KeyAlgorithm::TripleDes2, MacAlgorithm::X99),
+        ("x9.19", KeyAlgorithm::TripleDes2, MacAlgorithm::X919 { pad80: false, hex: true }),
+    ] {
+        let key = hsm.generate(KeyUsage::Mac, key).unwrap();
+        c.bench_function(&format!("mac/300B/{name}"), |b| {
+            b.iter(|| hsm.mac(black_box(&key), algorithm, black_box(&message)).unwrap());
+        });
+    }
+
+    let key = hsm.generate(KeyUsage::Mac, KeyAlgorithm::TripleDes2).unwrap();
+    let mac = hsm.mac(&key, MacAlgorithm::CupEcb, &message).unwrap();
+    c.bench_function("verify_mac/300B/3des", |b| {
+        b.iter(|| hsm.verify_mac(black_box(&key), MacAlgorithm::CupEcb, black_box(&message), &mac).unwrap());
+    });
+
+    let pin = Pin::new("123456").unwrap();
+    for (name, algorithm, format) in [
+        ("3des", KeyAlgorithm::TripleDes2, PinFormat::Iso0),
+        ("sm4", KeyAlgorithm::Sm4, PinFormat::Sm4Extended),
+    ] {
+        let from = hsm.generate(KeyUsage::Pin, algorithm).unwrap();
+        let to = hsm.generate(KeyUsage::Pin, algorithm).unwrap();
+        let block = hsm.encrypt_pin(&pin, PAN, &from, format).unwrap();
+        c.bench_function(&format!("translate_pin/{name}"), |b| {
+            b.iter(|| hsm.translate_pin(black_box(&block), &from, &to, format, PAN).unwrap());
+        });
+    }
+
+    let track = hsm.generate(KeyUsage::Track, KeyAlgorithm::TripleDes2).unwrap();
+    let digits = hsm.encrypt_track("6224242000000021D29022015699031007", &track).unwrap();
+    c.bench_function("decrypt_track/3des", |b| {
+        b.iter(|| hsm.decrypt_track(black_box(&digits), &track).unwrap());
+    });
+
+    let sealed = hsm.seal(b"pan", PAN.as_bytes()).unwrap();
+    c.bench_function("seal/pan", |b| b.iter(|| hsm.seal(b"pan", black_box(PAN.as_bytes())).unwrap()));
+    c.bench_function("open/pan", |b| b.iter(|| hsm.open(b"pan", black_box(&sealed)).unwrap()));
+    c.bench_function("digest/pan", |b| b.iter(|| hsm.digest(black_box(PAN.as_bytes())).unwrap()));
+}
+
+criterion_group!(benches, vault);
+criterion_main!(benches);

@@ -1,0 +1,116 @@
+//! Key components: the shares in which custodians carry a key to the machine.
+
+use std::fmt;
+
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::HsmError;
+use crate::key::{Kcv, KeyAlgorithm};
+use crate::primitives::check_value;
+
+/// Longest component: 32 bytes, for a master key.
+const COMPONENT_MAX: usize = 32;
+
+/// One component of a key, wiped when dropped. The key is the exclusive-or of its components.
+pub struct KeyComponent {
+    bytes: Zeroizing<[u8; COMPONENT_MAX]>,
+    len: usize,
+    /// Check value as the custodian wrote it: 3 or 4 bytes.
+    check: Option<([u8; 4], usize)>,
+}
+
+impl KeyComponent {
+    /// Takes raw bytes: 8, 16 or 32.
+    ///
+    /// # Errors
+    /// Another length.
+    pub fn new(bytes: &[u8]) -> Result<Self, HsmError> {
+        if !matches!(bytes.len(), 8 | 16 | 32) {
+            return Err(HsmError::Components("a component has 8, 16 or 32 bytes"));
+        }
+        let mut own = Zeroizing::new([0; COMPONENT_MAX]);
+        own.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        Ok(Self { bytes: own, len: bytes.len(), check: None })
+    }
+
+    /// Reads hexadecimal text as a custodian types it: blanks and dashes between groups are allowed.
+    ///
+    /// # Errors
+    /// Anything but 16, 32 or 64 hexadecimal digits.
+    pub fn from_hex(text: &str) -> Result<Self, HsmError> {
+        let digits: Zeroizing<String> =
+            Zeroizing::new(text.chars().filter(|c| !c.is_whitespace() && *c != '-').collect());
+        let mut bytes = Zeroizing::new([0u8; COMPONENT_MAX]);
+        let len = digits.len() / 2;
+        let target = bytes.get_mut(..len).ok_or(HsmError::Components("a component has 8, 16 or 32 bytes"))?;
+        hex::decode_to_slice(digits.as_bytes(), target)
+            .map_err(|_| HsmError::Components("a component is typed in hexadecimal digits"))?;
+        Self::new(target)
+    }
+
+    /// Adds the check value written beside the component, 6 or 8 hexadecimal digits.
+    ///
+    /// # Errors
+    /// Another length or other characters.
+    pub fn with_check(mut self, text: &str) -> Result<Self, HsmError> {
+        let mut bytes = [0; 4];
+        let len = text.len() / 2;
+        let target = match len {
+            3 | 4 => bytes.get_mut(..len),
+            _ => None,
+        };
+        target
+            .and_then(|target| hex::decode_to_slice(text, target).ok())
+            .ok_or(HsmError::Components("a check value is 6 or 8 hexadecimal digits"))?;
+        self.check = Some((bytes, len));
+        Ok(self)
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    fn verify(&self, algorithm: KeyAlgorithm) -> Result<(), HsmError> {
+        let Some((check, len)) = self.check else { return Ok(()) };
+        let own = check_value(algorithm, self.as_bytes())?;
+        let agrees = own.bytes().iter().zip(check).take(len).all(|(a, b)| *a == b);
+        if agrees { Ok(()) } else { Err(HsmError::CheckValue("a component")) }
+    }
+}
+
+impl fmt::Debug for KeyComponent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyComponent({} bytes)", self.len)
+    }
+}
+
+/// Combines 1 to 3 components into a key of the algorithm, checking every check value that is there.
+pub(crate) fn combine(
+    algorithm: KeyAlgorithm,
+    components: &[KeyComponent],
+    check: Option<Kcv>,
+) -> Result<Zeroizing<Vec<u8>>, HsmError> {
+    if components.is_empty() || components.len() > 3 {
+        return Err(HsmError::Components("a key has one to three components"));
+    }
+    let wanted = algorithm.key_len();
+    let mut key = Zeroizing::new(vec![0u8; wanted]);
+    for component in components {
+        let bytes = component.as_bytes();
+        if bytes.len() != wanted {
+            return Err(HsmError::KeyLength { algorithm, wanted, found: bytes.len() });
+        }
+        component.verify(algorithm)?;
+        key.iter_mut().zip(bytes).for_each(|(to, from)| *to ^= *from);
+    }
+    if key.iter().all(|byte| *byte == 0) {
+        key.zeroize();
+        return Err(HsmError::WeakKey("the components cancel out"));
+    }
+    if let Some(check) = check
+        && check_value(algorithm, &key)? != check
+    {
+        return Err(HsmError::CheckValue("the combined key"));
+    }
+    Ok(key)
+}

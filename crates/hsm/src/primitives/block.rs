@@ -1,0 +1,223 @@
+//! Block ciphers with their key schedules, wiped when dropped.
+
+use std::fmt;
+
+use cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
+use des::Des;
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use sm4::Sm4;
+use zeroize::Zeroizing;
+
+use super::take;
+use crate::HsmError;
+use crate::key::{Kcv, KeyAlgorithm};
+
+/// DES or two-key triple DES.
+pub struct DesKey {
+    left: Des,
+    /// The second half; absent for a single-length key.
+    right: Option<Des>,
+}
+
+impl DesKey {
+    /// Single length.
+    pub fn single(key: &[u8; 8]) -> Self {
+        Self { left: Des::new(key.into()), right: None }
+    }
+
+    /// Double length: encrypt with the left half, decrypt with the right, encrypt with the left.
+    pub fn double(key: &[u8; 16]) -> Self {
+        let (left, right) = key.split_at(8);
+        let left = Zeroizing::new(take::<8>(left));
+        let right = Zeroizing::new(take::<8>(right));
+        Self { left: Des::new((&*left).into()), right: Some(Des::new((&*right).into())) }
+    }
+
+    /// Whether the key has two halves.
+    pub const fn is_double(&self) -> bool {
+        self.right.is_some()
+    }
+
+    /// Encrypts one block.
+    pub fn encrypt(&self, mut block: [u8; 8]) -> [u8; 8] {
+        self.left.encrypt_block((&mut block).into());
+        if let Some(right) = &self.right {
+            right.decrypt_block((&mut block).into());
+            self.left.encrypt_block((&mut block).into());
+        }
+        block
+    }
+
+    /// Decrypts one block.
+    pub fn decrypt(&self, mut block: [u8; 8]) -> [u8; 8] {
+        self.left.decrypt_block((&mut block).into());
+        if let Some(right) = &self.right {
+            right.encrypt_block((&mut block).into());
+            self.left.decrypt_block((&mut block).into());
+        }
+        block
+    }
+
+    /// Encrypts one block with the left half alone, as the chain of X9.19 does.
+    pub(crate) fn encrypt_left(&self, mut block: [u8; 8]) -> [u8; 8] {
+        self.left.encrypt_block((&mut block).into());
+        block
+    }
+
+    /// The last step of X9.19: decrypt with the right half, encrypt with the left. Nothing for a
+    /// single-length key, where both halves are the same.
+    pub(crate) fn finish_retail(&self, mut block: [u8; 8]) -> [u8; 8] {
+        if let Some(right) = &self.right {
+            right.decrypt_block((&mut block).into());
+            self.left.encrypt_block((&mut block).into());
+        }
+        block
+    }
+}
+
+impl fmt::Debug for DesKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DesKey(..)")
+    }
+}
+
+/// SM4.
+pub struct Sm4Key(Sm4);
+
+impl Sm4Key {
+    /// Takes the 16 bytes of key.
+    pub fn new(key: &[u8; 16]) -> Self {
+        Self(Sm4::new(key.into()))
+    }
+
+    /// Encrypts one block.
+    pub fn encrypt(&self, mut block: [u8; 16]) -> [u8; 16] {
+        self.0.encrypt_block((&mut block).into());
+        block
+    }
+
+    /// Decrypts one block.
+    pub fn decrypt(&self, mut block: [u8; 16]) -> [u8; 16] {
+        self.0.decrypt_block((&mut block).into());
+        block
+    }
+}
+
+impl fmt::Debug for Sm4Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sm4Key(..)")
+    }
+}
+
+/// A payment key of either family.
+#[derive(Debug)]
+pub enum BlockKey {
+    /// DES or triple DES, 8-byte blocks.
+    Des(DesKey),
+    /// SM4, 16-byte blocks.
+    Sm4(Sm4Key),
+}
+
+impl BlockKey {
+    /// Makes the schedule from clear bytes.
+    ///
+    /// # Errors
+    /// The length does not fit the algorithm, or the algorithm is not a payment cipher.
+    pub fn new(algorithm: KeyAlgorithm, key: &[u8]) -> Result<Self, HsmError> {
+        let length = |_| HsmError::KeyLength { algorithm, wanted: algorithm.key_len(), found: key.len() };
+        match algorithm {
+            KeyAlgorithm::Des => Ok(Self::Des(DesKey::single(key.try_into().map_err(length)?))),
+            KeyAlgorithm::TripleDes2 => Ok(Self::Des(DesKey::double(key.try_into().map_err(length)?))),
+            KeyAlgorithm::Sm4 => Ok(Self::Sm4(Sm4Key::new(key.try_into().map_err(length)?))),
+            KeyAlgorithm::Aes256 | KeyAlgorithm::HmacSha256 => {
+                Err(HsmError::WrongAlgorithm { operation: "block encryption", found: algorithm })
+            }
+        }
+    }
+
+    /// Bytes in a block: 8 or 16.
+    pub const fn block_len(&self) -> usize {
+        match self {
+            Self::Des(_) => 8,
+            Self::Sm4(_) => 16,
+        }
+    }
+
+    /// Encrypts whole blocks in place, each on its own (ECB).
+    ///
+    /// # Errors
+    /// A length that is not a multiple of the block.
+    pub fn encrypt_ecb(&self, data: &mut [u8]) -> Result<(), HsmError> {
+        self.ecb(data, DesKey::encrypt, Sm4Key::encrypt)
+    }
+
+    /// Decrypts whole blocks in place, each on its own (ECB).
+    ///
+    /// # Errors
+    /// A length that is not a multiple of the block.
+    pub fn decrypt_ecb(&self, data: &mut [u8]) -> Result<(), HsmError> {
+        self.ecb(data, DesKey::decrypt, Sm4Key::decrypt)
+    }
+
+    fn ecb(
+        &self,
+        data: &mut [u8],
+        des: fn(&DesKey, [u8; 8]) -> [u8; 8],
+        sm4: fn(&Sm4Key, [u8; 16]) -> [u8; 16],
+    ) -> Result<(), HsmError> {
+        let whole = match self {
+            Self::Des(key) => {
+                let (blocks, rest) = data.as_chunks_mut::<8>();
+                blocks.iter_mut().for_each(|block| *block = des(key, *block));
+                rest.is_empty()
+            }
+            Self::Sm4(key) => {
+                let (blocks, rest) = data.as_chunks_mut::<16>();
+                blocks.iter_mut().for_each(|block| *block = sm4(key, *block));
+                rest.is_empty()
+            }
+        };
+        if whole { Ok(()) } else { Err(HsmError::BlockLength) }
+    }
+
+    /// The check value: 4 bytes of a zero block.
+    pub fn check_value(&self) -> Kcv {
+        match self {
+            Self::Des(key) => Kcv(take(&key.encrypt([0; 8]))),
+            Self::Sm4(key) => Kcv(take(&key.encrypt([0; 16]))),
+        }
+    }
+}
+
+/// The text under HMAC whose first bytes are the check value of an AES or HMAC key.
+const CHECK_TEXT: &[u8] = b"posp key check value v1";
+
+/// Check value of a clear key. DES and SM4: the field's rule, a zero block. AES and HMAC keys: the first
+/// 4 bytes of HMAC-SHA-256 under the key over the text "posp key check value v1", which anybody can
+/// recompute and which gives nothing of an AES-GCM key away.
+///
+/// # Errors
+/// The length does not fit the algorithm.
+pub fn check_value(algorithm: KeyAlgorithm, key: &[u8]) -> Result<Kcv, HsmError> {
+    match algorithm {
+        KeyAlgorithm::Des | KeyAlgorithm::TripleDes2 | KeyAlgorithm::Sm4 => {
+            Ok(BlockKey::new(algorithm, key)?.check_value())
+        }
+        KeyAlgorithm::Aes256 | KeyAlgorithm::HmacSha256 => {
+            let length = || HsmError::KeyLength { algorithm, wanted: algorithm.key_len(), found: key.len() };
+            if key.len() != algorithm.key_len() {
+                return Err(length());
+            }
+            Ok(Kcv(take(&hmac_sha256(key, &[CHECK_TEXT]).ok_or_else(length)?)))
+        }
+    }
+}
+
+/// HMAC-SHA-256 over the parts one after the other. `None` only if the key length were refused, which
+/// HMAC never does.
+pub(crate) fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> Option<[u8; 32]> {
+    let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(key).ok()?;
+    parts.iter().for_each(|part| mac.update(part));
+    Some(mac.finalize().into_bytes().into())
+}

@@ -1,0 +1,153 @@
+//! The vault file.
+//!
+//! ```text
+//! posp vault v1
+//! check 8 hex digits                 check value of the master key
+//! master 64 hex digits               absent when the master key is entered as components
+//! key v1:data:aes256:...             the key ring, one line a key
+//! key v1:digest:hmac256:...
+//! ```
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use super::VaultError;
+use super::ring::{KeyRing, MasterKey};
+use crate::key::Kcv;
+
+const FIRST_LINE: &str = "posp vault v1";
+/// A vault file is a few lines; anything longer is another file.
+const FILE_MAX: u64 = 64 * 1024;
+/// Readable and writable by its owner, by nobody else.
+const MODE: u32 = 0o600;
+
+/// What a vault file holds.
+pub(crate) struct VaultFile {
+    pub(crate) check: Kcv,
+    pub(crate) master: Option<MasterKey>,
+    pub(crate) ring: KeyRing,
+}
+
+/// Reads a file after checking that it is its owner's alone.
+pub(crate) fn read(path: &Path) -> Result<VaultFile, VaultError> {
+    let shown = || path.display().to_string();
+    let failed = |source| VaultError::Io { path: shown(), source };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(VaultError::Missing { path: shown() });
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    // The checks look at the opened file, not at the name, so nothing can be swapped in between.
+    let about = file.metadata().map_err(failed)?;
+    if !about.is_file() {
+        return Err(VaultError::Damaged { path: shown(), reason: "it is not a regular file" });
+    }
+    if about.uid() != rustix::process::geteuid().as_raw() {
+        return Err(VaultError::Owner { path: shown() });
+    }
+    if about.mode() & 0o077 != 0 {
+        return Err(VaultError::Permissions { path: shown(), mode: about.mode() & 0o7777 });
+    }
+    if about.len() > FILE_MAX {
+        return Err(VaultError::Damaged { path: shown(), reason: "it is far too long" });
+    }
+    // Room enough from the start: growing would leave copies of the key behind.
+    let mut text = Zeroizing::new(String::with_capacity(FILE_MAX as usize));
+    match file.take(FILE_MAX).read_to_string(&mut text) {
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            return Err(VaultError::Damaged { path: shown(), reason: "it is not text" });
+        }
+        Err(error) => return Err(failed(error)),
+    }
+    parse(&text).map_err(|reason| VaultError::Damaged { path: shown(), reason })
+}
+
+fn parse(text: &str) -> Result<VaultFile, &'static str> {
+    let mut lines = text.lines();
+    if lines.next() != Some(FIRST_LINE) {
+        return Err("its first line is not \"posp vault v1\"");
+    }
+    let (mut check, mut master, mut ring) = (None, None, String::new());
+    for line in lines.filter(|line| !line.trim().is_empty() && !line.starts_with('#')) {
+        let (name, value) = line.split_once(' ').ok_or("a line without a value")?;
+        match name {
+            "check" if check.is_none() => {
+                check = Some(value.parse::<Kcv>().map_err(|_| "the check value is not 8 hex digits")?);
+            }
+            "master" if master.is_none() => {
+                let mut bytes = Zeroizing::new([0u8; 32]);
+                hex::decode_to_slice(value, &mut *bytes)
+                    .map_err(|_| "the master key is not 64 hex digits")?;
+                master = Some(MasterKey::from_bytes(&bytes));
+            }
+            "key" => {
+                ring.push_str(value);
+                ring.push('\n');
+            }
+            _ => return Err("a line that is unknown or there twice"),
+        }
+    }
+    let check = check.ok_or("the check value is missing")?;
+    if let Some(master) = &master
+        && master.check_value().ok() != Some(check)
+    {
+        return Err("the master key does not have the check value beside it");
+    }
+    let ring = ring.parse().map_err(|_| "the key ring is damaged")?;
+    Ok(VaultFile { check, master, ring })
+}
+
+/// Writes a new file; never over an existing one.
+pub(crate) fn create(
+    path: &Path,
+    check: Kcv,
+    master: Option<&MasterKey>,
+    ring: &KeyRing,
+) -> Result<(), VaultError> {
+    let shown = || path.display().to_string();
+    let failed = |source| VaultError::Io { path: shown(), source };
+    let mut file = match OpenOptions::new().write(true).create_new(true).mode(MODE).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            return Err(VaultError::Exists { path: shown() });
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    let written = file.write_all(&render(check, master, ring)).and_then(|()| file.sync_all());
+    if let Err(error) = written {
+        // Half a vault is worth nothing and would block the next attempt.
+        drop(file);
+        return Err(match std::fs::remove_file(path) {
+            Ok(()) => failed(error),
+            Err(left) => failed(left),
+        });
+    }
+    // The name must survive a crash as well as the content.
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent).and_then(|directory| directory.sync_all()).map_err(failed)
+}
+
+/// The file's text, built in one piece so that no copy of the key is left behind.
+fn render(check: Kcv, master: Option<&MasterKey>, ring: &KeyRing) -> Zeroizing<Vec<u8>> {
+    let mut text = Zeroizing::new(Vec::with_capacity(4096));
+    text.extend_from_slice(format!("{FIRST_LINE}\ncheck {check}\n").as_bytes());
+    if let Some(master) = master {
+        let mut digits = Zeroizing::new([0u8; 64]);
+        if hex::encode_to_slice(master.bytes(), &mut *digits).is_ok() {
+            text.extend_from_slice(b"master ");
+            text.extend_from_slice(&*digits);
+            text.push(b'\n');
+        }
+    }
+    for key in ring.keys() {
+        text.extend_from_slice(format!("key {key}\n").as_bytes());
+    }
+    text
+}

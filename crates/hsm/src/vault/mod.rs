@@ -1,0 +1,527 @@
+//! The security module in software.
+
+mod file;
+mod ring;
+mod seal;
+mod wrap;
+
+use std::fmt;
+use std::path::Path;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+pub use ring::{Fingerprint, KeyRing, MasterKey};
+pub use seal::SEAL_OVERHEAD;
+
+use crate::component::{KeyComponent, combine};
+use crate::emv::CardContext;
+use crate::key::{ExportedKey, Kcv, KeyAlgorithm, KeyUsage, WrappedKey};
+use crate::mac::MacAlgorithm;
+use crate::pin::{EncryptedPinBlock, Pin, PinFormat, PinReference};
+use crate::primitives::{self, BlockKey, hmac_sha256, take};
+use crate::track::TrackData;
+use crate::{Hsm, HsmError};
+use seal::SealKey;
+use wrap::{ClearKey, Wrapper};
+
+/// Why a vault cannot be opened or made. Each says what an operator can do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VaultError {
+    /// No such file.
+    #[error(
+        "no vault file at {path}: restore it from its backup, or create one on purpose if this is a new \
+         installation; it is never made silently, because without the old one nothing encrypted under it \
+         can be read"
+    )]
+    Missing {
+        /// Where it was looked for.
+        path: String,
+    },
+    /// Creating would overwrite.
+    #[error("{path} exists already: a vault file is never overwritten, move it away first")]
+    Exists {
+        /// The file.
+        path: String,
+    },
+    /// Readable or writable by others.
+    #[error(
+        "{path} has mode {mode:04o}: others could read the master key; make it its owner's alone (chmod 600)"
+    )]
+    Permissions {
+        /// The file.
+        path: String,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Belongs to another user.
+    #[error("{path} belongs to another user than the one this process runs as")]
+    Owner {
+        /// The file.
+        path: String,
+    },
+    /// Not a vault file, or no longer.
+    #[error("{path} is not a usable vault file: {reason}; restore it from its backup")]
+    Damaged {
+        /// The file.
+        path: String,
+        /// What is wrong with it, without any value.
+        reason: &'static str,
+    },
+    /// The file holds no master key: it is entered as components.
+    #[error("{path} holds no master key: enter its components")]
+    ComponentsNeeded {
+        /// The file.
+        path: String,
+    },
+    /// Another master key than the one the data was written with.
+    #[error(
+        "wrong master key: the data was written under {expected}, this is {found}; nothing was changed, \
+         start again with the right vault file or components"
+    )]
+    WrongMaster {
+        /// Fingerprint or check value that was expected.
+        expected: String,
+        /// The one at hand.
+        found: String,
+    },
+    /// The file system refused.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: String,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// A key was refused.
+    #[error(transparent)]
+    Hsm(#[from] HsmError),
+}
+
+/// A security module in software: every key under an AES-256 master key that stays in this process.
+///
+/// Clear keys exist on the stack for the length of one call and are wiped afterwards. What a process of
+/// the same user can read from this one's memory it cannot hide; that takes a hardware module behind
+/// the same trait.
+pub struct SoftVault {
+    wrapper: Wrapper,
+    fingerprint: Fingerprint,
+    ring: KeyRing,
+    /// The ring's data keys, the sealing one first.
+    data: Vec<SealKey>,
+    digest: Hmac<Sha256>,
+}
+
+impl SoftVault {
+    /// Opens a vault from a master key and the key ring that belongs to it.
+    ///
+    /// # Errors
+    /// The ring is under another master key.
+    pub fn new(master: &MasterKey, ring: KeyRing) -> Result<Self, VaultError> {
+        let wrapper = Wrapper::new(master.bytes());
+        let mut data = Vec::with_capacity(ring.data.len());
+        for key in &ring.data {
+            let clear = Zeroizing::new(take::<32>(wrapper.unwrap(key)?.as_ref()));
+            data.push(SealKey::new(key.kcv(), &clear));
+        }
+        let clear = wrapper.unwrap(&ring.digest)?;
+        let digest =
+            <Hmac<Sha256> as KeyInit>::new_from_slice(clear.as_ref()).map_err(|_| HsmError::KeyLength {
+                algorithm: KeyAlgorithm::HmacSha256,
+                wanted: 32,
+                found: clear.as_ref().len(),
+            })?;
+        Ok(Self { wrapper, fingerprint: master.fingerprint()?, ring, data, digest })
+    }
+
+    /// A vault with a random master key that nobody keeps: for demos, simulators and tests. What is
+    /// sealed by it cannot be read after it is gone.
+    ///
+    /// # Errors
+    /// No randomness.
+    pub fn ephemeral() -> Result<Self, VaultError> {
+        let master = MasterKey::generate()?;
+        let ring = KeyRing::generate(&master)?;
+        Self::new(&master, ring)
+    }
+
+    /// Opens a vault file that holds its master key.
+    ///
+    /// # Errors
+    /// Missing, damaged, readable by others, another owner's, or made for components.
+    pub fn open_file(path: impl AsRef<Path>) -> Result<Self, VaultError> {
+        let path = path.as_ref();
+        let file = file::read(path)?;
+        let shown = || path.display().to_string();
+        let master = file.master.ok_or_else(|| VaultError::ComponentsNeeded { path: shown() })?;
+        Self::new(&master, file.ring).map_err(|_| VaultError::Damaged {
+            path: shown(),
+            reason: "its key ring is not under its master key",
+        })
+    }
+
+    /// Makes a vault file with a fresh master key, readable by its owner alone, on disk before this
+    /// returns. Never overwrites.
+    ///
+    /// # Errors
+    /// The file exists; the file system refuses; no randomness.
+    pub fn create_file(path: impl AsRef<Path>) -> Result<Self, VaultError> {
+        let master = MasterKey::generate()?;
+        let ring = KeyRing::generate(&master)?;
+        file::create(path.as_ref(), master.check_value()?, Some(&master), &ring)?;
+        Self::new(&master, ring)
+    }
+
+    /// Opens a vault file whose master key is entered as components.
+    ///
+    /// # Errors
+    /// As [`SoftVault::open_file`]; [`VaultError::WrongMaster`] when the components make another key.
+    pub fn open_file_with_components(
+        path: impl AsRef<Path>,
+        components: &[KeyComponent],
+    ) -> Result<Self, VaultError> {
+        let file = file::read(path.as_ref())?;
+        let master = MasterKey::from_components(components, None)?;
+        let found = master.check_value()?;
+        if found != file.check {
+            return Err(VaultError::WrongMaster {
+                expected: file.check.to_string(),
+                found: found.to_string(),
+            });
+        }
+        Self::new(&master, file.ring)
+    }
+
+    /// Makes a vault file without its master key: a key ring under the key of these components.
+    ///
+    /// # Errors
+    /// As [`SoftVault::create_file`]; a component or check value is wrong.
+    pub fn create_file_with_components(
+        path: impl AsRef<Path>,
+        components: &[KeyComponent],
+        check: Option<Kcv>,
+    ) -> Result<Self, VaultError> {
+        let master = MasterKey::from_components(components, check)?;
+        let ring = KeyRing::generate(&master)?;
+        file::create(path.as_ref(), master.check_value()?, None, &ring)?;
+        Self::new(&master, ring)
+    }
+
+    /// Opens a vault from components and a key ring kept elsewhere.
+    ///
+    /// # Errors
+    /// A component or check value is wrong, or the ring is under another master key.
+    pub fn from_components(
+        components: &[KeyComponent],
+        check: Option<Kcv>,
+        ring: KeyRing,
+    ) -> Result<Self, VaultError> {
+        Self::new(&MasterKey::from_components(components, check)?, ring)
+    }
+
+    /// Name of the master key, for the store to keep.
+    pub const fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// Refuses to go on with data written under another master key.
+    ///
+    /// # Errors
+    /// [`VaultError::WrongMaster`].
+    pub fn check_fingerprint(&self, expected: Fingerprint) -> Result<(), VaultError> {
+        if self.fingerprint == expected {
+            return Ok(());
+        }
+        Err(VaultError::WrongMaster { expected: expected.to_string(), found: self.fingerprint.to_string() })
+    }
+
+    /// The key ring, wrapped.
+    pub const fn ring(&self) -> &KeyRing {
+        &self.ring
+    }
+
+    /// Key schedule of a wrapped key after checking its usage.
+    fn block_key(&self, key: &WrappedKey, usage: KeyUsage) -> Result<BlockKey, HsmError> {
+        key.require(usage)?;
+        BlockKey::new(key.algorithm(), self.wrapper.unwrap(key)?.as_ref())
+    }
+
+    /// Schedule of a key that sends others, and whether it may send one of this usage and algorithm.
+    fn transport(
+        &self,
+        usage: KeyUsage,
+        algorithm: KeyAlgorithm,
+        under: &WrappedKey,
+    ) -> Result<BlockKey, HsmError> {
+        if !under.usage().sends_keys() {
+            return Err(HsmError::WrongUsage { wanted: KeyUsage::TerminalMaster, found: under.usage() });
+        }
+        if !usage.may_be_sent() {
+            return Err(HsmError::WrongUsage { wanted: KeyUsage::Pin, found: usage });
+        }
+        if !under.algorithm().may_wrap(algorithm) {
+            return Err(HsmError::WeakWrap { found: algorithm, under: under.algorithm() });
+        }
+        self.block_key(under, under.usage())
+    }
+
+    fn read_pin(&self, block: &EncryptedPinBlock, key: &WrappedKey, pan: &str) -> Result<Pin, HsmError> {
+        key.require(KeyUsage::Pin)?;
+        fits(block.format, key)?;
+        match self.block_key(key, KeyUsage::Pin)? {
+            BlockKey::Des(key) => {
+                let clear = Zeroizing::new(key.decrypt(take(block.bytes())));
+                primitives::pin::read_iso0(&clear, pan)
+            }
+            BlockKey::Sm4(key) => {
+                let clear = Zeroizing::new(key.decrypt(take(block.bytes())));
+                primitives::pin::read_sm4(&clear, pan)
+            }
+        }
+    }
+
+    fn reference(&self, pin: &Pin, pan: &str, key: &WrappedKey) -> Result<PinReference, HsmError> {
+        key.require(KeyUsage::PinVerification)?;
+        if !matches!(pan.len(), 13..=19) || !pan.bytes().all(|digit| digit.is_ascii_digit()) {
+            return Err(HsmError::Pan);
+        }
+        let clear = self.wrapper.unwrap(key)?;
+        hmac_sha256(clear.as_ref(), &[b"posp pin reference v1 ", pan.as_bytes(), b" ", pin.digits()])
+            .map(PinReference)
+            .ok_or(HsmError::Pin)
+    }
+}
+
+/// Refuses a block format that does not go with the key.
+fn fits(format: PinFormat, key: &WrappedKey) -> Result<(), HsmError> {
+    if format.fits(key.algorithm()) {
+        Ok(())
+    } else {
+        Err(HsmError::PinFormat { format, found: key.algorithm() })
+    }
+}
+
+impl fmt::Debug for SoftVault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SoftVault").field("fingerprint", &self.fingerprint).finish_non_exhaustive()
+    }
+}
+
+impl Hsm for SoftVault {
+    fn generate(&self, usage: KeyUsage, algorithm: KeyAlgorithm) -> Result<WrappedKey, HsmError> {
+        if !usage.allows(algorithm) {
+            return Err(HsmError::NoSuchKey { usage, algorithm });
+        }
+        self.wrapper.wrap(usage, algorithm, ClearKey::random(algorithm)?.as_ref())
+    }
+
+    fn import_components_checked(
+        &self,
+        usage: KeyUsage,
+        algorithm: KeyAlgorithm,
+        components: &[KeyComponent],
+        check: Option<Kcv>,
+    ) -> Result<WrappedKey, HsmError> {
+        if !usage.allows(algorithm) {
+            return Err(HsmError::NoSuchKey { usage, algorithm });
+        }
+        if components.len() == 1 && usage != KeyUsage::TerminalMaster {
+            return Err(HsmError::Components("only a terminal master key may come in one piece"));
+        }
+        self.wrapper.wrap(usage, algorithm, &combine(algorithm, components, check)?)
+    }
+
+    fn export(&self, key: &WrappedKey, under: &WrappedKey) -> Result<ExportedKey, HsmError> {
+        let transport = self.transport(key.usage(), key.algorithm(), under)?;
+        let mut clear = self.wrapper.unwrap(key)?;
+        transport.encrypt_ecb(clear.as_mut())?;
+        Ok(ExportedKey { algorithm: key.algorithm(), cipher: clear.as_ref().to_vec(), kcv: key.kcv() })
+    }
+
+    fn import(
+        &self,
+        usage: KeyUsage,
+        algorithm: KeyAlgorithm,
+        cipher: &[u8],
+        under: &WrappedKey,
+    ) -> Result<WrappedKey, HsmError> {
+        let transport = self.transport(usage, algorithm, under)?;
+        let wanted = algorithm.key_len();
+        if cipher.len() != wanted {
+            return Err(HsmError::KeyLength { algorithm, wanted, found: cipher.len() });
+        }
+        let mut clear = ClearKey::new(cipher);
+        transport.decrypt_ecb(clear.as_mut())?;
+        self.wrapper.wrap(usage, algorithm, clear.as_ref())
+    }
+
+    fn mac(&self, key: &WrappedKey, algorithm: MacAlgorithm, data: &[u8]) -> Result<[u8; 8], HsmError> {
+        key.require(KeyUsage::Mac)?;
+        if !algorithm.fits(key.algorithm()) {
+            return Err(HsmError::WrongAlgorithm { operation: "this MAC", found: key.algorithm() });
+        }
+        algorithm.compute(&self.block_key(key, KeyUsage::Mac)?, data)
+    }
+
+    fn verify_mac(
+        &self,
+        key: &WrappedKey,
+        algorithm: MacAlgorithm,
+        data: &[u8],
+        received: &[u8],
+    ) -> Result<bool, HsmError> {
+        let own = self.mac(key, algorithm, data)?;
+        Ok(bool::from(own.as_slice().ct_eq(received)))
+    }
+
+    fn translate_pin(
+        &self,
+        block: &EncryptedPinBlock,
+        from: &WrappedKey,
+        to: &WrappedKey,
+        to_format: PinFormat,
+        pan: &str,
+    ) -> Result<EncryptedPinBlock, HsmError> {
+        // Both keys are checked before either is unwrapped.
+        from.require(KeyUsage::Pin)?;
+        to.require(KeyUsage::Pin)?;
+        fits(to_format, to)?;
+        let pin = self.read_pin(block, from, pan)?;
+        self.encrypt_pin(&pin, pan, to, to_format)
+    }
+
+    fn encrypt_pin(
+        &self,
+        pin: &Pin,
+        pan: &str,
+        key: &WrappedKey,
+        format: PinFormat,
+    ) -> Result<EncryptedPinBlock, HsmError> {
+        key.require(KeyUsage::Pin)?;
+        fits(format, key)?;
+        match self.block_key(key, KeyUsage::Pin)? {
+            BlockKey::Des(key) => {
+                Ok(EncryptedPinBlock::iso0(key.encrypt(*primitives::pin::build_iso0(pin, pan)?)))
+            }
+            BlockKey::Sm4(key) => {
+                Ok(EncryptedPinBlock::sm4(key.encrypt(*primitives::pin::build_sm4(pin, pan)?)))
+            }
+        }
+    }
+
+    fn verify_pin(
+        &self,
+        block: &EncryptedPinBlock,
+        key: &WrappedKey,
+        pan: &str,
+        verification: &WrappedKey,
+        reference: &PinReference,
+    ) -> Result<bool, HsmError> {
+        verification.require(KeyUsage::PinVerification)?;
+        let pin = self.read_pin(block, key, pan)?;
+        let own = self.reference(&pin, pan, verification)?;
+        Ok(bool::from(own.0.ct_eq(&reference.0)))
+    }
+
+    fn make_pin_reference(
+        &self,
+        pin: &Pin,
+        pan: &str,
+        verification: &WrappedKey,
+    ) -> Result<PinReference, HsmError> {
+        self.reference(pin, pan, verification)
+    }
+
+    fn encrypt_track(&self, track: &str, key: &WrappedKey) -> Result<String, HsmError> {
+        primitives::track::encrypt(&self.block_key(key, KeyUsage::Track)?, track)
+    }
+
+    fn decrypt_track(&self, digits: &str, key: &WrappedKey) -> Result<TrackData, HsmError> {
+        primitives::track::decrypt(&self.block_key(key, KeyUsage::Track)?, digits)
+    }
+
+    fn generate_ac(
+        &self,
+        imk: &WrappedKey,
+        card: &CardContext<'_>,
+        data: &[u8],
+    ) -> Result<[u8; 8], HsmError> {
+        primitives::emv::cryptogram(&self.block_key(imk, KeyUsage::IssuerMaster)?, card, data)
+    }
+
+    fn verify_arqc(
+        &self,
+        imk: &WrappedKey,
+        card: &CardContext<'_>,
+        data: &[u8],
+        arqc: &[u8],
+    ) -> Result<bool, HsmError> {
+        let own = self.generate_ac(imk, card, data)?;
+        Ok(bool::from(own.as_slice().ct_eq(arqc)))
+    }
+
+    fn make_arpc(
+        &self,
+        imk: &WrappedKey,
+        card: &CardContext<'_>,
+        arqc: [u8; 8],
+        response_code: [u8; 2],
+    ) -> Result<[u8; 8], HsmError> {
+        let key = self.block_key(imk, KeyUsage::IssuerMaster)?;
+        primitives::emv::arpc_method1(&key, card, arqc, response_code)
+    }
+
+    fn make_arpc_method2(
+        &self,
+        imk: &WrappedKey,
+        card: &CardContext<'_>,
+        arqc: [u8; 8],
+        status_update: [u8; 4],
+        proprietary: &[u8],
+    ) -> Result<[u8; 4], HsmError> {
+        let key = self.block_key(imk, KeyUsage::IssuerMaster)?;
+        primitives::emv::arpc_method2(&key, card, arqc, status_update, proprietary)
+    }
+
+    fn script_mac(
+        &self,
+        imk: &WrappedKey,
+        card: &CardContext<'_>,
+        arqc: [u8; 8],
+        input: &[u8],
+    ) -> Result<[u8; 8], HsmError> {
+        primitives::emv::script_mac(&self.block_key(imk, KeyUsage::IssuerScriptMac)?, card, arqc, input)
+    }
+
+    fn script_encipher(
+        &self,
+        imk: &WrappedKey,
+        card: &CardContext<'_>,
+        arqc: [u8; 8],
+        plain: &[u8],
+    ) -> Result<Vec<u8>, HsmError> {
+        primitives::emv::script_encipher(
+            &self.block_key(imk, KeyUsage::IssuerScriptCipher)?,
+            card,
+            arqc,
+            plain,
+        )
+    }
+
+    fn seal(&self, context: &[u8], plain: &[u8]) -> Result<Vec<u8>, HsmError> {
+        self.data.first().ok_or(HsmError::Sealed("the key ring is empty"))?.seal(context, plain)
+    }
+
+    fn open(&self, context: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, HsmError> {
+        seal::open(&self.data, context, sealed)
+    }
+
+    fn digest(&self, plain: &[u8]) -> Result<[u8; 32], HsmError> {
+        let mut mac = self.digest.clone();
+        mac.update(plain);
+        Ok(mac.finalize().into_bytes().into())
+    }
+}
