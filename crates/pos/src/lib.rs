@@ -1,1 +1,71 @@
-//! A traditional POS terminal in software, scriptable from the command line
+//! A traditional POS terminal in software: a library, and the commands of `posp pos`.
+//!
+//! The terminal knows the protocol between terminal and acquirer and nothing of the host behind it: it is written
+//! from the specification alone, on the codec ([`iso8583`]) and the terminal side of the security module ([`hsm`]).
+//! It keeps the rules of a terminal:
+//!
+//! - what a request would need to be undone is on disk before the request leaves ([`rules`], `state`);
+//! - a pending reversal goes out before anything else moves money, and blocks it while it is not through;
+//! - an approval counts only when its fields repeat the request, its MAC is right and the chip agrees;
+//! - a refund is repeated with the same trace until its outcome is known;
+//! - a settlement that was cut off goes on where it stopped.
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), pos::PosError> {
+//! use pos::{CardInput, Entry, KeyLayout, SaleRequest, Terminal, TerminalConfig, TmkComponent};
+//!
+//! let config = TerminalConfig::new("127.0.0.1:8583", "898000000000001", "00000001");
+//! let mut terminal = Terminal::enrol("var/pos/00000001", config)?;
+//! terminal.load_tmk(&[TmkComponent::parse("0123456789ABCDEFFEDCBA9876543210:08D7B4FB")], None).await?;
+//! terminal.sign_in(KeyLayout::TripleDesTrack).await?;
+//! let sale = SaleRequest {
+//!     amount_fen: 10_000,
+//!     card: CardInput::deck("L01")?,
+//!     entry: Entry::Chip,
+//!     pin: Some(pos::Pin::new("123456")?),
+//! };
+//! let outcome = terminal.sale(sale).await?;
+//! assert!(outcome.approved);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The chip is a lab card that makes real cryptograms; the terminal's side of it is not an EMV kernel (see `chip`).
+
+pub mod amount;
+mod card;
+mod chip;
+mod chip_card;
+pub mod clock;
+pub mod codes;
+mod config;
+mod connection;
+pub mod deck;
+mod error;
+mod keys;
+mod message;
+mod outcome;
+pub mod receipt;
+mod refund;
+mod reversal;
+pub mod rules;
+mod settle;
+mod state;
+mod terminal;
+mod transact;
+mod wire;
+
+pub use card::{CardInput, Entry, luhn, mask};
+pub use config::{ConnectionMode, Sm4PinCarrier, TerminalConfig};
+pub use connection::{BoxFuture, Dial, FRAME_MAX, Link, TcpDialer};
+pub use error::PosError;
+pub use hsm::Pin;
+pub use keys::{KeyLayout, MasterKeyChecks, TmkComponent};
+pub use message::{KINDS, Kind, KindRow, Recovery};
+pub use outcome::{Balance, Outcome, Status};
+pub use refund::RefundRequest;
+pub use reversal::Pending;
+pub use settle::Totals;
+pub use state::{ChipRecord, Notice, Original, Record};
+pub use terminal::{Surroundings, Terminal};
+pub use transact::{BalanceRequest, SaleRequest, VoidRequest};

@@ -1,0 +1,245 @@
+//! What a terminal is told once, when it is enrolled. Kept as `config.json` in its directory; every key has a
+//! default but the three that identify it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::PosError;
+
+/// Whether a connection is made for each request or kept for a sequence of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ConnectionMode {
+    /// One connection per request.
+    Short,
+    /// Kept open until it fails or the terminal closes.
+    #[default]
+    Kept,
+}
+
+/// Where a PIN block under an SM4 key travels; field 52 is zeros then. Both are modelled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sm4PinCarrier {
+    /// Field 59, tag A1, 16 raw bytes.
+    Field59A1,
+    /// Field 63, `SM016` and 16 raw bytes, as in the baseline profile.
+    #[default]
+    Field63Sm,
+}
+
+/// The configuration of one terminal.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TerminalConfig {
+    /// The host, `name:port`.
+    pub host: String,
+    /// Merchant number, field 42: 15 characters.
+    pub merchant: String,
+    /// Terminal number, field 41: 8 characters.
+    pub terminal: String,
+    /// Merchant name printed on slips.
+    #[serde(default = "default_merchant_name")]
+    pub merchant_name: String,
+    /// Operator number, two digits; sign-in and settlement carry it in field 63.
+    #[serde(default = "default_operator")]
+    pub operator: String,
+    /// TPDU, 10 hexadecimal digits.
+    #[serde(default = "default_tpdu")]
+    pub tpdu: String,
+    /// Message header, 12 hexadecimal digits; empty for acquirers that use none.
+    #[serde(default = "default_header")]
+    pub header: String,
+    /// Connection per request, or kept.
+    #[serde(default)]
+    pub connection: ConnectionMode,
+    /// Seconds to wait for a connection.
+    #[serde(default = "default_connect_timeout")]
+    pub connect_timeout_seconds: u64,
+    /// Milliseconds to wait for an answer. The usual terminal parameter is 60 s.
+    #[serde(default = "default_answer_timeout")]
+    pub answer_timeout_ms: u64,
+    /// How often a reversal is tried before it is dropped with a notice.
+    #[serde(default = "default_retries")]
+    pub reversal_retries: u32,
+    /// How often a refund or a batch-up item is sent before the terminal gives up on it.
+    #[serde(default = "default_retries")]
+    pub resend_retries: u32,
+    /// Milliseconds between two sendings of a refund that the host answers with 09 (in process).
+    #[serde(default = "default_repeat_pause")]
+    pub repeat_pause_ms: u64,
+    /// 60.4: 2 stripe, 5 contact chip, 6 contact and contactless.
+    #[serde(default = "default_capability")]
+    pub capability: u8,
+    /// Field 26: the longest PIN, 12 or 6.
+    #[serde(default = "default_pin_length")]
+    pub pin_length: u8,
+    /// Digit 2 of field 53 under SM4 keys: 3 or 4.
+    #[serde(default = "default_sm4_digit")]
+    pub sm4_digit: u8,
+    /// Carrier of an SM4 PIN block.
+    #[serde(default)]
+    pub sm4_pin_carrier: Sm4PinCarrier,
+    /// Tracks are encrypted when the sign-in gave a track key.
+    #[serde(default = "yes")]
+    pub encrypt_tracks: bool,
+    /// A decline without field 64 is taken as an answer (a host that does not know the terminal has no key to sign
+    /// with). An approval without a right field 64 never is.
+    #[serde(default = "yes")]
+    pub accept_unsigned_decline: bool,
+    /// 9F36 is sent in the reversal's field 55 even when no answer had come.
+    #[serde(default = "yes")]
+    pub reversal_with_atc: bool,
+    /// Sign off by itself after a settlement.
+    #[serde(default = "yes")]
+    pub sign_off_after_settlement: bool,
+    /// A card whose stripe says it has a chip is not swiped here. When off, the host decides (and answers 45).
+    #[serde(default)]
+    pub insist_on_chip: bool,
+    /// Transactions the journal holds before settlement is forced.
+    #[serde(default = "default_journal_max")]
+    pub journal_max: usize,
+    /// Serial number of the device; its last eight characters are tag 9F1E.
+    #[serde(default = "default_serial")]
+    pub serial: String,
+    /// Contactless amount, in fen, up to which neither PIN nor signature is asked.
+    #[serde(default = "default_no_pin_limit")]
+    pub no_pin_limit_fen: u64,
+    /// Where the counters of the deck's chips are kept. Terminals that share the deck share the file; a relative
+    /// path starts at the terminal's directory. Default: `cards.json` in the terminal's directory.
+    #[serde(default)]
+    pub card_file: Option<PathBuf>,
+}
+
+fn default_merchant_name() -> String {
+    "实验商户一号店".into()
+}
+fn default_operator() -> String {
+    "01".into()
+}
+fn default_tpdu() -> String {
+    "6000030000".into()
+}
+fn default_header() -> String {
+    "603200320001".into()
+}
+fn default_connect_timeout() -> u64 {
+    10
+}
+fn default_answer_timeout() -> u64 {
+    60_000
+}
+fn default_retries() -> u32 {
+    3
+}
+fn default_repeat_pause() -> u64 {
+    2_000
+}
+fn default_capability() -> u8 {
+    5
+}
+fn default_pin_length() -> u8 {
+    12
+}
+fn default_sm4_digit() -> u8 {
+    4
+}
+fn yes() -> bool {
+    true
+}
+fn default_journal_max() -> usize {
+    500
+}
+fn default_serial() -> String {
+    "POSPLAB1".into()
+}
+fn default_no_pin_limit() -> u64 {
+    100_000
+}
+
+impl TerminalConfig {
+    /// A configuration with every default, for one host, merchant and terminal.
+    pub fn new(host: impl Into<String>, merchant: impl Into<String>, terminal: impl Into<String>) -> Self {
+        Self {
+            host: host.into(),
+            merchant: merchant.into(),
+            terminal: terminal.into(),
+            merchant_name: default_merchant_name(),
+            operator: default_operator(),
+            tpdu: default_tpdu(),
+            header: default_header(),
+            connection: ConnectionMode::default(),
+            connect_timeout_seconds: default_connect_timeout(),
+            answer_timeout_ms: default_answer_timeout(),
+            reversal_retries: default_retries(),
+            resend_retries: default_retries(),
+            repeat_pause_ms: default_repeat_pause(),
+            capability: default_capability(),
+            pin_length: default_pin_length(),
+            sm4_digit: default_sm4_digit(),
+            sm4_pin_carrier: Sm4PinCarrier::default(),
+            encrypt_tracks: true,
+            accept_unsigned_decline: true,
+            reversal_with_atc: true,
+            sign_off_after_settlement: true,
+            insist_on_chip: false,
+            journal_max: default_journal_max(),
+            serial: default_serial(),
+            no_pin_limit_fen: default_no_pin_limit(),
+            card_file: None,
+        }
+    }
+
+    /// Checks what the wire could not carry.
+    ///
+    /// # Errors
+    /// [`PosError::Input`] naming the key that is wrong.
+    pub fn check(&self) -> Result<(), PosError> {
+        let plain = |text: &str, length: usize| text.len() == length && text.bytes().all(|b| b.is_ascii_graphic());
+        let hexadecimal = |text: &str, length: usize| plain(text, length) && hex::decode(text).is_ok();
+        let rules = [
+            (plain(&self.merchant, 15), "merchant: 15 characters"),
+            (plain(&self.terminal, 8), "terminal: 8 characters"),
+            (!self.host.is_empty() && self.host.contains(':'), "host: name:port"),
+            (plain(&self.operator, 2), "operator: 2 characters"),
+            (hexadecimal(&self.tpdu, 10), "tpdu: 10 hexadecimal digits"),
+            (self.header.is_empty() || hexadecimal(&self.header, 12), "header: 12 hexadecimal digits or empty"),
+            (matches!(self.capability, 2 | 5 | 6), "capability: 2, 5 or 6"),
+            (matches!(self.pin_length, 6 | 12), "pin_length: 6 or 12"),
+            (matches!(self.sm4_digit, 3 | 4), "sm4_digit: 3 or 4"),
+            (self.reversal_retries > 0 && self.resend_retries > 0, "retries: at least 1"),
+            (self.answer_timeout_ms > 0, "answer_timeout_ms: more than 0"),
+            (self.serial.is_ascii() && self.serial.len() >= 8, "serial: at least 8 characters"),
+            (self.journal_max > 0 && self.journal_max <= 999, "journal_max: 1 to 999 (totals count in three digits)"),
+        ];
+        match rules.iter().find(|(holds, _)| !holds) {
+            Some((_, rule)) => Err(PosError::Input((*rule).into())),
+            None => Ok(()),
+        }
+    }
+
+    /// How long an answer is awaited.
+    pub fn answer_timeout(&self) -> Duration {
+        Duration::from_millis(self.answer_timeout_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_wire_cannot_carry_is_refused_by_name() {
+        let good = TerminalConfig::new("127.0.0.1:8583", "898000000000001", "00000001");
+        good.check().unwrap();
+        let mut bad = good.clone();
+        bad.merchant.push('1');
+        assert!(bad.check().unwrap_err().to_string().contains("merchant"));
+        let text = serde_json::to_string(&good).unwrap();
+        assert_eq!(serde_json::from_str::<TerminalConfig>(&text).unwrap().tpdu, "6000030000");
+        let minimal = r#"{"host":"h:1","merchant":"898000000000001","terminal":"00000001"}"#;
+        serde_json::from_str::<TerminalConfig>(minimal).unwrap().check().unwrap();
+    }
+}

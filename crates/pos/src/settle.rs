@@ -1,0 +1,309 @@
+//! Settlement: totals, batch upload, end, slip. Each confirmed step is on disk before the next one leaves, so a
+//! terminal that is cut off goes on where it stopped.
+//!
+//! Modelled: approved transactions without a TC (stripe, keyed, tapped, voids, refunds) travel in the detail lines
+//! (201), those with a TC one by one (203 or 205).
+
+use crate::card::Entry;
+use crate::error::PosError;
+use crate::message::{Kind, Request, field60_management, next_in_ring};
+use crate::outcome::{Outcome, Status};
+use crate::receipt;
+use crate::state::{LastSlip, Progress, Record};
+use crate::terminal::{Reply, Terminal};
+
+/// Detail lines in one 0320.
+const LINES_MAX: usize = 8;
+
+/// Counts and sums of a batch, in fen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Sales.
+    pub debit_fen: u64,
+    /// Number of sales.
+    pub debit_count: u32,
+    /// Voids and refunds.
+    pub credit_fen: u64,
+    /// Number of voids and refunds.
+    pub credit_count: u32,
+}
+
+impl Totals {
+    /// Sums the journal: sales are debits whether voided or not, voids and refunds are credits.
+    pub fn of(records: &[Record]) -> Self {
+        records.iter().fold(Self::default(), |mut totals, record| {
+            match record.kind {
+                Kind::Void | Kind::Refund => {
+                    totals.credit_fen += record.amount_fen;
+                    totals.credit_count += 1;
+                }
+                _ => {
+                    totals.debit_fen += record.amount_fen;
+                    totals.debit_count += 1;
+                }
+            }
+            totals
+        })
+    }
+
+    /// The 62 digits of field 48 of the 0500: amount, count, amount, count and result 0 for domestic cards, and the
+    /// same for foreign cards, of which the terminal has none.
+    pub fn field48(&self, result: u8) -> String {
+        format!(
+            "{:012}{:03}{:012}{:03}{result}{:031}",
+            self.debit_fen, self.debit_count, self.credit_fen, self.credit_count, 0
+        )
+    }
+}
+
+impl Terminal {
+    /// Settles the batch: totals, then what the host must have, then the end message. Clears the journal, raises
+    /// the batch number, prints the slip and (parameter) signs off.
+    ///
+    /// # Errors
+    /// [`PosError::ReversalPending`], [`PosError::RefundOpen`], [`PosError::MustSignIn`];
+    /// [`PosError::SettlementCutOff`] when the line failed half way: calling again goes on.
+    pub async fn settle(&mut self) -> Result<Outcome, PosError> {
+        let mut preceding = Vec::new();
+        if self.state.settlement.is_none() {
+            if let Some(why) = self.sign_in_needed() {
+                return Err(PosError::MustSignIn(why));
+            }
+            preceding = self.clear_the_way().await?;
+            if let Some(open) = &self.state.refund {
+                return Err(PosError::RefundOpen { trace: open.trace });
+            }
+            let totals = Totals::of(&self.state.journal).field48(0);
+            let batch = self.state.batch;
+            let request = self
+                .management(Kind::Settlement, "201")
+                .digits(48, totals.clone())
+                .text(49, "156")
+                .text(63, format!("{} ", self.config.operator));
+            let (outcome, answer) = self.manage(request, batch).await?;
+            let Some(answer) = answer.filter(|_| outcome.approved) else {
+                return Ok(Outcome { preceding, ..outcome });
+            };
+            let results = answer.totals.unwrap_or_default();
+            let digit = |at: usize| results.as_bytes().get(at).map_or(3, |digit| digit.wrapping_sub(b'0'));
+            self.state.settlement = Some(Progress {
+                totals,
+                domestic: digit(30),
+                foreign: digit(61),
+                settle_date: answer.settle_date,
+                stripe_next: 0,
+                chip_next: 0,
+                uploaded: 0,
+                skipped: 0,
+                refusals: 0,
+                ended: false,
+            });
+            self.save().await?;
+            preceding.push(outcome);
+        }
+        self.upload(&mut preceding).await?;
+        let mut outcome = self.finish().await?;
+        preceding.append(&mut outcome.preceding);
+        outcome.preceding = preceding;
+        Ok(outcome)
+    }
+
+    /// Uploads whatever the flags say is still to come, ending with the end message.
+    async fn upload(&mut self, sent: &mut Vec<Outcome>) -> Result<(), PosError> {
+        while let Some(progress) = self.state.settlement.clone() {
+            let Some(step) = self.next_step(&progress)? else { return Ok(()) };
+            let request = self.step_request(&step);
+            self.save().await?;
+            let (reply, frame) = self.send(&request).await?;
+            let trace = crate::terminal::trace_of(&request);
+            let batch = self.state.batch;
+            let (judged, received) = match reply {
+                Reply::NotSent(source) => return Err(PosError::SettlementCutOff(source.to_string())),
+                Reply::NoAnswer(why) => return Err(PosError::SettlementCutOff(why)),
+                Reply::Judged(judged, received) => (judged, received),
+            };
+            let (mut outcome, _) = self.read_judged(&request, judged, trace, batch);
+            outcome.request = frame;
+            outcome.response = Some(received);
+            self.pass(&step, outcome.response_code.as_deref() == Some("00"));
+            self.save().await?;
+            sent.push(outcome);
+        }
+        Ok(())
+    }
+
+    fn next_step(&self, progress: &Progress) -> Result<Option<Step>, PosError> {
+        let balanced = progress.domestic == 1 && !matches!(progress.foreign, 2 | 3);
+        let journal = &self.state.journal;
+        if !balanced {
+            let lines: Vec<(usize, &Record)> = journal
+                .iter()
+                .enumerate()
+                .skip(progress.stripe_next)
+                .filter(|(_, record)| !has_certificate(record))
+                .take(LINES_MAX)
+                .collect();
+            if let Some((last, _)) = lines.last() {
+                let mut field = format!("{:02}", lines.len());
+                for (_, record) in &lines {
+                    let pan = self.unseal_pan(&record.pan_sealed)?;
+                    field.push_str(&format!("00{:06}{:0>20}{:012}", record.trace, *pan, record.amount_fen));
+                }
+                return Ok(Some(Step::Lines { field, count: lines.len() as u32, next: last + 1 }));
+            }
+        }
+        let chip = journal.iter().enumerate().skip(progress.chip_next).find(|(_, record)| has_certificate(record));
+        if let Some((index, record)) = chip {
+            let pan = self.unseal_pan(&record.pan_sealed)?;
+            let chip = record.chip.as_ref();
+            let pin = if record.with_pin { 1 } else { 2 };
+            return Ok(Some(Step::Certificate {
+                pan: pan.to_string(),
+                trace: record.trace,
+                entry: format!("{}{pin}", record.entry.digits()),
+                sequence: chip.map_or(0, |chip| chip.sequence),
+                field55: chip.map(|chip| chip.field55.clone()).unwrap_or_default(),
+                field62: format!("610000{:012}156", record.amount_fen),
+                network_code: if balanced { "203" } else { "205" },
+                next: index + 1,
+            }));
+        }
+        if progress.ended {
+            return Ok(None);
+        }
+        let network_code = if balanced { "207" } else { "202" };
+        Ok(Some(Step::End { field: format!("{:04}", progress.uploaded), network_code }))
+    }
+
+    fn step_request(&mut self, step: &Step) -> Request {
+        match step {
+            Step::Lines { field, .. } => self.management(Kind::BatchUp, "201").digits(48, field.clone()),
+            Step::Certificate { pan, trace, entry, sequence, field55, field62, network_code, .. } => {
+                let batch = self.state.batch;
+                Request::new(Kind::BatchUp)
+                    .digits(2, pan.clone())
+                    .digits(11, format!("{trace:06}"))
+                    .digits(22, entry.clone())
+                    .digits(23, format!("{sequence:03}"))
+                    .text(41, self.config.terminal.clone())
+                    .text(42, self.config.merchant.clone())
+                    .bytes(55, &hex::decode(field55).unwrap_or_default())
+                    .digits(60, field60_management("00", batch, network_code))
+                    .bytes(62, field62.as_bytes())
+            }
+            Step::End { field, network_code } => {
+                self.management(Kind::BatchUp, network_code).digits(48, field.clone())
+            }
+        }
+    }
+
+    /// Moves the flags on: past an item that was confirmed, or refused as often as allowed.
+    fn pass(&mut self, step: &Step, confirmed: bool) {
+        let allowed = self.config.resend_retries;
+        let Some(progress) = &mut self.state.settlement else { return };
+        if !confirmed {
+            progress.refusals += 1;
+            if progress.refusals < allowed {
+                return;
+            }
+        }
+        progress.refusals = 0;
+        let count = match step {
+            Step::Lines { count, next, .. } => {
+                progress.stripe_next = *next;
+                *count
+            }
+            Step::Certificate { next, .. } => {
+                progress.chip_next = *next;
+                1
+            }
+            Step::End { .. } => {
+                progress.ended = true;
+                0
+            }
+        };
+        if confirmed {
+            progress.uploaded += count;
+        } else {
+            progress.skipped += count.max(1);
+        }
+    }
+
+    /// Slip, journal, batch number; then, by parameter, the sign-off.
+    async fn finish(&mut self) -> Result<Outcome, PosError> {
+        let Some(progress) = self.state.settlement.clone() else {
+            return Err(PosError::Input("no settlement is under way".into()));
+        };
+        let batch = self.state.batch;
+        let text = receipt::settlement(&self.config, &self.state.journal, &progress, batch, self.now());
+        let mut outcome = Outcome::new(Kind::Settlement, Status::Approved, self.state.trace, batch).with_code("00");
+        if progress.domestic != 1 || matches!(progress.foreign, 2 | 3) {
+            let text = self.notice("对账不平,明细已上送 / the totals differ, the details were uploaded");
+            outcome.notices.push(text);
+        }
+        if progress.skipped > 0 {
+            let text = self.notice(format!(
+                "批上送 {0} 笔未成功 / {0} items of the batch were refused by the host",
+                progress.skipped
+            ));
+            outcome.notices.push(text);
+        }
+        outcome.receipt = Some(text.clone());
+        self.state.last_slip = Some(LastSlip::Settlement { text, reprints: 0 });
+        self.state.journal.clear();
+        self.state.settlement = None;
+        self.state.batch = next_in_ring(batch);
+        if self.config.sign_off_after_settlement {
+            self.state.signed_in = None;
+        }
+        self.save().await?;
+        if self.config.sign_off_after_settlement {
+            // The terminal is signed off whether the host hears it or not.
+            match self.sign_off().await {
+                Ok(sign_off) => outcome.preceding.push(sign_off),
+                Err(error) => outcome.notices.push(error.to_string()),
+            }
+        }
+        Ok(outcome)
+    }
+}
+
+/// Whether a record has a TC to upload. A void or refund by chip has none, nor has a tap.
+fn has_certificate(record: &Record) -> bool {
+    record.entry == Entry::Chip && record.chip.as_ref().is_some_and(|chip| chip.cryptogram_name == "TC")
+}
+
+/// One message of the upload.
+enum Step {
+    Lines {
+        field: String,
+        count: u32,
+        next: usize,
+    },
+    Certificate {
+        pan: String,
+        trace: u32,
+        entry: String,
+        sequence: u8,
+        field55: String,
+        field62: String,
+        network_code: &'static str,
+        next: usize,
+    },
+    End {
+        field: String,
+        network_code: &'static str,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The totals of the worked settlement slip.
+    #[test]
+    fn the_62_digits_of_the_worked_example() {
+        let totals = Totals { debit_fen: 48_050, debit_count: 6, credit_fen: 7_500, credit_count: 3 };
+        assert_eq!(totals.field48(0), "00000004805000600000000750000300000000000000000000000000000000");
+    }
+}

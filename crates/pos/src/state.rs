@@ -1,0 +1,341 @@
+//! What a terminal remembers: one document, replaced as a whole.
+//!
+//! Trace, keys, journal, pending reversal and settlement progress change together, so they live in one file that is
+//! written aside, flushed and renamed over the old one. Whatever moment the power goes, the file holds either all
+//! of a step or none of it. It is written before a request leaves and again when its answer has been judged.
+//! Card numbers and pending messages are sealed under the terminal's own master key; keys are wrapped by it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use hsm::WrappedKey;
+use serde::{Deserialize, Serialize};
+
+use crate::card::Entry;
+use crate::error::PosError;
+use crate::keys::KeyLayout;
+use crate::message::Kind;
+use crate::rules::Reason;
+
+/// Format of the state file; another number is refused.
+pub const STATE_VERSION: u32 = 1;
+
+/// The document.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct State {
+    pub version: u32,
+    /// The trace number the next request gets.
+    pub trace: u32,
+    /// 60.2 of the running batch.
+    pub batch: u32,
+    pub keys: Keys,
+    /// The terminal-local day of the last good sign-in; none after a sign-off.
+    pub signed_in: Option<String>,
+    /// The host demanded a new sign-in.
+    pub sign_in_forced: bool,
+    /// The host's clock minus the machine's, in seconds.
+    pub clock_offset: i64,
+    pub reversal: Option<PendingReversal>,
+    pub refund: Option<OpenRefund>,
+    pub settlement: Option<Progress>,
+    pub journal: Vec<Record>,
+    pub notices: Vec<Notice>,
+    pub last_slip: Option<LastSlip>,
+}
+
+impl State {
+    pub(crate) fn new() -> Self {
+        Self {
+            version: STATE_VERSION,
+            trace: 1,
+            batch: 1,
+            keys: Keys::default(),
+            signed_in: None,
+            sign_in_forced: false,
+            clock_offset: 0,
+            reversal: None,
+            refund: None,
+            settlement: None,
+            journal: Vec::new(),
+            notices: Vec::new(),
+            last_slip: None,
+        }
+    }
+}
+
+/// Keys, all wrapped by the terminal's master key.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Keys {
+    /// The terminal master key in its two forms: it is one injected value, used as 3DES or as SM4 key.
+    pub master: Option<WrappedKey>,
+    pub master_sm4: Option<WrappedKey>,
+    pub working: Option<WorkingKeys>,
+}
+
+/// The keys of one sign-in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct WorkingKeys {
+    pub layout: KeyLayout,
+    pub pin: WrappedKey,
+    pub mac: WrappedKey,
+    pub track: Option<WrappedKey>,
+}
+
+/// A reversal that waits for its turn.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct PendingReversal {
+    pub kind: Kind,
+    pub trace: u32,
+    pub amount_fen: u64,
+    pub reason: Reason,
+    pub attempts: u32,
+    /// The 0400 without its reason, sealed.
+    pub sealed: String,
+    /// Field 38, when an answer had come.
+    pub auth_code: Option<String>,
+}
+
+/// A refund that was sent and whose outcome is not known.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct OpenRefund {
+    pub trace: u32,
+    pub amount_fen: u64,
+    /// The 0220, sealed.
+    pub sealed: String,
+    /// The journal line it becomes when approved.
+    pub record: Record,
+}
+
+/// An approved transaction of the running batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// What it was.
+    pub kind: Kind,
+    /// Its batch, 60.2.
+    pub batch: u32,
+    /// Its trace, field 11.
+    pub trace: u32,
+    /// Its amount in fen, as approved.
+    pub amount_fen: u64,
+    /// First six and last four digits of the card.
+    pub pan: String,
+    /// The whole number, sealed; batch-up needs it.
+    pub(crate) pan_sealed: String,
+    /// Expiry, YYMM.
+    pub expiry: Option<String>,
+    /// How the card was read.
+    pub entry: Entry,
+    /// Whether a PIN was sent.
+    pub with_pin: bool,
+    /// Field 37.
+    pub rrn: Option<String>,
+    /// Field 38.
+    pub auth_code: Option<String>,
+    /// Terminal-local date and time, `YYYY/MM/DD hh:mm:ss`.
+    pub at: String,
+    /// Field 15, MMDD.
+    pub settle_date: Option<String>,
+    /// 44.1.
+    pub issuer: Option<String>,
+    /// 44.2.
+    pub acquirer: Option<String>,
+    /// 63.1.
+    pub card_org: Option<String>,
+    /// 63.2, text for the slip.
+    pub remark: Option<String>,
+    /// A void of this one was approved.
+    pub voided: bool,
+    /// Void and refund: what they refer to.
+    pub original: Option<Original>,
+    /// What a chip added.
+    pub chip: Option<ChipRecord>,
+    /// How often the slip was printed again.
+    pub reprints: u32,
+}
+
+/// The transaction that a void or refund refers to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Original {
+    /// Its batch, unknown for refunds.
+    pub batch: Option<u32>,
+    /// Its trace, unknown for refunds.
+    pub trace: Option<u32>,
+    /// Its reference number.
+    pub rrn: Option<String>,
+    /// Its date, MMDD.
+    pub date: Option<String>,
+}
+
+/// What a chip transaction leaves for the slip and for batch-up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChipRecord {
+    /// Field 55 of the batch upload, hexadecimal.
+    pub field55: String,
+    /// Card sequence number.
+    pub sequence: u8,
+    /// `TC`, or `ARQC` for a tap whose card left before a second cryptogram.
+    pub cryptogram_name: String,
+    /// The cryptogram, hexadecimal.
+    pub cryptogram: String,
+    /// Application identifier.
+    pub aid: String,
+    /// Application label.
+    pub label: String,
+    /// Terminal verification results.
+    pub tvr: String,
+    /// Transaction status information.
+    pub tsi: String,
+    /// Application transaction counter.
+    pub atc: String,
+    /// Unpredictable number.
+    pub un: String,
+    /// Application interchange profile.
+    pub aip: String,
+    /// Issuer application data.
+    pub iad: String,
+    /// Result of issuer scripts (DF31), when there were any.
+    pub script_result: Option<String>,
+}
+
+/// Something the operator must know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// When, terminal-local.
+    pub at: String,
+    /// What.
+    pub text: String,
+}
+
+/// How far settlement has come: the flags it resumes by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Progress {
+    /// Field 48 of the 0500.
+    pub totals: String,
+    /// The host's result for domestic and foreign cards: 1 balanced, 2 not, 3 error.
+    pub domestic: u8,
+    pub foreign: u8,
+    /// Field 15 of the 0510.
+    pub settle_date: Option<String>,
+    /// Stripe details uploaded, as journal indices passed.
+    pub stripe_next: usize,
+    /// Chip details uploaded, as journal indices passed.
+    pub chip_next: usize,
+    /// Items the host confirmed.
+    pub uploaded: u32,
+    /// Items given up after their resends.
+    pub skipped: u32,
+    /// How often the item at hand was refused.
+    pub refusals: u32,
+    /// The end message was confirmed.
+    pub ended: bool,
+}
+
+/// What was printed last.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LastSlip {
+    Transaction(Box<Record>),
+    Settlement { text: String, reprints: u32 },
+}
+
+/// The terminal's directory: paths, and the lock that keeps a second process out.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    pub path: PathBuf,
+    _lock: File,
+}
+
+impl Directory {
+    /// Takes the directory for this process, creating it when `create`.
+    pub(crate) fn take(path: &Path, create: bool) -> Result<Self, PosError> {
+        if create {
+            fs::create_dir_all(path).map_err(|e| storage("creating", path, e))?;
+        } else if !path.join(CONFIG).is_file() {
+            return Err(PosError::NotEnrolled(path.to_owned()));
+        }
+        let lock_path = path.join("lock");
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&lock_path)
+            .map_err(|e| storage("opening", &lock_path, e))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(fs::TryLockError::WouldBlock) => Err(PosError::InUse(path.to_owned())),
+            Err(fs::TryLockError::Error(e)) => Err(storage("locking", &lock_path, e)),
+        }
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    pub(crate) fn load_state(&self) -> Result<State, PosError> {
+        let path = self.file(STATE);
+        let state: State = read_json(&path)?;
+        if state.version != STATE_VERSION {
+            return Err(PosError::Damaged { path, reason: format!("format {} is not known", state.version) });
+        }
+        Ok(state)
+    }
+}
+
+pub(crate) const CONFIG: &str = "config.json";
+pub(crate) const STATE: &str = "state.json";
+pub(crate) const MASTER_KEY: &str = "master.key";
+
+fn storage(what: &'static str, path: &Path, source: std::io::Error) -> PosError {
+    PosError::Storage { what, path: path.to_owned(), source }
+}
+
+/// Reads a JSON document.
+pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, PosError> {
+    let text = fs::read(path).map_err(|e| storage("reading", path, e))?;
+    serde_json::from_slice(&text).map_err(|e| PosError::Damaged { path: path.to_owned(), reason: e.to_string() })
+}
+
+/// Replaces a file as a whole: written aside, flushed, renamed, and the rename flushed.
+pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), PosError> {
+    let aside = path.with_extension("new");
+    let mut file = OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(&aside)
+        .map_err(|e| storage("writing", &aside, e))?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|e| storage("writing", &aside, e))?;
+    fs::rename(&aside, path).map_err(|e| storage("replacing", path, e))?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent).and_then(|parent| parent.sync_all()).map_err(|e| storage("flushing", parent, e))
+}
+
+/// Writes a JSON document, durably.
+pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), PosError> {
+    let bytes = serde_json::to_vec_pretty(value)
+        .map_err(|e| PosError::Damaged { path: path.to_owned(), reason: e.to_string() })?;
+    write_atomic(path, &bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_process_is_kept_out_and_a_torn_write_leaves_the_old_state() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Directory::take(dir.path(), true).unwrap();
+        write_json(&first.file(STATE), &State::new()).unwrap();
+        std::fs::write(first.file(STATE).with_extension("new"), b"{ half").unwrap();
+        assert_eq!(first.load_state().unwrap().trace, 1);
+        assert!(matches!(Directory::take(dir.path(), true), Err(PosError::InUse(_))));
+        drop(first);
+        Directory::take(dir.path(), true).unwrap();
+        let empty = tempfile::tempdir().unwrap();
+        assert!(matches!(Directory::take(empty.path(), false), Err(PosError::NotEnrolled(_))));
+    }
+}

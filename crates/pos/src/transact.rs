@@ -1,0 +1,554 @@
+//! Transactions with a card: balance, sale, void. Refunds are in `refund`, reversals in `reversal`.
+//!
+//! The order never changes: what is pending goes first; the record and its reversal are on disk before the request
+//! leaves; the answer is judged, the chip heard, and the outcome is on disk before anyone is told.
+
+use hsm::{EncryptedPinBlock, Hsm, Pin, PinFormat};
+use zeroize::Zeroizing;
+
+use crate::amount::AMOUNT_MAX_FEN;
+use crate::card::{self, CardData, CardInput, Entry};
+use crate::chip::{self, ChipPayment, Setting, Verdict};
+use crate::config::Sm4PinCarrier;
+use crate::deck::Behaviour;
+use crate::error::PosError;
+use crate::keys::KeyLayout;
+use crate::message::{Kind, Recovery, Request, field60_financial};
+use crate::outcome::{self, Outcome, Status};
+use crate::receipt;
+use crate::rules::{self, Event, Reason, ReversalEffect};
+use crate::state::{LastSlip, Original, PendingReversal, Record};
+use crate::terminal::{Reply, Terminal, stamp};
+use crate::wire::Answer;
+
+/// A sale.
+#[derive(Debug)]
+pub struct SaleRequest {
+    /// In fen, more than zero.
+    pub amount_fen: u64,
+    /// The card.
+    pub card: CardInput,
+    /// How it is read.
+    pub entry: Entry,
+    /// The PIN, when the holder entered one.
+    pub pin: Option<Pin>,
+}
+
+/// A balance inquiry.
+#[derive(Debug)]
+pub struct BalanceRequest {
+    /// The card.
+    pub card: CardInput,
+    /// How it is read.
+    pub entry: Entry,
+    /// The PIN, when the holder entered one.
+    pub pin: Option<Pin>,
+}
+
+/// A void of a sale of the running batch.
+#[derive(Debug)]
+pub struct VoidRequest {
+    /// Trace (voucher number) of the sale.
+    pub trace: u32,
+    /// The card and how it is read; without it the number in the journal is used, as if keyed.
+    pub card: Option<(CardInput, Entry)>,
+    /// The PIN, when the holder entered one.
+    pub pin: Option<Pin>,
+}
+
+impl VoidRequest {
+    /// A void by its voucher number alone.
+    pub fn by_trace(trace: u32) -> Self {
+        Self { trace, card: None, pin: None }
+    }
+}
+
+/// What the three have in common.
+struct Job {
+    kind: Kind,
+    amount_fen: Option<u64>,
+    card: CardData,
+    entry: Entry,
+    pin: Option<Pin>,
+    /// Void: the sale, as an index into the journal.
+    original: Option<usize>,
+}
+
+impl Terminal {
+    /// Sells.
+    ///
+    /// # Errors
+    /// When the sale could not be started or nothing was sent. Declines, missing and unusable answers are outcomes.
+    pub async fn sale(&mut self, sale: SaleRequest) -> Result<Outcome, PosError> {
+        check_amount(sale.amount_fen)?;
+        let card = sale.card.read(sale.entry)?;
+        if sale.entry == Entry::Tap && sale.pin.is_none() && sale.amount_fen > self.config.no_pin_limit_fen {
+            let verified_on_device = card.deck.is_some_and(|deck| deck.behaviour == Behaviour::PhoneOnly);
+            if !verified_on_device {
+                return Err(PosError::OtherEntry("above the no-PIN limit a tap needs the PIN"));
+            }
+        }
+        self.transact(Job {
+            kind: Kind::Sale,
+            amount_fen: Some(sale.amount_fen),
+            card,
+            entry: sale.entry,
+            pin: sale.pin,
+            original: None,
+        })
+        .await
+    }
+
+    /// Asks for the balance of a card.
+    ///
+    /// # Errors
+    /// As [`Terminal::sale`].
+    pub async fn balance(&mut self, request: BalanceRequest) -> Result<Outcome, PosError> {
+        let card = request.card.read(request.entry)?;
+        self.transact(Job {
+            kind: Kind::Balance,
+            amount_fen: None,
+            card,
+            entry: request.entry,
+            pin: request.pin,
+            original: None,
+        })
+        .await
+    }
+
+    /// Voids a sale of the running batch.
+    ///
+    /// # Errors
+    /// [`PosError::NotFound`], [`PosError::NotVoidable`], a card other than the sale's; else as [`Terminal::sale`].
+    pub async fn void(&mut self, request: VoidRequest) -> Result<Outcome, PosError> {
+        let (index, record) = self
+            .state
+            .journal
+            .iter()
+            .enumerate()
+            .find(|(_, record)| record.trace == request.trace)
+            .ok_or(PosError::NotFound(request.trace))?;
+        let refuse = |reason| PosError::NotVoidable { trace: request.trace, reason };
+        if record.kind != Kind::Sale {
+            return Err(refuse("it is not a sale"));
+        }
+        if record.voided {
+            return Err(refuse("it is voided already"));
+        }
+        let amount_fen = record.amount_fen;
+        let pan = self.unseal_pan(&record.pan_sealed)?;
+        let (card, entry) = match request.card {
+            Some((input, entry)) => {
+                let card = input.read(entry)?;
+                if *card.pan != *pan {
+                    return Err(refuse("the card is not that of the sale"));
+                }
+                (card, entry)
+            }
+            None => {
+                let expiry = record.expiry.clone();
+                (CardData { pan, expiry, track2: None, sequence: None, deck: None }, Entry::Manual)
+            }
+        };
+        self.transact(Job {
+            kind: Kind::Void,
+            amount_fen: Some(amount_fen),
+            card,
+            entry,
+            pin: request.pin,
+            original: Some(index),
+        })
+        .await
+    }
+
+    /// Whether the terminal may trade now, as far as it knows without sending anything.
+    pub(crate) fn check_ready(&self) -> Result<(), PosError> {
+        if self.state.keys.master.is_none() {
+            return Err(PosError::NoMasterKey);
+        }
+        if let Some(why) = self.sign_in_needed() {
+            return Err(PosError::MustSignIn(why));
+        }
+        if self.state.settlement.is_some() {
+            return Err(PosError::SettlementOpen);
+        }
+        if self.state.journal.len() >= self.config.journal_max {
+            return Err(PosError::JournalFull(self.state.journal.len()));
+        }
+        Ok(())
+    }
+
+    async fn transact(&mut self, job: Job) -> Result<Outcome, PosError> {
+        self.check_ready()?;
+        check_entry(&job, self.config.insist_on_chip)?;
+        let preceding = self.clear_the_way().await?;
+        let mut outcome = self.transact_cleared(job).await?;
+        outcome.preceding = preceding;
+        Ok(outcome)
+    }
+
+    /// Everything after the pending reversal is through.
+    async fn transact_cleared(&mut self, job: Job) -> Result<Outcome, PosError> {
+        let row = job.kind.row();
+        let batch = self.state.batch;
+        let trace = self.take_trace();
+        let with_chip = job.entry.is_chip() && job.kind != Kind::Void;
+        let mut chip = match (with_chip, job.card.deck) {
+            (true, Some(_)) => Some(self.start_chip(&job, trace)?),
+            _ => None,
+        };
+        let base = |outcome: &mut Outcome| {
+            outcome.amount_fen = job.amount_fen;
+            outcome.card = Some(card::mask(&job.card.pan));
+        };
+        if let Some(chip) = &chip
+            && !chip.goes_online()
+        {
+            self.save().await?;
+            let mut outcome = Outcome::new(job.kind, Status::DeclinedByChip, trace, batch);
+            base(&mut outcome);
+            return Ok(outcome);
+        }
+
+        let request = self.compose(&job, trace, batch, chip.as_ref())?;
+        let record = self.record(&job, trace, batch)?;
+        if row.recovery == Recovery::Reverse {
+            let mut reversal = request.reversal(&job.card.pan, job.card.expiry.as_deref());
+            if let Some(chip) = &chip {
+                reversal = reversal.bytes(55, &chip.reversal55(self.config.reversal_with_atc));
+            }
+            self.state.reversal = Some(PendingReversal {
+                kind: job.kind,
+                trace,
+                amount_fen: job.amount_fen.unwrap_or_default(),
+                reason: Reason::NoAnswer,
+                attempts: 0,
+                sealed: self.seal(&reversal)?,
+                auth_code: None,
+            });
+        }
+        self.save().await?;
+
+        let (reply, frame) = match self.send(&request).await {
+            Ok(sent) => sent,
+            Err(error) => {
+                // The request could not even be written: nothing left.
+                self.state.reversal = None;
+                self.save().await?;
+                return Err(error);
+            }
+        };
+        let (mut outcome, answer, received) = match reply {
+            Reply::NotSent(source) => {
+                self.apply(Event::NotSent);
+                self.save().await?;
+                return Err(self.no_connection(source));
+            }
+            Reply::NoAnswer(why) => {
+                self.apply(Event::NoAnswer);
+                let mut outcome = Outcome::new(job.kind, Status::NoAnswer, trace, batch);
+                outcome.notices.push(why);
+                (outcome, None, None)
+            }
+            Reply::Judged(judged, received) => {
+                self.apply(judged.event());
+                let (outcome, answer) = self.read_judged(&request, judged, trace, batch);
+                (outcome, answer, Some(received))
+            }
+        };
+        base(&mut outcome);
+        outcome.request = frame;
+        outcome.response = received;
+
+        if let Some(answer) = &answer {
+            if let Some(chip) = &mut chip {
+                let verdict = chip.finish(outcome.approved, &answer.chip)?;
+                if verdict == Verdict::Refuses {
+                    self.keep_chip_reversal(&request, &job.card, chip, answer, trace)?;
+                    outcome = refused_by_chip(outcome);
+                }
+            }
+            if answer.code == "10" && outcome.approved {
+                outcome.amount_fen = answer.amount.or(outcome.amount_fen);
+            }
+            outcome.balance = answer.additional_amounts.as_deref().and_then(outcome::balance);
+        }
+        if outcome.approved && job.kind != Kind::Balance {
+            let record = Record {
+                amount_fen: outcome.amount_fen.unwrap_or(record.amount_fen),
+                chip: chip.as_ref().zip(answer.as_ref()).map(|(chip, answer)| chip.record(&answer.code)),
+                ..record
+            };
+            let record = complete(record, answer.as_ref(), &stamp(self.now()));
+            if let Some(original) = job.original.and_then(|index| self.state.journal.get_mut(index)) {
+                original.voided = true;
+            }
+            outcome.receipt = Some(receipt::transaction(&self.config, &record));
+            self.state.last_slip = Some(LastSlip::Transaction(Box::new(record.clone())));
+            self.state.journal.push(record);
+            if self.state.journal.len() >= self.config.journal_max {
+                let text = self.notice("批次已满,请结算 / the batch is full, settle now");
+                outcome.notices.push(text);
+            }
+        }
+        outcome.reversal = self.state.reversal.as_ref().map(|pending| pending.reason);
+        self.save().await?;
+        Ok(outcome)
+    }
+
+    /// Applies an event to the pending reversal.
+    fn apply(&mut self, event: Event<'_>) {
+        match rules::after(event).reversal {
+            ReversalEffect::Drop => self.state.reversal = None,
+            ReversalEffect::Keep(reason) => {
+                if let Some(pending) = &mut self.state.reversal {
+                    pending.reason = reason;
+                }
+            }
+        }
+    }
+
+    /// The chip refused an approval: the reversal stands again, now with what the chip said.
+    fn keep_chip_reversal(
+        &mut self,
+        request: &Request,
+        card: &CardData,
+        chip: &ChipPayment,
+        answer: &Answer,
+        trace: u32,
+    ) -> Result<(), PosError> {
+        if request.kind.row().recovery != Recovery::Reverse {
+            return Ok(());
+        }
+        let reversal =
+            request.reversal(&card.pan, card.expiry.as_deref()).bytes(55, &chip.reversal55(true));
+        self.state.reversal = Some(PendingReversal {
+            kind: request.kind,
+            trace,
+            amount_fen: request.number(4).unwrap_or_default(),
+            reason: Reason::Unusable,
+            attempts: 0,
+            sealed: self.seal(&reversal)?,
+            auth_code: answer.auth_code.clone(),
+        });
+        Ok(())
+    }
+
+    fn start_chip(&mut self, job: &Job, trace: u32) -> Result<ChipPayment, PosError> {
+        let Some(deck) = job.card.deck else {
+            return Err(PosError::Input("only a card of the deck has a chip".into()));
+        };
+        if deck.behaviour == Behaviour::Mute && job.entry == Entry::Chip {
+            return Err(PosError::ChipMute);
+        }
+        let file = match &self.config.card_file {
+            Some(path) => self.directory.path.join(path),
+            None => self.directory.file("cards.json"),
+        };
+        let counter = chip::raise_counter(&file, deck.id)?;
+        let unpredictable = match self.surroundings.unpredictable {
+            Some(number) => number,
+            None => {
+                let mut number = [0; 4];
+                getrandom::fill(&mut number).map_err(|error| PosError::Security(error.to_string()))?;
+                number
+            }
+        };
+        let kind = job.kind.row().processing.and_then(|code| code.get(..2)).unwrap_or("00");
+        let serial = self.config.serial.as_str();
+        let setting = Setting {
+            amount_fen: job.amount_fen.unwrap_or_default(),
+            kind: u8::from_str_radix(kind, 16).unwrap_or_default(),
+            now: self.now(),
+            trace,
+            unpredictable,
+            with_pin: job.pin.is_some(),
+            entry: job.entry,
+            serial: serial.get(serial.len().saturating_sub(8)..).unwrap_or(serial),
+        };
+        ChipPayment::start(deck, counter, &setting)
+    }
+
+    /// The request as the table of fields wants it.
+    fn compose(
+        &self,
+        job: &Job,
+        trace: u32,
+        batch: u32,
+        chip: Option<&ChipPayment>,
+    ) -> Result<Request, PosError> {
+        let with_pan = job.entry != Entry::Swipe && job.entry != Entry::Fallback || job.kind == Kind::Void;
+        let mut request = self.card_request(job.kind, &job.card, job.entry, job.pin.as_ref(), trace, batch, with_pan)?;
+        if let Some(amount) = job.amount_fen {
+            request = request.digits(4, format!("{amount:012}"));
+        }
+        if let Some(chip) = chip {
+            request = request.bytes(55, &chip.field55());
+        }
+        if let Some(original) = job.original.and_then(|index| self.state.journal.get(index)) {
+            request = request
+                .maybe_text(37, original.rrn.as_deref())
+                .maybe_text(38, original.auth_code.as_deref())
+                .digits(61, format!("{:06}{:06}", original.batch, original.trace));
+        }
+        Ok(request)
+    }
+
+    /// What every request with a card has: identity, card data, PIN and field 60.
+    #[allow(clippy::too_many_arguments)] // one line per part of the message; a struct would only rename them
+    pub(crate) fn card_request(
+        &self,
+        kind: Kind,
+        card: &CardData,
+        entry: Entry,
+        pin: Option<&Pin>,
+        trace: u32,
+        batch: u32,
+        with_pan: bool,
+    ) -> Result<Request, PosError> {
+        let row = kind.row();
+        let keys = self.state.keys.working.as_ref().ok_or(PosError::MustSignIn("there are no working keys"))?;
+        let fallback = entry == Entry::Fallback;
+        let mut request = Request::new(kind)
+            .digits(11, format!("{trace:06}"))
+            .digits(22, format!("{}{}", entry.digits(), if pin.is_some() { 1 } else { 2 }))
+            .digits(25, "00")
+            .text(41, self.config.terminal.clone())
+            .text(42, self.config.merchant.clone())
+            .text(49, "156")
+            .digits(60, field60_financial(row.message_type, batch, self.config.capability, fallback));
+        if with_pan {
+            request = request.digits(2, card.pan.as_str()).maybe_digits(14, card.expiry.as_deref());
+        }
+        if let Some(sequence) = card.sequence {
+            request = request.digits(23, format!("{sequence:03}"));
+        }
+        let mut encrypted = 0;
+        if let Some(track) = &card.track2 {
+            let track = match keys.track.as_ref().filter(|_| self.config.encrypt_tracks) {
+                Some(key) => {
+                    encrypted = 1;
+                    Zeroizing::new(self.vault.encrypt_track(track, key)?)
+                }
+                None => track.clone(),
+            };
+            request = request.digits(35, track.as_str());
+        }
+        let with_pin = if pin.is_some() { 2 } else { 0 };
+        if pin.is_some() || card.track2.is_some() {
+            let security = keys.layout.security_digit(self.config.sm4_digit);
+            request = request.digits(53, format!("{with_pin}{security}{encrypted}0000000000000"));
+        }
+        if let Some(pin) = pin {
+            let format = if keys.layout == KeyLayout::Sm4 { PinFormat::Sm4Extended } else { PinFormat::Iso0 };
+            let block = self.vault.encrypt_pin(pin, &card.pan, &keys.pin, format)?;
+            request = self.with_pin_block(request.digits(26, format!("{:02}", self.config.pin_length)), &block);
+        }
+        Ok(request)
+    }
+
+    fn with_pin_block(&self, request: Request, block: &EncryptedPinBlock) -> Request {
+        if block.format != PinFormat::Sm4Extended {
+            return request.bytes(52, block.bytes());
+        }
+        let request = request.bytes(52, &[0; 8]);
+        let (field, mut value) = match self.config.sm4_pin_carrier {
+            Sm4PinCarrier::Field59A1 => (59, b"A1016".to_vec()),
+            Sm4PinCarrier::Field63Sm => (63, b"SM016".to_vec()),
+        };
+        value.extend_from_slice(block.bytes());
+        request.bytes(field, &value)
+    }
+
+    fn record(&self, job: &Job, trace: u32, batch: u32) -> Result<Record, PosError> {
+        let mut record = self.blank_record(job.kind, &job.card, job.entry, trace, batch)?;
+        record.amount_fen = job.amount_fen.unwrap_or_default();
+        record.with_pin = job.pin.is_some();
+        record.original = job.original.and_then(|index| self.state.journal.get(index)).map(|original| Original {
+            batch: Some(original.batch),
+            trace: Some(original.trace),
+            rrn: original.rrn.clone(),
+            date: None,
+        });
+        Ok(record)
+    }
+
+    pub(crate) fn blank_record(
+        &self,
+        kind: Kind,
+        card: &CardData,
+        entry: Entry,
+        trace: u32,
+        batch: u32,
+    ) -> Result<Record, PosError> {
+        Ok(Record {
+            kind,
+            batch,
+            trace,
+            amount_fen: 0,
+            pan: card::mask(&card.pan),
+            pan_sealed: self.seal_pan(&card.pan)?,
+            expiry: card.expiry.clone(),
+            entry,
+            with_pin: false,
+            rrn: None,
+            auth_code: None,
+            at: String::new(),
+            settle_date: None,
+            issuer: None,
+            acquirer: None,
+            card_org: None,
+            remark: None,
+            voided: false,
+            original: None,
+            chip: None,
+            reprints: 0,
+        })
+    }
+}
+
+/// Fills a record with what the answer brought.
+pub(crate) fn complete(record: Record, answer: Option<&Answer>, at: &str) -> Record {
+    let Some(answer) = answer else { return Record { at: at.to_owned(), ..record } };
+    Record {
+        rrn: answer.rrn.clone(),
+        auth_code: answer.auth_code.clone(),
+        at: at.to_owned(),
+        settle_date: answer.settle_date.clone(),
+        issuer: answer.issuer.clone(),
+        acquirer: answer.acquirer.clone(),
+        card_org: answer.card_org.clone(),
+        remark: answer.remark.clone(),
+        ..record
+    }
+}
+
+fn refused_by_chip(outcome: Outcome) -> Outcome {
+    let words = Outcome::new(outcome.kind, Status::ChipRefused, outcome.trace, outcome.batch);
+    Outcome {
+        status: Status::ChipRefused,
+        approved: false,
+        text_zh: words.text_zh,
+        text_en: words.text_en,
+        ..outcome
+    }
+}
+
+/// Field 4 holds twelve digits, and nothing is sold for nothing.
+pub(crate) fn check_amount(amount_fen: u64) -> Result<(), PosError> {
+    if (1..=AMOUNT_MAX_FEN).contains(&amount_fen) {
+        Ok(())
+    } else {
+        Err(PosError::Input("the amount is 0.01 to 9999999999.99".into()))
+    }
+}
+
+fn check_entry(job: &Job, insist_on_chip: bool) -> Result<(), PosError> {
+    if insist_on_chip && job.entry == Entry::Swipe && job.kind != Kind::Void && job.card.stripe_says_chip() {
+        return Err(PosError::OtherEntry("请插卡 / the card has a chip: insert it"));
+    }
+    if job.entry.is_chip() && job.card.deck.is_none() {
+        return Err(PosError::Input("only a card of the deck has a chip".into()));
+    }
+    Ok(())
+}

@@ -1,0 +1,225 @@
+//! From a request to a frame, and from a frame to a judged answer.
+
+use hsm::Hsm;
+use iso8583::frame::{self, PosHeader, Tpdu};
+use iso8583::{CUP_POS, Draft, Message, Mti, Profile};
+
+use crate::codes;
+use crate::config::TerminalConfig;
+use crate::connection::FRAME_MAX;
+use crate::error::PosError;
+use crate::message::{Request, Value};
+use crate::rules::Event;
+use crate::state::WorkingKeys;
+
+/// Digit 6 of the header that demands a new sign-in.
+const REQUIRES_SIGN_IN: u8 = 3;
+
+/// The codec profile of a terminal's configuration.
+pub(crate) fn profile(config: &TerminalConfig) -> Profile {
+    Profile { header: header(config), ..Profile::CUP_POS_1 }
+}
+
+fn header(config: &TerminalConfig) -> Option<PosHeader> {
+    let mut bytes = [0; 6];
+    hex::decode_to_slice(&config.header, &mut bytes).ok().map(|()| PosHeader::new(bytes))
+}
+
+/// Writes the whole frame; `keys` sign it when the kind carries a MAC.
+pub(crate) fn write(
+    config: &TerminalConfig,
+    request: &Request,
+    keys: Option<(&dyn Hsm, &WorkingKeys)>,
+) -> Result<Vec<u8>, PosError> {
+    let mut draft = Draft::new();
+    draft.start(&CUP_POS, Mti::new(request.mti));
+    for (field, value) in request.entries() {
+        match value {
+            Value::Digits(digits) => draft.put_digits(field, digits)?,
+            Value::Text(text) => draft.put_text(field, text)?,
+            Value::Bytes(text) => {
+                let bytes = hex::decode(text).map_err(|_| PosError::Build("a stored field is damaged".into()))?;
+                draft.put_bytes(field, &bytes)?;
+            }
+        }
+    }
+    let mut tpdu = [0; 5];
+    hex::decode_to_slice(&config.tpdu, &mut tpdu).map_err(|_| PosError::Build("the TPDU is not hexadecimal".into()))?;
+    let mut out = Vec::with_capacity(512);
+    let mark = frame::begin_pos(&mut out, Tpdu::new(tpdu), header(config));
+    match (request.kind.row().mac, keys) {
+        (true, Some((hsm, keys))) => draft.write_with_mac(&mut out, |block| {
+            hsm.mac(&keys.mac, keys.mac_algorithm(), block).map_err(PosError::from)
+        })?,
+        (true, None) => return Err(PosError::MustSignIn("there are no working keys")),
+        (false, _) => draft.write(&mut out)?,
+    }
+    frame::finish_pos(&mut out, mark).map_err(|error| PosError::Build(error.to_string()))?;
+    Ok(out)
+}
+
+/// What an authentic answer says.
+#[derive(Clone, Default)]
+pub(crate) struct Answer {
+    pub code: String,
+    pub amount: Option<u64>,
+    pub time: Option<u64>,
+    pub date: Option<u64>,
+    pub settle_date: Option<String>,
+    pub rrn: Option<String>,
+    pub auth_code: Option<String>,
+    /// 44.1 and 44.2.
+    pub issuer: Option<String>,
+    pub acquirer: Option<String>,
+    pub totals: Option<String>,
+    pub additional_amounts: Option<String>,
+    pub chip: Vec<u8>,
+    pub batch: Option<u32>,
+    pub keys: Vec<u8>,
+    pub card_org: Option<String>,
+    pub remark: Option<String>,
+    pub sign_in_demanded: bool,
+}
+
+/// The judgement over a frame.
+pub(crate) enum Judged {
+    /// Not an answer to this request; the text says why.
+    Unfitting(String),
+    /// Fits, but is not authentic.
+    MacWrong,
+    /// Fits and is authentic.
+    Answer(Box<Answer>),
+}
+
+impl Judged {
+    /// The event for the rules.
+    pub(crate) fn event(&self) -> Event<'_> {
+        match self {
+            Self::Unfitting(_) => Event::Unfitting,
+            Self::MacWrong => Event::MacWrong,
+            Self::Answer(answer) => Event::Answer(&answer.code),
+        }
+    }
+}
+
+/// Judges a received frame (with its length prefix) against the request it should answer.
+pub(crate) fn judge(
+    config: &TerminalConfig,
+    request: &Request,
+    keys: Option<(&dyn Hsm, &WorkingKeys)>,
+    received: &[u8],
+) -> Result<Judged, PosError> {
+    let unfitting = |why: String| Ok(Judged::Unfitting(why));
+    let profile = profile(config);
+    let payload = match frame::split(received, FRAME_MAX) {
+        Ok(Some((_, payload))) => payload,
+        Ok(None) => return unfitting("the frame is cut off".into()),
+        Err(error) => return unfitting(error.to_string()),
+    };
+    let parts = match frame::parse_pos(payload, &profile) {
+        Ok(parts) => parts,
+        Err(error) => return unfitting(error.to_string()),
+    };
+    let message = match CUP_POS.parse(parts.body) {
+        Ok(message) => message,
+        Err(error) => return unfitting(error.to_string()),
+    };
+    if message.mti() != Mti::new(request.mti).response() {
+        return unfitting(format!("message type {} does not answer {:04}", message.mti(), request.mti));
+    }
+    let code = message.text(39).unwrap_or_default().to_owned();
+    let approves = codes::approves(&code);
+    if let (true, Some((hsm, keys))) = (request.kind.row().mac, keys) {
+        match (message.mac_block(), message.bytes_of(64)) {
+            (Some(block), Some(mac)) => {
+                if !hsm.verify_mac(&keys.mac, keys.mac_algorithm(), block, mac)? {
+                    return Ok(Judged::MacWrong);
+                }
+            }
+            _ if approves || !config.accept_unsigned_decline => return Ok(Judged::MacWrong),
+            _ => {}
+        }
+    }
+    if code.len() != 2 {
+        return unfitting("field 39 is missing".into());
+    }
+    if let Some(field) = differing(request, &message, &code, approves) {
+        return unfitting(format!("field {field} is not that of the request"));
+    }
+    if approves && request.kind.row().mac {
+        for field in [32, 37] {
+            if !message.has(field) {
+                return unfitting(format!("field {field} is missing in an approval"));
+            }
+        }
+    }
+    let demanded = parts.header.is_some_and(|header| header.requirement() == REQUIRES_SIGN_IN);
+    Ok(Judged::Answer(Box::new(read(&message, code, demanded))))
+}
+
+/// The first field that should repeat the request and does not. A decline may leave out what it could not read,
+/// but never the identity of the terminal and the trace.
+fn differing(request: &Request, message: &Message<'_>, code: &str, approves: bool) -> Option<u8> {
+    const NUMBERS: [u8; 4] = [3, 4, 11, 25];
+    const TEXTS: [u8; 3] = [41, 42, 49];
+    let required = |field: u8| approves || matches!(field, 11 | 41 | 42);
+    let numbers = NUMBERS.into_iter().filter(|field| request.has(*field) && !(*field == 4 && code == "10"));
+    for field in numbers {
+        let same = match message.digits(field) {
+            Some(digits) => Some(digits.as_str()) == request.get(field),
+            None => !required(field),
+        };
+        if !same {
+            return Some(field);
+        }
+    }
+    TEXTS.into_iter().filter(|field| request.has(*field)).find(|field| match message.text(*field) {
+        Some(text) => Some(text.trim_end()) != request.get(*field).map(str::trim_end),
+        None => required(*field),
+    })
+}
+
+fn read(message: &Message<'_>, code: String, sign_in_demanded: bool) -> Answer {
+    let trimmed = |text: &str| {
+        let text = text.trim();
+        (!text.is_empty()).then(|| text.to_owned())
+    };
+    let text = |field: u8| message.text(field).and_then(trimmed);
+    let institutions = message.text(44).unwrap_or_default();
+    let part = |from: usize, to: usize| {
+        institutions.get(from..to.min(institutions.len())).and_then(trimmed)
+    };
+    let (card_org, remark) = custom63(message.bytes_of(63).unwrap_or_default());
+    Answer {
+        code,
+        amount: message.number(4),
+        time: message.number(12),
+        date: message.number(13),
+        settle_date: message.digits(15).map(|digits| digits.as_str().to_owned()),
+        rrn: text(37),
+        auth_code: text(38),
+        issuer: part(0, 11),
+        acquirer: part(11, 22),
+        totals: message.digits(48).map(|digits| digits.as_str().to_owned()),
+        additional_amounts: text(54),
+        chip: message.bytes_of(55).unwrap_or_default().to_vec(),
+        batch: message.digits(60).and_then(|digits| digits.as_str().get(2..8).and_then(|batch| batch.parse().ok())),
+        keys: message.bytes_of(62).unwrap_or_default().to_vec(),
+        card_org,
+        remark,
+        sign_in_demanded,
+    }
+}
+
+/// 63.1 and the printable part of 63.2, which is GBK text. A field that holds something else gives no text.
+fn custom63(bytes: &[u8]) -> (Option<String>, Option<String>) {
+    let printable = |bytes: &[u8]| {
+        let (text, _, broken) = encoding_rs::GBK.decode(bytes);
+        let text = text.trim();
+        (!broken && !text.is_empty() && !text.chars().any(char::is_control)).then(|| text.to_owned())
+    };
+    match bytes.split_at_checked(3) {
+        Some((organisation, text)) => (printable(organisation), printable(text)),
+        None => (printable(bytes), None),
+    }
+}
