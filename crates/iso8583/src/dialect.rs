@@ -85,7 +85,7 @@ pub enum Show {
     Date,
     /// `MMDDhhmmss`.
     DateTime,
-    /// `YYMM`: a card's expiry; hidden, because it is card data.
+    /// `YYMM`: a card's expiry.
     Expiry,
     /// Card number: first six, last four.
     Pan,
@@ -272,10 +272,10 @@ impl Dialect {
         }
     }
 
-    /// The terminal dialect as `profile` writes it.
+    /// This dialect with the switches of `profile` set; meant for [`CUP_POS`].
     #[must_use]
-    pub fn with_profile(profile: &Profile) -> Self {
-        let mut dialect = CUP_POS.clone();
+    pub fn with_profile(&self, profile: &Profile) -> Self {
+        let mut dialect = self.clone();
         dialect.name = profile.name.clone();
         dialect.tlv59_digits = profile.tlv59_digits;
         for spec in dialect.specs.iter_mut().flatten() {
@@ -304,13 +304,13 @@ impl Dialect {
         dialect
     }
 
-    /// As [`Dialect::with_profile`], kept for the life of the process.
+    /// The terminal dialect as `profile` writes it, kept for the life of the process.
     ///
     /// Drafts refer to dialects by static reference. Profiles are few and read once at start, so the memory is
     /// given away on purpose.
     #[must_use]
     pub fn for_profile(profile: &Profile) -> &'static Self {
-        Box::leak(Box::new(Self::with_profile(profile)))
+        Box::leak(Box::new(CUP_POS.with_profile(profile)))
     }
 
     /// The same dialect with `D` instead of `=` between card number and expiry where tracks are ASCII; the

@@ -374,7 +374,7 @@ impl Draft {
         let (high, low) = ((value / 100) as u8, (value % 100) as u8);
         match dialect.numerals {
             Coding::Bcd => {
-                out.extend_from_slice(&[high / 10 << 4 | high % 10, low / 10 << 4 | low % 10]);
+                out.extend_from_slice(&[((high / 10) << 4) | (high % 10), ((low / 10) << 4) | (low % 10)]);
                 out.extend_from_slice(&((announced >> 64) as u64).to_be_bytes());
             }
             Coding::Ascii => {

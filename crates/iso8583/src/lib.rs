@@ -24,12 +24,15 @@
 //! # Ok::<(), iso8583::ParseError>(())
 //! ```
 
-mod dialect;
-mod draft;
+pub mod cups;
+pub mod dialect;
+pub mod draft;
 mod error;
 pub mod frame;
-mod message;
-mod mti;
+pub mod mask;
+pub mod message;
+pub mod mti;
+pub mod subfield;
 mod swar;
 pub mod tlv;
 
@@ -42,3 +45,10 @@ pub use error::{BuildError, BuildErrorKind, ErrorKind, ParseError};
 pub use frame::FrameError;
 pub use message::{DIGITS_MAX, Digits, Field, MESSAGE_LEN_MAX, Message};
 pub use mti::Mti;
+
+/// Bytes that `text` takes in GBK, as text fields count them; nothing when GBK lacks one of its characters.
+#[must_use]
+pub fn gbk_len(text: &str) -> Option<usize> {
+    let (bytes, _, lost) = encoding_rs::GBK.encode(text);
+    (!lost).then_some(bytes.len())
+}

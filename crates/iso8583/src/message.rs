@@ -359,6 +359,11 @@ impl<'a> Message<'a> {
         if slot.end == 0 { None } else { self.bytes.get(..usize::from(slot.start)) }
     }
 
+    /// Where field `number` ends, in bytes from the start; 0 when it is absent.
+    pub(crate) fn offset_after(&self, number: u8) -> usize {
+        self.slots.get(usize::from(number).wrapping_sub(1)).map_or(0, |slot| usize::from(slot.end))
+    }
+
     /// Walks field 55, if present, through all its TLV items.
     ///
     /// # Errors
@@ -473,6 +478,34 @@ pub struct Digits {
 }
 
 impl Digits {
+    /// None yet; for layouts of sub-fields.
+    pub(crate) const fn empty() -> Self {
+        Self { len: 0, characters: [b'0'; DIGITS_MAX] }
+    }
+
+    /// Appends `value` as `width` digits, its lowest ones; what does not fit any more is left out.
+    pub(crate) fn push(&mut self, value: u64, width: usize) {
+        let end = (self.len + width).min(DIGITS_MAX);
+        let mut rest = value;
+        if let Some(room) = self.characters.get_mut(self.len..end) {
+            for digit in room.iter_mut().rev() {
+                *digit = b'0' + (rest % 10) as u8;
+                rest /= 10;
+            }
+        }
+        self.len = end;
+    }
+
+    /// Appends characters of a field.
+    pub(crate) fn push_digits(&mut self, digits: impl Iterator<Item = u8>) {
+        for digit in digits {
+            if let Some(to) = self.characters.get_mut(self.len) {
+                *to = digit;
+                self.len += 1;
+            }
+        }
+    }
+
     #[inline]
     fn from_body(op: Op, body: &[u8], count: usize) -> Option<Self> {
         if count > DIGITS_MAX {

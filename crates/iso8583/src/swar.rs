@@ -55,7 +55,7 @@ pub fn is_ascii_digits(bytes: &[u8]) -> bool {
 #[inline(always)]
 pub fn is_alphanumeric(bytes: &[u8]) -> bool {
     all(bytes, |word| {
-        let letters = in_range((word & LOW7) | 0x20 * ONES, 0x61, 0x7a);
+        let letters = in_range((word & LOW7) | (0x20 * ONES), 0x61, 0x7a);
         let digits = in_range(word & LOW7, 0x30, 0x39);
         let spaces = in_range(word & LOW7, 0x20, 0x20);
         word & HIGH == 0 && letters | digits | spaces == HIGH

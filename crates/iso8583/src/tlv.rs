@@ -96,6 +96,11 @@ fn split_item(data: &[u8]) -> Option<(Tlv<'_>, &[u8])> {
     Some((Tlv { tag, value }, rest))
 }
 
+/// Bytes of `item`, the first of `data`, with its tag and length.
+pub(crate) fn item_len(item: &Tlv<'_>, data: &[u8]) -> usize {
+    split_item(data).map_or(item.value.len(), |(_, rest)| data.len() - rest.len())
+}
+
 /// Walks all items of `data`, not into constructed ones.
 ///
 /// # Errors

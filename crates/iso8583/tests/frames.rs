@@ -93,7 +93,12 @@ fn every_published_frame_decodes_and_is_rebuilt_to_the_same_bytes() {
         message.check_chip_data().unwrap();
         assert_eq!(hex::encode(rebuild_by_copy(&message, dialect)), hex::encode(body), "{}", sample.name);
         if sample.name != "F7" {
-            assert_eq!(hex::encode(rebuild_by_value(&message, dialect)), hex::encode(body), "{}", sample.name);
+            assert_eq!(
+                hex::encode(rebuild_by_value(&message, dialect)),
+                hex::encode(body),
+                "{}",
+                sample.name
+            );
         }
     }
 }
