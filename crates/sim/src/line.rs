@@ -1,0 +1,273 @@
+//! The line from the network to the member's own listener: key resets, cut-over, echo.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use iso8583::CUPS;
+use iso8583::frame;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::error::SimError;
+use crate::keys::ZoneKey;
+use crate::net::{FrameBuffer, write_frames};
+use crate::network::Event;
+use crate::service::Service;
+use crate::time::SettleDate;
+
+/// Messages of the network's own that may wait to be written. They are few: keys, cut-over, echo.
+const QUEUE: usize = 32;
+
+type Waiting = BTreeMap<u32, oneshot::Sender<String>>;
+
+/// The line and who waits for an answer on it.
+pub struct MemberLine {
+    address: String,
+    writer: watch::Sender<Option<mpsc::Sender<Vec<u8>>>>,
+    waiting: Mutex<Waiting>,
+    trace: AtomicU32,
+    resetting: tokio::sync::Mutex<()>,
+}
+
+impl MemberLine {
+    /// A line to `address`; empty for none.
+    #[must_use]
+    pub fn new(address: &str) -> Self {
+        MemberLine {
+            address: address.to_owned(),
+            writer: watch::Sender::new(None),
+            waiting: Mutex::new(BTreeMap::new()),
+            trace: AtomicU32::new(0),
+            resetting: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// Whether the member's listener is connected.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.writer.borrow().is_some()
+    }
+
+    /// The member's listener as configured.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the line up until shutdown.
+    pub async fn run(self: Arc<Self>, service: Arc<Service>, stop: CancellationToken, tasks: TaskTracker) {
+        if self.address.is_empty() {
+            return;
+        }
+        let pause = Duration::from_millis(service.config.timing.reconnect.max(1));
+        let mut told = false;
+        while !stop.is_cancelled() {
+            let dialled = tokio::select! {
+                () = stop.cancelled() => return,
+                dialled = TcpStream::connect(&self.address) => dialled,
+            };
+            match dialled {
+                Ok(stream) => {
+                    tracing::info!(address = %self.address, "connected to the member's listener");
+                    told = false;
+                    self.talk(&service, stream, &stop, &tasks).await;
+                    tracing::info!(address = %self.address, "line to the member's listener ended");
+                }
+                Err(error) if !told => {
+                    told = true;
+                    tracing::info!(address = %self.address, %error, "the member's listener is not there yet");
+                }
+                Err(_) => {}
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    async fn talk(
+        &self,
+        service: &Arc<Service>,
+        stream: TcpStream,
+        stop: &CancellationToken,
+        tasks: &TaskTracker,
+    ) {
+        let _ = stream.set_nodelay(true);
+        let (mut reader, writer) = stream.into_split();
+        let (outgoing, queue) = mpsc::channel(QUEUE);
+        let close = stop.child_token();
+        let heartbeat = Duration::from_millis(service.config.timing.heartbeat);
+        let writing = tasks.spawn(write_frames(writer, queue, heartbeat, close.clone()));
+        self.writer.send_replace(Some(outgoing.clone()));
+        let mut buffer = FrameBuffer::new(service.config.limits.frame_max);
+        let idle = match service.config.timing.echo {
+            0 => Duration::MAX,
+            ms => Duration::from_millis(ms),
+        };
+        loop {
+            let filled = tokio::select! {
+                () = close.cancelled() => break,
+                filled = tokio::time::timeout(idle, buffer.fill(&mut reader)) => filled,
+            };
+            match filled {
+                Ok(Ok(true)) => {}
+                Ok(_) => break,
+                Err(_) => {
+                    if self.send_unasked(service, 301, &outgoing).await.is_err() {
+                        break;
+                    }
+                    continue;
+                }
+            }
+            let mut answers = Vec::new();
+            let framed = buffer.drain(|payload| {
+                if !self.is_answer(payload) {
+                    answers.extend(service.take(payload).send);
+                }
+                true
+            });
+            if let Err(error) = framed {
+                tracing::warn!(%error, "not a frame from the member: line closed");
+                break;
+            }
+            for answer in answers {
+                if outgoing.send(answer).await.is_err() {
+                    break;
+                }
+            }
+        }
+        self.writer.send_replace(None);
+        self.waiting().clear();
+        close.cancel();
+        let _ = writing.await;
+    }
+
+    /// Hands an 0810 or 0830 to whoever waits for it. `false` when the frame is a request.
+    fn is_answer(&self, payload: &[u8]) -> bool {
+        let Ok((_, body)) = frame::parse_cups(payload) else { return false };
+        let Ok(message) = CUPS.parse(body) else { return false };
+        if !message.mti().is_response() {
+            return false;
+        }
+        let trace = message.number(11).and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
+        let code = message.text(39).unwrap_or_default().to_owned();
+        match self.waiting().remove(&trace) {
+            Some(waiter) => {
+                let _ = waiter.send(code);
+            }
+            None => tracing::debug!(trace, code, "an answer that nobody waits for"),
+        }
+        true
+    }
+
+    fn next_trace(&self) -> u32 {
+        self.trace.fetch_add(1, Ordering::Relaxed) % 999_999 + 1
+    }
+
+    async fn send_unasked(
+        &self,
+        service: &Service,
+        code: u16,
+        outgoing: &mpsc::Sender<Vec<u8>>,
+    ) -> Result<(), SimError> {
+        let frame = service.own_notice(code, self.next_trace())?;
+        outgoing.send(frame).await.map_err(|_| SimError::NoLine(self.address.clone()))
+    }
+
+    /// The way out, waiting for the line to come up for as long as an answer may take.
+    async fn outgoing(&self, patience: Duration) -> Result<mpsc::Sender<Vec<u8>>, SimError> {
+        let mut line = self.writer.subscribe();
+        let up = tokio::time::timeout(patience, line.wait_for(Option::is_some)).await;
+        match up {
+            Ok(Ok(sender)) => sender.clone().ok_or_else(|| SimError::NoLine(self.address.clone())),
+            _ => Err(SimError::NoLine(self.address.clone())),
+        }
+    }
+
+    /// Sends what `make` builds for a fresh trace and waits for an answer 00.
+    async fn ask(
+        &self,
+        service: &Service,
+        what: &'static str,
+        make: impl FnOnce(u32) -> Result<Vec<u8>, SimError>,
+    ) -> Result<(), SimError> {
+        let patience = Duration::from_millis(service.config.timing.answer);
+        let outgoing = self.outgoing(patience).await?;
+        let trace = self.next_trace();
+        let (sender, receiver) = oneshot::channel();
+        self.waiting().insert(trace, sender);
+        let sent = match make(trace) {
+            Ok(frame) => outgoing.send(frame).await.map_err(|_| SimError::NoLine(self.address.clone())),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = sent {
+            self.waiting().remove(&trace);
+            return Err(error);
+        }
+        match tokio::time::timeout(patience, receiver).await {
+            Ok(Ok(code)) if code == "00" => Ok(()),
+            Ok(Ok(code)) => Err(SimError::Refused { what, code }),
+            Ok(Err(_)) => Err(SimError::NoLine(self.address.clone())),
+            Err(_) => {
+                self.waiting().remove(&trace);
+                Err(SimError::NoAnswer(what))
+            }
+        }
+    }
+
+    /// Gives the member a new MAC key and a new PIN key. The MAC key goes first, because the PIN key's message
+    /// is signed with the MAC key in force.
+    ///
+    /// # Errors
+    ///
+    /// No line, no answer, or an answer other than 00; the keys in force then stay.
+    pub async fn reset_keys(&self, service: &Service) -> Result<(), SimError> {
+        let _one_at_a_time = self.resetting.lock().await;
+        for which in [ZoneKey::Mac, ZoneKey::Pin] {
+            let asked = self.ask(service, which.name(), |trace| service.key_reset(which, trace)).await;
+            let mut zone = service.zone();
+            if let Err(error) = asked {
+                zone.slot(which).withdraw();
+                return Err(error);
+            }
+            let until = service.clock.now().after_ms(service.config.timing.key_overlap);
+            zone.slot(which).confirm(until);
+            tracing::info!(what = which.name(), "in force");
+        }
+        Ok(())
+    }
+
+    /// Turns to another settlement day and tells the member: 201, the new day, 202.
+    ///
+    /// # Errors
+    ///
+    /// The member was not reached or refused; the network's own day has turned all the same.
+    pub async fn cut_over(&self, service: &Service, day: SettleDate) -> Result<(), SimError> {
+        let now = service.clock.now();
+        service.core().happen(&Event::Cutover { day }, now)?;
+        tracing::info!(%day, "cut-over");
+        for code in [201, 202] {
+            self.ask(service, "cut-over", |trace| service.own_notice(code, trace)).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends an echo and waits for its answer.
+    ///
+    /// # Errors
+    ///
+    /// No line, no answer, or an answer other than 00.
+    pub async fn echo(&self, service: &Service) -> Result<(), SimError> {
+        self.ask(service, "echo", |trace| service.own_notice(301, trace)).await
+    }
+}
