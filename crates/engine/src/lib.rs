@@ -1,1 +1,158 @@
-//! Admit, authenticate, journal, route, complete, reverse: one engine behind every door
+//! The engine: one behind every door.
+//!
+//! A request becomes a payment in steps, each a type that only the step before can make:
+//!
+//! ```text
+//! door: Framed → Parsed ─▶ Authenticated ─▶ Admitted ─▶ Journaled ─▶ Reply
+//!                          who, MAC, batch   rules, PIN   durable      durable outcome
+//! ```
+//!
+//! Nothing leaves toward a network before its intent is durable, and no door hears an outcome before the
+//! outcome is. What the network leaves unanswered is reversed or repeated by [`forward`] until it is known.
+
+pub mod authenticate;
+pub mod batch;
+pub mod config;
+pub mod directory;
+pub mod forward;
+pub mod numbers;
+pub mod payment;
+pub mod recovery;
+pub mod reversal;
+pub mod sign_in;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use acquiring::{Clock, ResponseCode};
+use channels::{Channel, Unsolicited};
+use hsm::Hsm;
+use store::Store;
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use authenticate::{Authenticated, MacClaim, TerminalMessage};
+pub use config::EngineConfig;
+pub use directory::{Directory, TerminalEntry};
+pub use payment::{PaymentRequest, Reply};
+
+/// Why a request goes no further: the code for the door, and words for operator and metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Refusal {
+    /// Field 39 of the answer.
+    pub code: ResponseCode,
+    /// What is wrong, a fixed sentence without card data; also the label of the metric.
+    pub reason: &'static str,
+}
+
+impl Refusal {
+    /// A refusal.
+    pub const fn new(code: ResponseCode, reason: &'static str) -> Self {
+        Refusal { code, reason }
+    }
+}
+
+/// Why the engine cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The store failed.
+    #[error("the store failed")]
+    Store(#[from] store::StoreError),
+    /// A key of the store cannot be read.
+    #[error("terminal {terminal} of merchant {merchant}: its stored key cannot be read")]
+    Key {
+        /// The merchant.
+        merchant: acquiring::MerchantId,
+        /// The terminal.
+        terminal: acquiring::TerminalId,
+    },
+}
+
+/// The engine; cheap to clone, shared by every door.
+#[derive(Clone)]
+pub struct Engine(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) config: EngineConfig,
+    pub(crate) store: Store,
+    pub(crate) hsm: Arc<dyn Hsm>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) channel: Arc<dyn Channel>,
+    pub(crate) directory: Directory,
+    pub(crate) numbers: numbers::Numbers,
+    pub(crate) forward_wake: Notify,
+    /// Length of the store-and-forward queue as it was last looked at.
+    pub(crate) forward_depth: AtomicU64,
+    /// Payments under way; they finish even when the door that brought them is gone.
+    pub(crate) tasks: TaskTracker,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Engine {
+    /// Loads master data, settles what a crash left open, and starts the background work: the
+    /// store-and-forward queue, late answers, refresh of master data.
+    pub async fn start(
+        config: EngineConfig,
+        store: Store,
+        hsm: Arc<dyn Hsm>,
+        clock: Arc<dyn Clock>,
+        channel: Arc<dyn Channel>,
+        unsolicited: mpsc::Receiver<Unsolicited>,
+    ) -> Result<Self, EngineError> {
+        let directory = Directory::load(&store).await?;
+        let numbers = numbers::Numbers::new("payment");
+        let engine = Engine(Arc::new(Inner {
+            config,
+            store,
+            hsm,
+            clock,
+            channel,
+            directory,
+            numbers,
+            forward_wake: Notify::new(),
+            forward_depth: AtomicU64::new(0),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        }));
+        engine.recover().await?;
+        tokio::spawn(forward::run(engine.clone()));
+        tokio::spawn(recovery::take_unsolicited(engine.clone(), unsolicited));
+        tokio::spawn(directory::keep_fresh(engine.clone()));
+        Ok(engine)
+    }
+
+    /// The store, for the query side.
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// The line toward the network, for health and metrics.
+    pub fn channel(&self) -> &Arc<dyn Channel> {
+        &self.0.channel
+    }
+
+    /// Settings.
+    pub fn config(&self) -> &EngineConfig {
+        &self.0.config
+    }
+
+    /// The present moment on the engine's clock.
+    pub fn now(&self) -> jiff::Timestamp {
+        self.0.clock.now()
+    }
+
+    /// The terminals and merchants in memory.
+    pub fn directory(&self) -> &Directory {
+        &self.0.directory
+    }
+
+    /// Waits until every payment under way has its outcome, then stops the background work. Doors must
+    /// have stopped taking requests before.
+    pub async fn drain(&self) {
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+        self.0.stop.cancel();
+    }
+}

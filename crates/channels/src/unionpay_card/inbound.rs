@@ -1,0 +1,180 @@
+//! The network's connection to us: key resets, cut-over, echo.
+
+use std::sync::Arc;
+
+use acquiring::ResponseCode;
+use hsm::{KeyAlgorithm, KeyUsage};
+
+use iso8583::frame::{self, CUPS_HEARTBEAT, CupsFrame};
+use iso8583::subfield::Field48Nk;
+use iso8583::{CUPS, Draft, Message};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::Shared;
+use super::keys::ZoneKeyKind;
+use super::line::FRAME_MAX;
+use super::message::{CUT_OVER_BEGIN, CUT_OVER_END, KEY_RESET};
+
+/// Connections of the network at a time: one is normal, a second one while it reconnects.
+const CONNECTIONS_MAX: usize = 4;
+
+/// Takes connections of the network until `stop`.
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection of the network could not be accepted");
+                tokio::time::sleep(shared.config.reconnect).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            tracing::warn!(%peer, "too many connections on the network's listener; closed");
+            continue;
+        };
+        let (shared, stop) = (Arc::clone(&shared), stop.clone());
+        tasks.spawn(async move {
+            let end = tokio::select! {
+                () = stop.cancelled() => "stopping".to_owned(),
+                end = converse(&shared, stream) => end,
+            };
+            tracing::info!(%peer, reason = end, "the network's connection ended");
+            drop(place);
+        });
+    }
+}
+
+async fn converse(shared: &Shared, mut stream: TcpStream) -> String {
+    let mut buffer: Vec<u8> = Vec::with_capacity(FRAME_MAX);
+    loop {
+        let answer = match frame::split_cups(&buffer, FRAME_MAX) {
+            Ok(Some((consumed, frame))) => {
+                let answer = match frame {
+                    CupsFrame::Heartbeat => None,
+                    CupsFrame::Message(payload) => answer(shared, payload),
+                };
+                buffer.drain(..consumed);
+                answer
+            }
+            Ok(None) => match timeout(shared.config.heartbeat, stream.read_buf(&mut buffer)).await {
+                Ok(Ok(0)) => return "closed by the network".to_owned(),
+                Ok(Ok(_)) => None,
+                Ok(Err(error)) => return error.to_string(),
+                Err(_) => Some(CUPS_HEARTBEAT.to_vec()),
+            },
+            Err(error) => return format!("no frame: {error}"),
+        };
+        if let Some(answer) = answer
+            && let Err(error) = stream.write_all(&answer).await
+        {
+            return error.to_string();
+        }
+    }
+}
+
+/// The answer to one message of the network; nothing for what is malformed or not a request.
+fn answer(shared: &Shared, payload: &[u8]) -> Option<Vec<u8>> {
+    let (header, body) = frame::parse_cups(payload)
+        .inspect_err(|error| tracing::error!(%error, "the network's message has a bad header"))
+        .ok()?;
+    let message = CUPS
+        .parse(body)
+        .inspect_err(|error| tracing::error!(%error, "the network's message is malformed"))
+        .ok()?;
+    let code = u16::try_from(message.number(70)?).ok()?;
+    let result = match (message.mti().value(), code) {
+        (800, KEY_RESET) => match take_key(shared, &message) {
+            Ok(()) => ResponseCode::APPROVED,
+            Err((code, reason)) => {
+                tracing::error!(reason, "a zone key was refused");
+                metrics::counter!("posp_zone_keys_refused_total", "reason" => reason).increment(1);
+                code
+            }
+        },
+        (820, CUT_OVER_BEGIN | CUT_OVER_END) => {
+            if let Some(date) = message.number(15).and_then(|date| u16::try_from(date).ok()) {
+                shared.line.set_settle_date(date);
+                tracing::info!(date, code, "the network cuts over to a new settlement date");
+            }
+            ResponseCode::APPROVED
+        }
+        (820, _) => ResponseCode::APPROVED,
+        (mti, _) => {
+            tracing::warn!(mti, code, "the network asks for what we do not know");
+            return None;
+        }
+    };
+    let mut draft = Draft::new();
+    draft.start(&CUPS, message.mti().response());
+    for number in [7, 11, 15, 33, 53, 70, 100] {
+        if let Some(field) = message.field(number) {
+            draft.put_field(&field).ok()?;
+        }
+    }
+    draft.put_text(39, result.as_str()).ok()?;
+    let mut out = Vec::with_capacity(256);
+    let mark = frame::begin_cups(&mut out, &header.swapped());
+    draft.write(&mut out).ok()?;
+    frame::finish_cups(&mut out, mark).ok()?;
+    Some(out)
+}
+
+/// Takes a key of 0800/101: unwraps it under the zone master key and checks the proof in field 128.
+fn take_key(shared: &Shared, message: &Message<'_>) -> Result<(), (ResponseCode, &'static str)> {
+    let format = |reason| (ResponseCode::FORMAT_ERROR, reason);
+    let control = message.digits(53).ok_or(format("field 53 is missing"))?;
+    let mut digits = control.as_str().chars();
+    let (kind, usage) = match digits.next() {
+        Some('1') => (ZoneKeyKind::Pin, KeyUsage::Pin),
+        Some('2') => (ZoneKeyKind::Mac, KeyUsage::Mac),
+        _ => return Err(format("field 53 names no key")),
+    };
+    let long = message.bytes_of(48).and_then(Field48Nk::parse);
+    let (algorithm, cipher): (_, &[u8]) = match (digits.next(), &long) {
+        (Some('6'), Some(Field48Nk(cipher))) => (KeyAlgorithm::TripleDes2, cipher),
+        (Some('4'), Some(Field48Nk(cipher))) => (KeyAlgorithm::Sm4, cipher),
+        (Some('0'), _) => (KeyAlgorithm::Des, message.bytes_of(96).ok_or(format("field 96 is missing"))?),
+        _ => return Err(format("field 53 names no algorithm, or the key is missing")),
+    };
+    let key = shared
+        .hsm
+        .import(usage, algorithm, cipher, &shared.config.zone_master_key)
+        .map_err(|_| (ResponseCode::SECURITY_FAILURE, "the key cannot be unwrapped"))?;
+    let mut text = Vec::with_capacity(128);
+    iso8583::cups::mac_text(message, &mut text);
+    let proof = message.bytes_of(128).ok_or(format("field 128 is missing"))?;
+    let proved = match kind {
+        // A MAC key proves itself; a PIN key is proved by the MAC key in force. The very first PIN key of a
+        // line may come before any MAC key: then nothing but the zone master key speaks for it.
+        ZoneKeyKind::Mac => {
+            shared.hsm.verify_mac(&key, super::keys::mac_algorithm(&key), &text, proof).unwrap_or(false)
+        }
+        ZoneKeyKind::Pin => {
+            !shared.keys.has_mac()
+                || shared.keys.verify(shared.hsm.as_ref(), &text, proof, shared.clock.now())
+        }
+    };
+    if !proved {
+        return Err((ResponseCode::MAC_ERROR, "the proof in field 128 is wrong"));
+    }
+    tracing::info!(key = %usage, kcv = %key.kcv(), "new zone key");
+    shared.keys.replace(kind, key, shared.clock.now());
+    Ok(())
+}

@@ -1,0 +1,347 @@
+//! Message mapping between a payment and CUPS, pure.
+//!
+//! Which fields a message carries follows the flow table of the network's field reference; what it leaves
+//! open is decided in its section of decisions (trace number our own, 90 from our own journal).
+
+use acquiring::kind::{Kind, NetworkForm};
+use acquiring::payment::{Answer, NetworkKey};
+use acquiring::transition::Forward;
+use acquiring::{AuthCode, Beijing, InstitutionId, ResponseCode, Rrn};
+use hsm::{EncryptedPinBlock, PinFormat};
+
+use iso8583::frame::CupsHeader;
+
+use iso8583::subfield::{Composite60, OriginalData90};
+use iso8583::{BuildError, CUPS, Digits, Draft, Message, Mti};
+use jiff::Timestamp;
+
+use crate::{Correlation, ForwardRequest, NetworkRequest, OriginalRef};
+
+/// Field 53 with a PIN under 3DES, and with one under SM4.
+const SECURITY_3DES: &str = "2600000000000000";
+const SECURITY_SM4: &str = "2400000000000000";
+/// Field 26: longest PIN.
+const PIN_LENGTH_MAX: u64 = 12;
+
+/// Who we are to the network.
+#[derive(Clone, Debug)]
+pub struct Parties {
+    /// Our institution code.
+    pub member: InstitutionId,
+    /// The network's.
+    pub network: InstitutionId,
+}
+
+impl Parties {
+    /// The header of what we send.
+    pub fn header(&self) -> CupsHeader {
+        CupsHeader::new(self.network.as_str(), self.member.as_str())
+    }
+}
+
+/// Why a message cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum MappingError {
+    /// The transaction has no form toward this network.
+    #[error("{0:?} does not go to the card network")]
+    NoForm(Kind),
+    /// The PIN block has a form that the network does not know.
+    #[error("the network does not take PIN blocks of this form")]
+    PinFormat,
+    /// A field cannot be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+}
+
+/// A message before its MAC, with what will tie its answer to it.
+pub struct Mapped {
+    /// The fields but 128.
+    pub draft: Draft,
+    /// Key at the network.
+    pub key: NetworkKey,
+    /// Its answer's key.
+    pub correlation: Correlation,
+}
+
+fn form(kind: Kind) -> Result<NetworkForm, MappingError> {
+    kind.spec().network.ok_or(MappingError::NoForm(kind))
+}
+
+/// The reference number that goes to the network: a sale void repeats the one of the sale.
+fn network_rrn(kind: Kind, own: Rrn, original: Option<&OriginalRef>) -> Rrn {
+    match (kind, original) {
+        (Kind::SaleVoid, Some(original)) => original.rrn,
+        _ => own,
+    }
+}
+
+fn correlation(request_mti: u16, trace: u32, rrn: Rrn) -> Correlation {
+    let mut reference = [b' '; 12];
+    for (to, from) in reference.iter_mut().zip(rrn.as_str().bytes()) {
+        *to = from;
+    }
+    // A repeat (0421, 0221) is answered as the first: 0430, 0230.
+    Correlation { mti: request_mti / 10 * 10 + 10, trace, reference }
+}
+
+/// Composite field 60: what we can say of the terminal. Parts that we have no facts for stay zero.
+fn field_60(traits: [u8; 3]) -> Composite60 {
+    let [capability, chip_condition, _] = traits;
+    let mut field = Composite60::zeros();
+    for (part, value) in [
+        ("60.2.2", capability.to_string()),
+        ("60.2.3", chip_condition.to_string()),
+        ("60.2.5", TERMINAL_TYPE_POS.to_owned()),
+    ] {
+        let fits = field.set(part, &value);
+        debug_assert!(fits, "{part}");
+    }
+    field
+}
+
+/// 60.2.5: a POS terminal.
+const TERMINAL_TYPE_POS: &str = "03";
+
+/// Makes a financial request. `pin` is the block under the zone PIN key.
+pub fn financial(
+    parties: &Parties,
+    request: &NetworkRequest,
+    pin: Option<&EncryptedPinBlock>,
+) -> Result<Mapped, MappingError> {
+    let form = form(request.kind)?;
+    let local = Beijing::of(request.at);
+    let key = NetworkKey { trace: request.id.network_trace(), transmission: local.transmission() };
+    let rrn = network_rrn(request.kind, request.rrn, request.original.as_ref());
+    let mut draft = Draft::new();
+    draft.start(&CUPS, Mti::new(form.mti));
+    draft.put_digits(2, request.pan.reveal())?;
+    draft.put_number(3, u64::from(form.processing_code))?;
+    if request.kind != Kind::Balance {
+        draft.put_number(4, request.amount.fen())?;
+    }
+    draft.put_number(7, key.transmission)?;
+    draft.put_number(11, u64::from(key.trace))?;
+    draft.put_number(12, u64::from(local.hhmmss()))?;
+    draft.put_number(13, u64::from(local.mmdd()))?;
+    if let Some(expiry) = request.expiry {
+        draft.put_number(14, u64::from(expiry.yymm()))?;
+    }
+    draft.put_number(18, u64::from(request.mcc))?;
+    draft.put_number(22, u64::from(request.entry_mode.code()))?;
+    if let Some(sequence) = request.card_sequence {
+        draft.put_number(23, u64::from(sequence))?;
+    }
+    draft.put_number(25, u64::from(request.condition))?;
+    draft.put_digits(32, parties.member.as_str())?;
+    draft.put_digits(33, parties.member.as_str())?;
+    if let Some(track) = &request.track2 {
+        draft.put_digits(35, track.reveal_text())?;
+    }
+    draft.put_text(37, rrn.as_str())?;
+    if let Some(code) = &request.auth_code {
+        draft.put_text(38, code.as_str())?;
+    }
+    draft.put_text(41, request.terminal.as_str())?;
+    draft.put_text(42, request.merchant.as_str())?;
+    draft.put_text(43, &request.merchant_name)?;
+    draft.put_text(49, "156")?;
+    if let Some(pin) = pin {
+        draft.put_number(26, PIN_LENGTH_MAX)?;
+        match pin.format {
+            PinFormat::Iso0 => {
+                draft.put_bytes(52, pin.bytes())?;
+                draft.put_digits(53, SECURITY_3DES)?;
+            }
+            PinFormat::Sm4Extended => {
+                draft.put_bytes(52, &[0; 8])?;
+                draft.put_digits(53, SECURITY_SM4)?;
+                draft.put_bytes(63, &[b"SM016", pin.bytes()].concat())?;
+            }
+            _ => return Err(MappingError::PinFormat),
+        }
+    }
+    if let Some(chip) = &request.chip {
+        draft.put_bytes(55, chip.reveal())?;
+    }
+    draft.put_text(60, field_60(request.terminal_traits).as_str())?;
+    if let Some(original) = &request.original {
+        draft.put_digits(90, &original_data(parties, original)?)?;
+    }
+    Ok(Mapped { draft, key, correlation: correlation(form.mti, key.trace, rrn) })
+}
+
+/// Field 90: MTI, trace number, transmission time, acquirer and forwarder of the original.
+fn original_data(parties: &Parties, original: &OriginalRef) -> Result<Digits, MappingError> {
+    // An institution code is at most eleven digits, so it always fits.
+    let member = parties.member.as_str().parse().unwrap_or(0);
+    let data = OriginalData90 {
+        mti: Mti::new(form(original.kind)?.mti),
+        trace: original.key.trace,
+        transmission: original.key.transmission,
+        acquirer: member,
+        forwarder: member,
+    };
+    Ok(data.to_digits())
+}
+
+/// Makes a reversal (0420) or a repeat (0221); the second and later attempts of a reversal are 0421.
+pub fn forward(parties: &Parties, request: &ForwardRequest<'_>) -> Result<Mapped, MappingError> {
+    let payment = request.payment;
+    let form = form(payment.kind)?;
+    let rrn = network_rrn(payment.kind, payment.rrn, request.original.as_ref());
+    let local = Beijing::of(payment.created);
+    let mut draft = Draft::new();
+    let (mti, transmission) = match request.action {
+        Forward::Reversal => {
+            // The same transmission time in every repeat: it is when the reversal was queued.
+            let mti = if request.attempts == 0 { 420 } else { 421 };
+            (mti, Beijing::of(request.queued).transmission())
+        }
+        Forward::Repeat => (form.mti + 1, payment.network.transmission),
+    };
+    draft.start(&CUPS, Mti::new(mti));
+    draft.put_digits(2, request.pan.reveal())?;
+    draft.put_number(3, u64::from(form.processing_code))?;
+    draft.put_number(4, payment.amount.fen())?;
+    draft.put_number(7, transmission)?;
+    draft.put_number(11, u64::from(payment.network.trace))?;
+    draft.put_number(12, u64::from(local.hhmmss()))?;
+    draft.put_number(13, u64::from(local.mmdd()))?;
+    draft.put_number(18, u64::from(request.mcc))?;
+    draft.put_number(22, u64::from(payment.entry_mode.code()))?;
+    if let Some(sequence) = payment.card_sequence {
+        draft.put_number(23, u64::from(sequence))?;
+    }
+    draft.put_number(25, u64::from(payment.condition))?;
+    draft.put_digits(32, parties.member.as_str())?;
+    draft.put_digits(33, parties.member.as_str())?;
+    draft.put_text(37, rrn.as_str())?;
+    if let Some(code) = payment.answer.as_ref().and_then(|a| a.auth_code) {
+        draft.put_text(38, code.as_str())?;
+    }
+    draft.put_text(41, payment.terminal.as_str())?;
+    draft.put_text(42, payment.merchant.as_str())?;
+    draft.put_text(43, request.merchant_name)?;
+    draft.put_text(49, "156")?;
+    draft.put_text(60, field_60(payment.terminal_traits).as_str())?;
+    let original = match (request.action, request.original) {
+        (Forward::Repeat, Some(original)) => original,
+        _ => OriginalRef { kind: payment.kind, key: payment.network, rrn: payment.rrn },
+    };
+    draft.put_digits(90, &original_data(parties, &original)?)?;
+    let key = NetworkKey { trace: payment.network.trace, transmission };
+    Ok(Mapped { draft, key, correlation: correlation(mti, payment.network.trace, rrn) })
+}
+
+/// Makes a management request 0820 with this code in field 70.
+pub fn management(
+    parties: &Parties,
+    code: u16,
+    trace: u32,
+    at: Timestamp,
+) -> Result<(Draft, Correlation), MappingError> {
+    let mut draft = Draft::new();
+    draft.start(&CUPS, Mti::new(820));
+    draft.put_number(7, Beijing::of(at).transmission())?;
+    draft.put_number(11, u64::from(trace))?;
+    draft.put_digits(33, parties.member.as_str())?;
+    if code == KEY_RESET {
+        draft.put_digits(53, SECURITY_3DES)?;
+    }
+    draft.put_number(70, u64::from(code))?;
+    if matches!(code, SIGN_ON | SIGN_OFF) {
+        draft.put_digits(100, parties.network.as_str())?;
+    }
+    Ok((draft, management_correlation(830, trace, code)))
+}
+
+/// What ties a management answer to its request: 11 and 70.
+pub fn management_correlation(mti: u16, trace: u32, code: u16) -> Correlation {
+    let mut reference = [b'0'; 12];
+    let text = format!("{code:012}");
+    for (to, from) in reference.iter_mut().zip(text.bytes()) {
+        *to = from;
+    }
+    Correlation { mti, trace, reference }
+}
+
+/// Field 70: sign-on, sign-off, key reset, cut-over begin and end, echo.
+pub const SIGN_ON: u16 = 1;
+/// Sign-off.
+pub const SIGN_OFF: u16 = 2;
+/// Key reset 重置密钥.
+pub const KEY_RESET: u16 = 101;
+/// Cut-over 日切 begins.
+pub const CUT_OVER_BEGIN: u16 = 201;
+/// Cut-over ends.
+pub const CUT_OVER_END: u16 = 202;
+/// Echo.
+pub const ECHO: u16 = 301;
+
+/// What ties an answer of the network to a request, when its fields tell it.
+pub fn answer_correlation(message: &Message<'_>) -> Option<Correlation> {
+    let mti = message.mti().value();
+    let trace = u32::try_from(message.number(11)?).ok()?;
+    if mti / 100 == 8 {
+        return Some(management_correlation(mti, trace, u16::try_from(message.number(70)?).ok()?));
+    }
+    let rrn = Rrn::new(message.text(37)?).ok()?;
+    // `correlation` adds the 10 that an answer has over its request.
+    Some(correlation(mti.checked_sub(10)?, trace, rrn))
+}
+
+/// The outcome that an answer tells; `None` when it has no response code.
+pub fn answer(message: &Message<'_>, at: Timestamp) -> Option<Answer> {
+    let text = |n| message.text(n);
+    Some(Answer {
+        code: ResponseCode::new(text(39)?)?,
+        auth_code: text(38).and_then(|code| AuthCode::new(code).ok()),
+        settle_date: message.number(15).and_then(|date| u16::try_from(date).ok()),
+        issuer: message.digits(100).map(|id| id.as_str().to_owned()),
+        // The terminal takes 20 characters; the network may send several blocks of 20, the last counts.
+        balance: text(54)
+            .and_then(|all| all.len().checked_sub(20).and_then(|at| all.get(at..)))
+            .map(str::to_owned),
+        chip: message.bytes_of(55).map(<[u8]>::to_vec),
+        at,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn field_60_has_the_length_of_the_fixtures() {
+        let field = field_60([5, 2, 0]);
+        assert!((27..=30).contains(&field.as_str().len()), "{}", field.as_str().len());
+        assert_eq!(field.part("60.2.2"), Some("5"));
+        assert_eq!(field.part("60.2.3"), Some("2"));
+        assert_eq!(field.part("60.2.5"), Some("03"));
+    }
+
+    #[test]
+    fn field_90_names_the_original() {
+        let parties = Parties {
+            member: InstitutionId::new("48029999").unwrap(),
+            network: InstitutionId::new("00010000").unwrap(),
+        };
+        let original = OriginalRef {
+            kind: Kind::Sale,
+            key: NetworkKey { trace: 17, transmission: 1_123_120_000 },
+            rrn: Rrn::new("112300000017").unwrap(),
+        };
+        assert_eq!(
+            original_data(&parties, &original).unwrap().as_str(),
+            "020000001711231200000004802999900048029999"
+        );
+    }
+
+    #[test]
+    fn an_answer_is_recognised_by_its_request() {
+        let rrn = Rrn::new("112300000017").unwrap();
+        assert_eq!(correlation(200, 5, rrn).mti, 210);
+        assert_eq!(correlation(420, 5, rrn), correlation(421, 5, rrn));
+        assert_eq!(correlation(221, 5, rrn).mti, 230);
+    }
+}

@@ -1,0 +1,49 @@
+//! Settings of the engine.
+
+use std::time::Duration;
+
+use acquiring::InstitutionId;
+
+/// Settings; the binary reads them from its configuration file.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Our institution code, field 32 of every answer.
+    pub acquirer: InstitutionId,
+    /// How long to wait for the network before a payment counts as unknown.
+    pub network_patience: Duration,
+    /// A terminal must have signed in on the present day (Beijing), else 77.
+    pub sign_in_daily: bool,
+    /// This many wrong MACs in a row take a terminal's keys away until it signs in again.
+    pub wrong_macs_max: u32,
+    /// Above this many queued reversals and repeats no new payment is taken (96).
+    pub forward_depth_max: u64,
+    /// First wait before a reversal or repeat is sent again; doubled up to `forward_pause_max`.
+    pub forward_pause: Duration,
+    /// Longest wait between two attempts.
+    pub forward_pause_max: Duration,
+    /// After this many explicit refusals by the network a queued item is parked for an operator. Silence
+    /// never parks.
+    pub forward_refusals_max: u32,
+    /// The MAC key that a 40- or 60-byte key blob carries is double length.
+    pub double_length_mac_key: bool,
+    /// How often to look whether master data changed.
+    pub refresh: Duration,
+}
+
+impl EngineConfig {
+    /// The documented defaults for an acquirer.
+    pub fn new(acquirer: InstitutionId) -> Self {
+        EngineConfig {
+            acquirer,
+            network_patience: Duration::from_secs(30),
+            sign_in_daily: true,
+            wrong_macs_max: 20,
+            forward_depth_max: 100_000,
+            forward_pause: Duration::from_secs(1),
+            forward_pause_max: Duration::from_secs(60),
+            forward_refusals_max: 10,
+            double_length_mac_key: false,
+            refresh: Duration::from_secs(1),
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Merchants and terminals in memory: read on every message, refreshed when the store's version moves.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use acquiring::master::{Merchant, Terminal, TerminalCipher, TerminalSession, WorkingKeys};
+use acquiring::{BatchNo, MerchantId, TerminalId};
+use hsm::WrappedKey;
+use jiff::Timestamp;
+use store::Store;
+
+use crate::{Engine, EngineError};
+
+/// Working keys of a terminal, read once from their stored form.
+pub use hsm::WorkingKeys as LiveKeys;
+
+fn read_keys(stored: &WorkingKeys) -> Option<Arc<LiveKeys>> {
+    let track = match &stored.track {
+        Some(text) => Some(text.parse().ok()?),
+        None => None,
+    };
+    Some(Arc::new(LiveKeys { pin: stored.pin.parse().ok()?, mac: stored.mac.parse().ok()?, track }))
+}
+
+/// The changing part of a terminal, in memory.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Keys of the newest sign-in.
+    pub keys: Option<Arc<LiveKeys>>,
+    /// Keys before it, until the new ones have verified a message.
+    pub previous: Option<Arc<LiveKeys>>,
+    /// When it signed in.
+    pub signed_in_at: Option<Timestamp>,
+    /// Current batch.
+    pub batch: BatchNo,
+}
+
+impl Session {
+    pub(crate) fn read(stored: &TerminalSession) -> Option<Session> {
+        let read = |keys: &Option<WorkingKeys>| match keys {
+            Some(keys) => read_keys(keys).map(Some),
+            None => Some(None),
+        };
+        Some(Session {
+            keys: read(&stored.keys)?,
+            previous: read(&stored.previous_keys)?,
+            signed_in_at: stored.signed_in_at,
+            batch: stored.batch,
+        })
+    }
+}
+
+/// A terminal in memory.
+pub struct TerminalEntry {
+    /// The merchant it stands at.
+    pub merchant: Merchant,
+    /// Terminal number.
+    pub id: TerminalId,
+    /// Closed terminals are answered 97.
+    pub active: bool,
+    /// Cipher of its keys.
+    pub cipher: TerminalCipher,
+    /// Name of its dialect profile.
+    pub profile: String,
+    /// Terminal master key.
+    pub master_key: WrappedKey,
+    session: Arc<RwLock<Session>>,
+    wrong_macs: Arc<AtomicU32>,
+}
+
+impl TerminalEntry {
+    /// The session as it is now.
+    pub fn session(&self) -> Session {
+        self.session.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn change_session(&self, change: impl FnOnce(&mut Session)) {
+        change(&mut self.session.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Counts a wrong MAC; returns how many came in a row.
+    pub(crate) fn count_wrong_mac(&self) -> u32 {
+        self.wrong_macs.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(crate) fn clear_wrong_macs(&self) {
+        if self.wrong_macs.load(Ordering::Relaxed) != 0 {
+            self.wrong_macs.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What is known of a merchant and terminal number.
+pub enum Known {
+    /// Both known.
+    Terminal(Arc<TerminalEntry>),
+    /// The merchant is known, the terminal is not.
+    Merchant,
+    /// Neither.
+    Nothing,
+}
+
+type Terminals = HashMap<(MerchantId, TerminalId), Arc<TerminalEntry>>;
+
+struct Loaded {
+    merchants: HashMap<MerchantId, Merchant>,
+    terminals: Terminals,
+}
+
+/// Merchants and terminals in memory.
+pub struct Directory {
+    loaded: RwLock<Arc<Loaded>>,
+    version: AtomicI64,
+}
+
+impl Directory {
+    pub(crate) async fn load(store: &Store) -> Result<Self, EngineError> {
+        // The version first: a change between the two reads is then read again, never missed.
+        let version = store.master_version().await?;
+        let loaded = read(store, None).await?;
+        Ok(Directory { loaded: RwLock::new(Arc::new(loaded)), version: AtomicI64::new(version) })
+    }
+
+    fn loaded(&self) -> Arc<Loaded> {
+        Arc::clone(&self.loaded.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Looks a terminal up.
+    pub fn find(&self, merchant: MerchantId, terminal: TerminalId) -> Known {
+        let loaded = self.loaded();
+        match loaded.terminals.get(&(merchant, terminal)) {
+            Some(entry) => Known::Terminal(Arc::clone(entry)),
+            None if loaded.merchants.contains_key(&merchant) => Known::Merchant,
+            None => Known::Nothing,
+        }
+    }
+
+    /// A merchant, for messages that are made without its terminal (reversals after a restart).
+    pub fn merchant(&self, id: MerchantId) -> Option<Merchant> {
+        self.loaded().merchants.get(&id).cloned()
+    }
+
+    /// How many merchants and terminals there are.
+    pub fn counts(&self) -> (usize, usize) {
+        let loaded = self.loaded();
+        (loaded.merchants.len(), loaded.terminals.len())
+    }
+
+    /// Reads master data again when its version moved.
+    pub(crate) async fn refresh(&self, store: &Store) -> Result<bool, EngineError> {
+        let version = store.master_version().await?;
+        if version == self.version.load(Ordering::Acquire) {
+            return Ok(false);
+        }
+        let loaded = read(store, Some(&self.loaded())).await?;
+        *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
+        self.version.store(version, Ordering::Release);
+        Ok(true)
+    }
+}
+
+/// Reads master data. A terminal that stays keeps its session cell, so that a sign-in under way on another
+/// task is not lost; one whose master key changed starts over with what the store says.
+async fn read(store: &Store, before: Option<&Loaded>) -> Result<Loaded, EngineError> {
+    let merchants: HashMap<_, _> = store.merchants().await?.into_iter().map(|m| (m.id, m)).collect();
+    let mut terminals = Terminals::new();
+    for terminal in store.terminals().await? {
+        let key = (terminal.merchant, terminal.id);
+        let Some(merchant) = merchants.get(&terminal.merchant) else { continue };
+        let entry = live(merchant, &terminal, before.and_then(|b| b.terminals.get(&key)))?;
+        terminals.insert(key, Arc::new(entry));
+    }
+    Ok(Loaded { merchants, terminals })
+}
+
+fn live(
+    merchant: &Merchant,
+    terminal: &Terminal,
+    before: Option<&Arc<TerminalEntry>>,
+) -> Result<TerminalEntry, EngineError> {
+    let unreadable = || EngineError::Key { merchant: merchant.id, terminal: terminal.id };
+    let master_key: WrappedKey = terminal.master_key.parse().map_err(|_| unreadable())?;
+    let kept = before.filter(|entry| entry.master_key == master_key);
+    let (session, wrong_macs) = match kept {
+        Some(entry) => (Arc::clone(&entry.session), Arc::clone(&entry.wrong_macs)),
+        None => {
+            let session = Session::read(&terminal.session).ok_or_else(unreadable)?;
+            (Arc::new(RwLock::new(session)), Arc::default())
+        }
+    };
+    Ok(TerminalEntry {
+        merchant: merchant.clone(),
+        id: terminal.id,
+        active: terminal.active,
+        cipher: terminal.cipher,
+        profile: terminal.profile.clone(),
+        master_key,
+        session,
+        wrong_macs,
+    })
+}
+
+/// Looks for changed master data until the engine stops.
+pub(crate) async fn keep_fresh(engine: Engine) {
+    let inner = &engine.0;
+    loop {
+        tokio::select! {
+            () = inner.stop.cancelled() => return,
+            () = tokio::time::sleep(inner.config.refresh) => {}
+        }
+        match inner.directory.refresh(&inner.store).await {
+            Ok(true) => {
+                let (merchants, terminals) = inner.directory.counts();
+                tracing::info!(merchants, terminals, "master data read again");
+            }
+            Ok(false) => {}
+            Err(error) => tracing::error!(%error, "master data cannot be read; the old stays in force"),
+        }
+    }
+}

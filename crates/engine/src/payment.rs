@@ -1,0 +1,559 @@
+//! A payment from an authenticated request to a durable outcome.
+
+use std::sync::atomic::Ordering;
+
+use acquiring::kind::{Kind, Side};
+use acquiring::payment::{
+    Answer, CardRecord, EntryKind, JournalEntry, NetworkKey, PaymentRecord, PaymentState,
+};
+use acquiring::transition::{Event, Reception};
+use acquiring::{
+    Amount, AuthCode, BatchNo, Beijing, EntryMode, Expiry, MerchantId, Pan, PaymentId, ResponseCode, Rrn,
+    Secret, Trace,
+};
+use channels::{NetworkRequest, OriginalRef, Outcome, Prepared, TerminalPin};
+use hsm::EncryptedPinBlock;
+use store::{Begun, StoreError};
+
+use crate::authenticate::Authenticated;
+use crate::{Engine, Refusal};
+
+/// A financial request as a door read it.
+pub struct PaymentRequest {
+    /// Batch, 60.2.
+    pub batch: BatchNo,
+    /// Trace number, field 11.
+    pub trace: Trace,
+    /// Field 4.
+    pub amount: Option<Amount>,
+    /// Field 49, ISO 4217 numeric.
+    pub currency: u16,
+    /// Field 2.
+    pub pan: Option<Pan>,
+    /// Field 14.
+    pub expiry: Option<Expiry>,
+    /// Field 22.
+    pub entry_mode: EntryMode,
+    /// Field 23.
+    pub card_sequence: Option<u16>,
+    /// Field 25.
+    pub condition: u8,
+    /// Digits 60.4 to 60.6.
+    pub terminal_traits: [u8; 3],
+    /// Field 35 as it came, `D` as separator.
+    pub track2: Option<Secret>,
+    /// Digit 3 of field 53: tracks are under the track key.
+    pub track_encrypted: bool,
+    /// Field 52, or its SM4 carrier.
+    pub pin: Option<EncryptedPinBlock>,
+    /// Field 55.
+    pub chip: Option<Secret>,
+    /// Account number in the chip data (tags 5A or 57), when it has one.
+    pub chip_pan: Option<Pan>,
+    /// Field 61: what this voids or refunds.
+    pub original: Option<OriginalNumbers>,
+    /// Field 37 of a void or refund: the original's reference number.
+    pub original_rrn: Option<Rrn>,
+    /// Field 38 of a void or refund.
+    pub auth_code: Option<AuthCode>,
+    /// Keyed digest of the request's bytes.
+    pub digest: [u8; 32],
+    /// The message with its secrets overwritten, for the journal.
+    pub masked: Vec<u8>,
+}
+
+/// Field 61: the terminal's numbers of an earlier payment. Zeros mean "not told".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OriginalNumbers {
+    /// 61.1.
+    pub batch: Option<BatchNo>,
+    /// 61.2.
+    pub trace: Option<Trace>,
+    /// 61.3, MMDD.
+    pub date: Option<u16>,
+}
+
+/// What the door answers.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// Field 39, 38, 15, 44, 54, 55 and the time of fields 12 and 13.
+    pub answer: Answer,
+    /// Field 37.
+    pub rrn: Option<Rrn>,
+    /// The payment this is about, for the journal of the answer itself.
+    pub payment: Option<(MerchantId, PaymentId)>,
+    /// The account number of the request, for field 2 of the answer.
+    pub pan: Option<Pan>,
+    /// The request was here before.
+    pub repeated: bool,
+    /// The fixed sentence of a refusal, for log and metric.
+    pub reason: Option<&'static str>,
+}
+
+/// Where an answer cannot be given: the outcome is not durable, so the door stays silent and the terminal
+/// reverses. The node is stopping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the outcome could not be made durable; nothing may be answered")]
+pub struct Silent;
+
+/// A request that our rules allow, ready for the journal.
+struct Admitted {
+    auth: Authenticated,
+    record: PaymentRecord,
+    prepared: Prepared,
+    masked_request: Vec<u8>,
+}
+
+/// A payment whose intent is durable.
+struct Journaled {
+    merchant: MerchantId,
+    id: PaymentId,
+    kind: Kind,
+    rrn: Rrn,
+    prepared: Prepared,
+}
+
+enum Begin {
+    Go(Journaled),
+    Done(Reply),
+}
+
+impl Engine {
+    /// Takes a payment through. The work goes on to its durable outcome even when the caller goes away.
+    pub async fn pay(&self, auth: Authenticated, request: PaymentRequest) -> Result<Reply, Silent> {
+        let engine = self.clone();
+        let work = self.0.tasks.spawn(async move { engine.pay_through(auth, request).await });
+        work.await.unwrap_or(Err(Silent))
+    }
+
+    async fn pay_through(&self, auth: Authenticated, request: PaymentRequest) -> Result<Reply, Silent> {
+        let kind = auth.spec.kind;
+        let started = self.now();
+        let mut pan = None;
+        let mut reply = match self.admit(auth, request, &mut pan).await {
+            Err(reply) => *reply,
+            Ok(admitted) => match self.journal(admitted).await {
+                Begin::Done(reply) => reply,
+                Begin::Go(journaled) => {
+                    let outcome =
+                        self.0.channel.send(&journaled.prepared, self.0.config.network_patience).await;
+                    self.complete(journaled, outcome).await?
+                }
+            },
+        };
+        reply.pan = pan;
+        let took = self.now().duration_since(started);
+        metrics::histogram!("posp_payment_seconds", "kind" => kind.code()).record(took.as_secs_f64());
+        metrics::counter!("posp_payments_total", "kind" => kind.code(),
+            "code" => reply.answer.code.as_str().to_owned())
+        .increment(1);
+        tracing::info!(
+            kind = kind.code(),
+            payment = reply.payment.map(|(_, id)| id.0),
+            rrn = reply.rrn.as_ref().map(tracing::field::display),
+            code = reply.answer.code.as_str(),
+            reason = reply.reason,
+            repeated = reply.repeated,
+            ms = took.as_millis() as i64,
+            "payment answered"
+        );
+        Ok(reply)
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Box<Reply> {
+        metrics::counter!("posp_refused_total", "reason" => refusal.reason).increment(1);
+        Box::new(Reply {
+            answer: Answer::own(refusal.code, self.now()),
+            rrn: None,
+            payment: None,
+            pan: None,
+            repeated: false,
+            reason: Some(refusal.reason),
+        })
+    }
+
+    fn store_refusal(&self, error: &StoreError) -> Box<Reply> {
+        tracing::error!(%error, "the store cannot take a payment");
+        self.refuse(Refusal::new(ResponseCode::MALFUNCTION, "store cannot take the payment"))
+    }
+
+    /// Checks our own rules and makes the network message. What is refused here was never out.
+    async fn admit(
+        &self,
+        auth: Authenticated,
+        request: PaymentRequest,
+        seen: &mut Option<Pan>,
+    ) -> Result<Admitted, Box<Reply>> {
+        let inner = &self.0;
+        let spec = auth.spec;
+        let at = self.now();
+        let refuse = |code, reason| self.refuse(Refusal::new(code, reason));
+
+        if inner.forward_depth.load(Ordering::Relaxed) > inner.config.forward_depth_max {
+            return Err(refuse(ResponseCode::MALFUNCTION, "too many reversals are waiting"));
+        }
+        let track2 = self.clear_track(&auth, &request).map_err(|refusal| self.refuse(refusal))?;
+        let pan = account_number(&request, track2.as_ref()).map_err(|refusal| self.refuse(refusal))?;
+        *seen = Some(pan.clone());
+        let card = self.card_record(&pan).map_err(|error| {
+            tracing::error!(%error, "the security module cannot protect an account number");
+            refuse(ResponseCode::MALFUNCTION, "security module failed")
+        })?;
+        let amount = match spec.side {
+            Side::None => Amount::ZERO,
+            Side::Debit | Side::Credit => request.amount.unwrap_or(Amount::ZERO),
+        };
+        let id = inner.numbers.next(&inner.store).await.map_err(|e| self.store_refusal(&e))?;
+        let mut record = PaymentRecord {
+            id,
+            merchant: auth.entry.merchant.id,
+            terminal: auth.entry.id,
+            batch: request.batch,
+            trace: request.trace,
+            kind: spec.kind,
+            state: PaymentState::Pending,
+            amount,
+            currency: request.currency,
+            card: Some(card),
+            expiry: request.expiry,
+            entry_mode: request.entry_mode,
+            card_sequence: request.card_sequence,
+            condition: request.condition,
+            terminal_traits: request.terminal_traits,
+            request_digest: request.digest,
+            line: inner.channel.line().to_owned(),
+            network: NetworkKey { trace: id.network_trace(), transmission: Beijing::of(at).transmission() },
+            rrn: id.rrn(Beijing::of(at).mmdd()),
+            original: None,
+            claimed_by: None,
+            refunded: Amount::ZERO,
+            answer: None,
+            reversal_reason: None,
+            created: at,
+        };
+
+        if let Err(refusal) = check_request(&auth, &request, &record) {
+            return Err(self.decline(record, refusal, request.masked).await);
+        }
+        let original = match self.original_of(&record, &request).await {
+            Ok(original) => original,
+            Err(Lookup::Refused(refusal)) => return Err(self.decline(record, refusal, request.masked).await),
+            Err(Lookup::Store(error)) => return Err(self.store_refusal(&error)),
+        };
+        record.original = original.as_ref().map(|o| o.id);
+        let pin = match (&request.pin, auth.keys()) {
+            (Some(block), Some(keys)) => Some(TerminalPin { block: block.clone(), key: keys.pin.clone() }),
+            _ => None,
+        };
+        let network_request = NetworkRequest {
+            kind: spec.kind,
+            id,
+            rrn: record.rrn,
+            amount,
+            currency: request.currency,
+            pan,
+            expiry: request.expiry,
+            entry_mode: request.entry_mode,
+            card_sequence: request.card_sequence,
+            condition: request.condition,
+            terminal_traits: request.terminal_traits,
+            track2,
+            pin,
+            chip: request.chip,
+            merchant: record.merchant,
+            merchant_name: auth.entry.merchant.name.clone(),
+            mcc: auth.entry.merchant.mcc,
+            terminal: record.terminal,
+            auth_code: request
+                .auth_code
+                .or_else(|| original.as_ref().and_then(|o| o.answer.as_ref()).and_then(|a| a.auth_code)),
+            original: original.as_ref().map(reference_of),
+            at,
+        };
+        match inner.channel.prepare(&network_request) {
+            Ok(prepared) => {
+                record.network = prepared.key;
+                Ok(Admitted { auth, record, prepared, masked_request: request.masked })
+            }
+            Err(error) => {
+                tracing::warn!(%error, payment = id.0, "request cannot be made for the network");
+                let refusal = Refusal::new(error.code, "request cannot be made for the network");
+                Err(self.decline(record, refusal, request.masked).await)
+            }
+        }
+    }
+
+    /// Track 2 in the clear: decrypted when the terminal says it is under the track key.
+    fn clear_track(&self, auth: &Authenticated, request: &PaymentRequest) -> Result<Option<Secret>, Refusal> {
+        let Some(track) = &request.track2 else { return Ok(None) };
+        if !request.track_encrypted {
+            return Ok(Some(track.clone()));
+        }
+        let key = auth.keys().and_then(|keys| keys.track.as_ref());
+        let key =
+            key.ok_or(Refusal::new(ResponseCode::SIGN_IN_AGAIN, "track encrypted without a track key"))?;
+        let clear = self
+            .0
+            .hsm
+            .decrypt_track(track.reveal_text(), key)
+            .map_err(|_| Refusal::new(ResponseCode::FORMAT_ERROR, "track cannot be decrypted"))?;
+        Ok(Some(Secret::new(clear.as_str().as_bytes())))
+    }
+
+    fn card_record(&self, pan: &Pan) -> Result<CardRecord, hsm::HsmError> {
+        let digits = pan.reveal().as_bytes();
+        Ok(CardRecord {
+            masked: pan.masked(),
+            digest: self.0.hsm.digest(digits)?,
+            sealed: self.0.hsm.seal(PAN_CONTEXT, digits)?,
+        })
+    }
+
+    /// Finds what a void or refund is about.
+    async fn original_of(
+        &self,
+        record: &PaymentRecord,
+        request: &PaymentRequest,
+    ) -> Result<Option<PaymentRecord>, Lookup> {
+        let none = || Lookup::Refused(Refusal::new(ResponseCode::NO_ORIGINAL, "original not found"));
+        let store = &self.0.store;
+        let numbers = request.original;
+        match record.kind {
+            Kind::SaleVoid => {
+                let numbers = numbers.ok_or_else(none)?;
+                let (batch, trace) = numbers.batch.zip(numbers.trace).ok_or_else(none)?;
+                let found = store.by_trace(record.merchant, record.terminal, batch, trace).await?;
+                let found = found.ok_or_else(none)?;
+                if request.original_rrn.is_some_and(|rrn| rrn != found.rrn) {
+                    return Err(none());
+                }
+                Ok(Some(found))
+            }
+            Kind::Refund => {
+                let rrn = request.original_rrn.ok_or_else(none)?;
+                let found = store.by_reference(record.merchant, rrn).await?.ok_or_else(none)?;
+                let day = Beijing::of(found.created).mmdd();
+                if numbers.and_then(|n| n.date).is_some_and(|date| date != day) {
+                    return Err(none());
+                }
+                Ok(Some(found))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Journals a request that our own rules refuse, so that it can be found, and makes its answer.
+    async fn decline(&self, mut record: PaymentRecord, refusal: Refusal, masked: Vec<u8>) -> Box<Reply> {
+        metrics::counter!("posp_refused_total", "reason" => refusal.reason).increment(1);
+        record.state = PaymentState::Declined;
+        record.answer = Some(Answer::own(refusal.code, record.created));
+        let entries = vec![
+            JournalEntry::message(record.created, EntryKind::TerminalIn, masked),
+            JournalEntry::note(record.created, format!("refused: {}", refusal.reason)),
+        ];
+        match self.0.store.declined(record.clone(), entries).await {
+            Ok(Begun::Existing(existing)) => Box::new(self.repeat(&existing, &record.request_digest)),
+            Ok(_) => Box::new(Reply { reason: Some(refusal.reason), ..reply_of(&record, false) }),
+            Err(error) => self.store_refusal(&error),
+        }
+    }
+
+    /// Makes the intent durable, or finds that the request was here before.
+    async fn journal(&self, admitted: Admitted) -> Begin {
+        let Admitted { auth, record, prepared, masked_request } = admitted;
+        let entries = vec![
+            JournalEntry::message(record.created, EntryKind::TerminalIn, masked_request),
+            JournalEntry::message(record.created, EntryKind::NetworkOut, prepared.masked.clone()),
+        ];
+        let digest = record.request_digest;
+        let (merchant, id, kind, rrn) = (record.merchant, record.id, auth.spec.kind, record.rrn);
+        match self.0.store.begin(record, entries).await {
+            Ok(Begun::Journaled) => Begin::Go(Journaled { merchant, id, kind, rrn, prepared }),
+            Ok(Begun::Existing(existing)) => Begin::Done(self.repeat(&existing, &digest)),
+            Ok(Begun::Refused(refused)) => {
+                let reason = Some("original does not allow it, or already reversed");
+                Begin::Done(Reply { reason, ..reply_of(&refused, false) })
+            }
+            Err(error) => Begin::Done(*self.store_refusal(&error)),
+        }
+    }
+
+    /// Makes the outcome durable; only then there is something to answer.
+    async fn complete(&self, journaled: Journaled, outcome: Outcome) -> Result<Reply, Silent> {
+        let Journaled { merchant, id, kind, rrn, .. } = journaled;
+        let at = self.now();
+        let (event, entry) = match outcome {
+            Outcome::Answered(answer) => (
+                Event::Answered(answer.answer),
+                JournalEntry::message(at, EntryKind::NetworkIn, answer.masked),
+            ),
+            Outcome::NoAnswer(reason) => {
+                metrics::counter!("posp_network_no_answer_total").increment(1);
+                tracing::warn!(payment = id.0, kind = kind.code(), reason, "outcome unknown");
+                let note = JournalEntry::note(at, format!("outcome unknown: {reason}"));
+                (Event::NoAnswer(Answer::own(ResponseCode::TIMEOUT, at)), note)
+            }
+            Outcome::NotSent(code, reason) => {
+                let note = JournalEntry::note(at, format!("not sent: {reason}"));
+                (Event::NotSent(Answer::own(code, at)), note)
+            }
+        };
+        let applied = match self.0.store.apply(merchant, id, event, vec![entry], at).await {
+            Ok(applied) => applied,
+            Err(error) => {
+                tracing::error!(%error, payment = id.0, "an outcome could not be made durable");
+                return Err(Silent);
+            }
+        };
+        if applied.change.forward.is_some() {
+            self.0.forward_wake.notify_one();
+        }
+        let record = applied.record;
+        let reply = match (applied.change.reception, record.state) {
+            // The terminal reversed it while it was under way: it never becomes an approval.
+            (Reception::Late, _) | (_, PaymentState::Reversing | PaymentState::Reversed) => {
+                let code = match &record.answer {
+                    Some(answer) if !answer.code.is_approval() => answer.code,
+                    _ => ResponseCode::NO_ORIGINAL,
+                };
+                Reply { answer: Answer::own(code, at), ..reply_of(&record, false) }
+            }
+            // A refund without an answer: it is being repeated, and so may the terminal.
+            (_, PaymentState::Unresolved) => {
+                Reply { answer: Answer::own(ResponseCode::IN_PROCESS, at), ..reply_of(&record, false) }
+            }
+            _ => reply_of(&record, false),
+        };
+        debug_assert_eq!(reply.rrn, Some(rrn));
+        Ok(reply)
+    }
+
+    /// Answers a request that was here before: the same bytes get the same answer, or 09 while it is in
+    /// work; the same numbers with other bytes get 94.
+    fn repeat(&self, existing: &PaymentRecord, digest: &[u8; 32]) -> Reply {
+        metrics::counter!("posp_repeats_total").increment(1);
+        let own = |code, reason| Reply {
+            answer: Answer::own(code, self.now()),
+            reason: Some(reason),
+            ..reply_of(existing, true)
+        };
+        if existing.request_digest != *digest {
+            return own(ResponseCode::DUPLICATE, "same numbers, other content");
+        }
+        match (existing.state, &existing.answer) {
+            (PaymentState::Pending | PaymentState::Unresolved, _) => {
+                own(ResponseCode::IN_PROCESS, "still in work")
+            }
+            (PaymentState::Reversing | PaymentState::Reversed, Some(answer)) if answer.code.is_approval() => {
+                own(ResponseCode::NO_ORIGINAL, "already reversed")
+            }
+            (_, Some(_)) => reply_of(existing, true),
+            (_, None) => own(ResponseCode::NO_ORIGINAL, "already reversed"),
+        }
+    }
+
+    /// Keyed digest of a request's bytes, which tells a repeat from another request with the same numbers.
+    pub fn digest(&self, bytes: &[u8]) -> Result<[u8; 32], Refusal> {
+        self.0.hsm.digest(bytes).map_err(|error| {
+            tracing::error!(%error, "the security module failed");
+            Refusal::new(ResponseCode::MALFUNCTION, "security module failed")
+        })
+    }
+
+    /// Journals the answer as the door sent it. Nobody waits for it: it repeats what is durable already.
+    pub fn journal_reply(&self, payment: (MerchantId, PaymentId), masked: Vec<u8>) {
+        let entry = JournalEntry::message(self.now(), EntryKind::TerminalOut, masked);
+        let store = self.0.store.clone();
+        self.0.tasks.spawn(async move {
+            let (merchant, id) = payment;
+            if let Err(error) = store.append(merchant, id, vec![entry]).await {
+                metrics::counter!("posp_journal_reply_lost_total").increment(1);
+                tracing::warn!(%error, payment = id.0, "an answer is missing in the journal");
+            }
+        });
+    }
+}
+
+/// What a sealed account number is bound to.
+pub(crate) const PAN_CONTEXT: &[u8] = b"journal.pan";
+
+enum Lookup {
+    Refused(Refusal),
+    Store(StoreError),
+}
+
+impl From<StoreError> for Lookup {
+    fn from(error: StoreError) -> Self {
+        Lookup::Store(error)
+    }
+}
+
+pub(crate) fn reference_of(original: &PaymentRecord) -> OriginalRef {
+    OriginalRef { kind: original.kind, key: original.network, rrn: original.rrn }
+}
+
+fn reply_of(record: &PaymentRecord, repeated: bool) -> Reply {
+    Reply {
+        answer: record
+            .answer
+            .clone()
+            .unwrap_or_else(|| Answer::own(ResponseCode::MALFUNCTION, record.created)),
+        rrn: Some(record.rrn),
+        payment: Some((record.merchant, record.id)),
+        pan: None,
+        repeated,
+        reason: None,
+    }
+}
+
+/// Rules that need nothing but the request and the merchant.
+fn check_request(
+    auth: &Authenticated,
+    request: &PaymentRequest,
+    record: &PaymentRecord,
+) -> Result<(), Refusal> {
+    let refuse = |code, reason| Err(Refusal::new(code, reason));
+    let moves_money = auth.spec.side != Side::None;
+    if request.currency != 156 {
+        return refuse(ResponseCode::FORMAT_ERROR, "currency is not 156");
+    }
+    if moves_money && record.amount.is_zero() {
+        return refuse(ResponseCode::INVALID_AMOUNT, "amount is zero");
+    }
+    if auth.spec.side == Side::Debit
+        && auth.entry.merchant.limit_single.is_some_and(|limit| record.amount > limit)
+    {
+        return refuse(ResponseCode::OVER_LIMIT, "above the merchant's limit");
+    }
+    let takes_chip = matches!(record.kind, Kind::Sale | Kind::Balance);
+    if takes_chip && request.entry_mode.is_chip() && request.chip.is_none() {
+        return refuse(ResponseCode::FORMAT_ERROR, "chip read without chip data");
+    }
+    if request.entry_mode.has_pin() != request.pin.is_some() {
+        return refuse(ResponseCode::FORMAT_ERROR, "entry mode and PIN disagree");
+    }
+    Ok(())
+}
+
+/// The account number, from field 2, track 2 or the chip; where two are given they must agree.
+fn account_number(request: &PaymentRequest, track2: Option<&Secret>) -> Result<Pan, Refusal> {
+    let from_track = match track2 {
+        Some(track) => Some(
+            Pan::from_track2(track.reveal_text())
+                .map_err(|_| Refusal::new(ResponseCode::INVALID_CARD, "track 2 has no account number"))?,
+        ),
+        None => None,
+    };
+    let mut found: Option<&Pan> = None;
+    for candidate in
+        [request.pan.as_ref(), from_track.as_ref(), request.chip_pan.as_ref()].into_iter().flatten()
+    {
+        match found {
+            Some(pan) if pan != candidate => {
+                return Err(Refusal::new(ResponseCode::CARD_CHECK, "account numbers disagree"));
+            }
+            _ => found = Some(candidate),
+        }
+    }
+    found.cloned().ok_or(Refusal::new(ResponseCode::FORMAT_ERROR, "no account number"))
+}

@@ -1,0 +1,116 @@
+//! Sign-in (签到) and sign-off (签退): how a terminal gets its working keys and gives them back.
+
+use acquiring::kind::Kind;
+use acquiring::master::{TerminalCipher, WorkingKeys};
+use acquiring::{BatchNo, Beijing, ResponseCode, Rrn};
+use hsm::{HsmError, KeyAlgorithm, KeyBlobLayout, WrappedKey};
+use jiff::Timestamp;
+
+use crate::authenticate::Authenticated;
+use crate::directory::LiveKeys;
+use crate::{Engine, Refusal};
+
+/// What a sign-in answers with.
+pub struct SignedIn {
+    /// Field 62: the working keys under the terminal's master key.
+    pub keys: Vec<u8>,
+    /// Field 60.2: the batch that the terminal must use from now on.
+    pub batch: BatchNo,
+    /// Fields 12 and 13.
+    pub at: Timestamp,
+    /// Field 37.
+    pub rrn: Rrn,
+}
+
+impl Engine {
+    /// Gives a terminal new working keys, in the layout its 60.3 asked for (001, 003, 004, 006).
+    ///
+    /// The old keys stay good until a message verifies under the new ones: the terminal may miss the answer.
+    pub async fn sign_in(&self, auth: &Authenticated, network_code: u16) -> Result<SignedIn, Refusal> {
+        debug_assert_eq!(auth.spec.kind, Kind::SignIn);
+        let entry = &auth.entry;
+        let layout = KeyBlobLayout::for_management_code(network_code)
+            .ok_or(Refusal::new(ResponseCode::NOT_SUPPORTED, "key layout unknown"))?;
+        let cipher = match layout.algorithm() {
+            KeyAlgorithm::Sm4 => TerminalCipher::Sm4,
+            _ => TerminalCipher::TripleDes,
+        };
+        if entry.cipher != cipher {
+            return Err(Refusal::new(
+                ResponseCode::NOT_SUPPORTED,
+                "key layout is not of the terminal's cipher",
+            ));
+        }
+        let (fresh, blob) = self.fresh_keys(layout, &entry.master_key).map_err(|error| {
+            tracing::error!(%error, "working keys cannot be made");
+            Refusal::new(ResponseCode::MALFUNCTION, "security module failed")
+        })?;
+        let at = self.now();
+        let stored = WorkingKeys {
+            pin: fresh.pin.to_string(),
+            mac: fresh.mac.to_string(),
+            track: fresh.track.as_ref().map(WrappedKey::to_string),
+        };
+        let failed = |error: store::StoreError| {
+            tracing::error!(%error, "a sign-in could not be made durable");
+            Refusal::new(ResponseCode::MALFUNCTION, "store cannot take the sign-in")
+        };
+        let store = &self.0.store;
+        store.save_sign_in(entry.merchant.id, entry.id, &stored, at).await.map_err(failed)?;
+        let number = self.0.numbers.next(store).await.map_err(failed)?;
+        entry.clear_wrong_macs();
+        let mut batch = BatchNo::FIRST;
+        entry.change_session(|session| {
+            // When the keys in force never verified anything, the terminal may not have them: the ones
+            // before stay the fallback.
+            if session.previous.is_none() {
+                session.previous = session.keys.take();
+            }
+            session.keys = Some(std::sync::Arc::new(fresh));
+            session.signed_in_at = Some(at);
+            batch = session.batch;
+        });
+        metrics::counter!("posp_sign_ins_total").increment(1);
+        tracing::info!(merchant = %entry.merchant.id, terminal = %entry.id, batch = %batch, "signed in");
+        Ok(SignedIn { keys: blob, batch, at, rrn: number.rrn(Beijing::of(at).mmdd()) })
+    }
+
+    fn fresh_keys(
+        &self,
+        layout: KeyBlobLayout,
+        master: &WrappedKey,
+    ) -> Result<(LiveKeys, Vec<u8>), HsmError> {
+        let hsm = self.0.hsm.as_ref();
+        let long = self.0.config.double_length_mac_key && layout.mac_allowed(KeyAlgorithm::TripleDes2);
+        let mac = match layout.algorithm() {
+            KeyAlgorithm::Sm4 => KeyAlgorithm::Sm4,
+            _ if long => KeyAlgorithm::TripleDes2,
+            _ => KeyAlgorithm::Des,
+        };
+        let keys = LiveKeys::generate(hsm, layout, mac)?;
+        let blob = keys.to_blob(hsm, layout, master)?;
+        Ok((keys, blob))
+    }
+
+    /// Takes a sign-off: the terminal must sign in before it can pay again.
+    pub async fn sign_off(&self, auth: &Authenticated) -> Result<Timestamp, Refusal> {
+        let entry = &auth.entry;
+        let at = self.now();
+        self.0.store.save_sign_off(entry.merchant.id, entry.id).await.map_err(|error| {
+            tracing::error!(%error, "a sign-off could not be made durable");
+            Refusal::new(ResponseCode::MALFUNCTION, "store cannot take the sign-off")
+        })?;
+        entry.change_session(|session| session.signed_in_at = None);
+        tracing::info!(merchant = %entry.merchant.id, terminal = %entry.id, "signed off");
+        Ok(at)
+    }
+
+    /// A reference number for an answer that belongs to no payment.
+    pub async fn reference(&self) -> Result<Rrn, Refusal> {
+        let number = self.0.numbers.next(&self.0.store).await.map_err(|error| {
+            tracing::error!(%error, "no number can be reserved");
+            Refusal::new(ResponseCode::MALFUNCTION, "store cannot give a number")
+        })?;
+        Ok(number.rrn(Beijing::of(self.now()).mmdd()))
+    }
+}

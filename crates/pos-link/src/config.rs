@@ -1,0 +1,58 @@
+//! Settings of the door.
+
+use std::time::Duration;
+
+use acquiring::master::TerminalCipher;
+use hsm::MacAlgorithm;
+use iso8583::Profile;
+
+/// Settings of one listener.
+#[derive(Clone, Debug)]
+pub struct LinkConfig {
+    /// Largest frame without its length; a longer one closes the connection.
+    pub frame_max: usize,
+    /// A frame must be complete this long after its first byte: a slow sender holds no memory for long.
+    pub frame_patience: Duration,
+    /// A connection without traffic is closed after this long.
+    pub idle_max: Duration,
+    /// An answer must be taken within this time, else the connection is closed.
+    pub write_patience: Duration,
+    /// Connections at a time; more are closed at once.
+    pub connections_max: usize,
+    /// Coding switches of the acquirer's terminals.
+    pub profile: Profile,
+    /// MAC of terminals with DES keys.
+    pub mac_des: MacAlgorithm,
+    /// MAC of terminals with SM4 keys.
+    pub mac_sm4: MacAlgorithm,
+}
+
+impl LinkConfig {
+    /// The documented defaults, baseline profile `cup-pos-1`.
+    pub fn new() -> Self {
+        LinkConfig {
+            frame_max: 2_048,
+            frame_patience: Duration::from_secs(10),
+            idle_max: Duration::from_secs(300),
+            write_patience: Duration::from_secs(10),
+            connections_max: 10_000,
+            profile: Profile::CUP_POS_1,
+            mac_des: MacAlgorithm::CupEcb,
+            mac_sm4: MacAlgorithm::Sm4Cup,
+        }
+    }
+
+    /// How a terminal with keys of this cipher computes MACs.
+    pub fn mac_algorithm(&self, cipher: TerminalCipher) -> MacAlgorithm {
+        match cipher {
+            TerminalCipher::TripleDes => self.mac_des,
+            TerminalCipher::Sm4 => self.mac_sm4,
+        }
+    }
+}
+
+impl Default for LinkConfig {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,365 @@
+//! The way of one frame from top to bottom.
+
+use std::net::SocketAddr;
+
+use acquiring::ResponseCode;
+use acquiring::kind::Kind;
+use engine::Refusal;
+use engine::authenticate::{Authenticated, MacClaim, Refused, TerminalMessage};
+use engine::payment::Silent;
+use hsm::MacAlgorithm;
+use iso8583::frame;
+use iso8583::{Message, Mti};
+
+use crate::answer::{Address, Answer, AnswerError, Signing, is_signed};
+use crate::request::{self, Head};
+use crate::server::Link;
+
+/// What becomes of a frame.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// An answer is in the buffer.
+    Answer,
+    /// The connection is closed, for this reason.
+    Close(&'static str),
+}
+
+/// Takes a frame through and leaves the answer in `out`.
+pub async fn handle(link: &Link, payload: &[u8], peer: SocketAddr, out: &mut Vec<u8>) -> Verdict {
+    metrics::counter!("posp_link_frames_total").increment(1);
+    let frame = match frame::parse_pos(payload, &link.config.profile) {
+        Ok(frame) => frame,
+        Err(error) => {
+            tracing::warn!(%peer, %error, "frame refused");
+            return Verdict::Close("frame has no head");
+        }
+    };
+    let address = Address { tpdu: frame.tpdu, header: frame.header };
+    let message = match link.dialect.parse(frame.body) {
+        Ok(message) => message,
+        Err(error) => {
+            // The fields cannot be trusted, but when the type can be read the terminal learns why.
+            metrics::counter!("posp_link_malformed_total").increment(1);
+            tracing::warn!(%peer, %error, "malformed message");
+            return match request_mti(frame.body) {
+                Some(mti) => finish(link, bare(link, mti, None, FORMAT), out, address, None),
+                None => Verdict::Close("message type unreadable"),
+            };
+        }
+    };
+    if message.mti().is_response() {
+        tracing::warn!(%peer, mti = %message.mti(), "a terminal sent an answer");
+        return Verdict::Close("an answer came from a terminal");
+    }
+    if !Kind::knows_mti(message.mti().value()) {
+        metrics::counter!("posp_link_unknown_mti_total").increment(1);
+        tracing::warn!(%peer, mti = %message.mti(), "unknown message type");
+        return finish(link, bare(link, message.mti(), Some(&message), UNKNOWN_TYPE), out, address, None);
+    }
+    let head = match Head::read(&message) {
+        Ok(head) => head,
+        Err(refusal) => {
+            note_refusal(peer, &message, refusal);
+            return finish(link, bare(link, message.mti(), Some(&message), refusal), out, address, None);
+        }
+    };
+    let refused = |refusal: Refusal| {
+        note_refusal(peer, &message, refusal);
+        refusal
+    };
+    if let Some(field) = request::missing_field(head.spec, &message) {
+        tracing::warn!(%peer, kind = head.spec.code, field, "mandatory field missing");
+        let refusal = refused(Refusal::new(ResponseCode::FORMAT_ERROR, "mandatory field missing"));
+        return refuse(link, &message, &head, Refused { refusal, keys: None }, out, address);
+    }
+    let auth = match authenticate(link, &message, &head) {
+        Ok(auth) => auth,
+        Err(why) => {
+            refused(why.refusal);
+            return refuse(link, &message, &head, why, out, address);
+        }
+    };
+    serve(link, &message, &head, auth, out, address, peer).await
+}
+
+const FORMAT: Refusal = Refusal::new(ResponseCode::FORMAT_ERROR, "malformed message");
+const UNKNOWN_TYPE: Refusal = Refusal::new(ResponseCode::NOT_SUPPORTED, "unknown message type");
+
+/// The type of a message that could not be parsed, when its first bytes are one of a known request.
+fn request_mti(body: &[u8]) -> Option<Mti> {
+    let [high, low, ..] = body else { return None };
+    let digits = [high >> 4, high & 15, low >> 4, low & 15];
+    if digits.iter().any(|digit| *digit > 9) {
+        return None;
+    }
+    let value = digits.iter().fold(0u16, |value, digit| value * 10 + u16::from(*digit));
+    Kind::knows_mti(value).then(|| Mti::new(value))
+}
+
+fn note_refusal(peer: SocketAddr, message: &Message<'_>, refusal: Refusal) {
+    metrics::counter!("posp_link_refusals_total", "code" => refusal.code.as_str().to_owned(),
+        "reason" => refusal.reason)
+    .increment(1);
+    tracing::warn!(
+        %peer,
+        mti = %message.mti(),
+        merchant = message.text(42),
+        terminal = message.text(41),
+        trace = message.number(11),
+        code = refusal.code.as_str(),
+        reason = refusal.reason,
+        "refused"
+    );
+}
+
+fn algorithm(link: &Link, auth: &Authenticated) -> MacAlgorithm {
+    link.config.mac_algorithm(auth.terminal().cipher)
+}
+
+fn authenticate(link: &Link, message: &Message<'_>, head: &Head) -> Result<Authenticated, Refused> {
+    let unsigned = |refusal| Refused { refusal, keys: None };
+    let entry = link.engine.identify(head.merchant, head.terminal).map_err(unsigned)?;
+    let mac = message.mac_block().zip(message.bytes_of(64)).map(|(block, value)| MacClaim { block, value });
+    // A sign-in names whatever batch the terminal was in; the answer tells it the right one.
+    let batch = match head.spec.kind {
+        Kind::SignIn | Kind::Echo => None,
+        _ => Some(head.batch().map_err(unsigned)?),
+    };
+    link.engine.authenticate(&TerminalMessage {
+        spec: head.spec,
+        merchant: head.merchant,
+        terminal: head.terminal,
+        batch,
+        mac,
+        mac_algorithm: link.config.mac_algorithm(entry.cipher),
+    })
+}
+
+/// Makes an answer with nothing but a code.
+fn bare(
+    link: &Link,
+    mti: Mti,
+    request: Option<&Message<'_>>,
+    refusal: Refusal,
+) -> Result<Answer, AnswerError> {
+    let mut answer = Answer::bare(mti, request)?;
+    answer.outcome(refusal.code, link.engine.now())?;
+    Ok(answer)
+}
+
+/// Answers with a refusal in the form of the transaction, signed when the terminal has keys.
+fn refuse(
+    link: &Link,
+    message: &Message<'_>,
+    head: &Head,
+    refused: Refused,
+    out: &mut Vec<u8>,
+    address: Address,
+) -> Verdict {
+    let made = Answer::to(message, head.spec).and_then(|mut answer| {
+        answer.outcome(refused.refusal.code, link.engine.now())?;
+        answer.reference(link.engine.config().acquirer.as_str(), None)?;
+        Ok(answer)
+    });
+    let keys = refused.keys.as_ref().filter(|_| is_signed(head.spec));
+    let cipher = link.engine.identify(head.merchant, head.terminal).map(|entry| entry.cipher);
+    let signing = match (keys, cipher) {
+        (Some(keys), Ok(cipher)) => {
+            let algorithm = link.config.mac_algorithm(cipher);
+            Some(Signing { engine: &link.engine, keys, algorithm })
+        }
+        _ => None,
+    };
+    finish(link, made, out, address, signing)
+}
+
+fn finish(
+    _link: &Link,
+    made: Result<Answer, AnswerError>,
+    out: &mut Vec<u8>,
+    address: Address,
+    signing: Option<Signing<'_>>,
+) -> Verdict {
+    match made.and_then(|answer| answer.write(out, address, signing)) {
+        Ok(_) => Verdict::Answer,
+        Err(error) => {
+            tracing::error!(%error, "an answer could not be made");
+            Verdict::Close("answer could not be made")
+        }
+    }
+}
+
+/// What a transaction comes to.
+enum Served {
+    Answer(Answer, Option<(acquiring::MerchantId, acquiring::PaymentId)>),
+    Refused(Refusal),
+    Silent,
+}
+
+impl From<Refusal> for Served {
+    fn from(refusal: Refusal) -> Self {
+        Served::Refused(refusal)
+    }
+}
+
+async fn serve(
+    link: &Link,
+    message: &Message<'_>,
+    head: &Head,
+    auth: Authenticated,
+    out: &mut Vec<u8>,
+    address: Address,
+    peer: SocketAddr,
+) -> Verdict {
+    let algorithm = algorithm(link, &auth);
+    let keys = auth.keys().cloned();
+    let served = match transact(link, message, head, auth).await {
+        Ok(served) => served,
+        Err(error) => {
+            tracing::error!(%error, "an answer could not be made");
+            return Verdict::Close("answer could not be made");
+        }
+    };
+    match served {
+        Served::Silent => Verdict::Close("outcome not durable"),
+        Served::Refused(refusal) => {
+            note_refusal(peer, message, refusal);
+            refuse(link, message, head, Refused { refusal, keys }, out, address)
+        }
+        Served::Answer(answer, payment) => {
+            let signing = keys.as_deref().filter(|_| is_signed(head.spec)).map(|keys| Signing {
+                engine: &link.engine,
+                keys,
+                algorithm,
+            });
+            match answer.write(out, address, signing) {
+                Ok(body) => {
+                    if let Some(payment) = payment
+                        && let Some(masked) = masked(link, out.get(body..).unwrap_or_default())
+                    {
+                        link.engine.journal_reply(payment, masked);
+                    }
+                    Verdict::Answer
+                }
+                Err(error) => {
+                    tracing::error!(%error, "an answer could not be made");
+                    Verdict::Close("answer could not be made")
+                }
+            }
+        }
+    }
+}
+
+fn masked(link: &Link, body: &[u8]) -> Option<Vec<u8>> {
+    link.dialect.parse(body).ok().map(|message| masked_copy(&message))
+}
+
+fn masked_copy(message: &Message<'_>) -> Vec<u8> {
+    let mut masked = Vec::with_capacity(message.bytes().len());
+    iso8583::mask::mask_message(message, &mut masked);
+    masked
+}
+
+async fn transact(
+    link: &Link,
+    message: &Message<'_>,
+    head: &Head,
+    auth: Authenticated,
+) -> Result<Served, AnswerError> {
+    let engine = &link.engine;
+    let acquirer = engine.config().acquirer.as_str();
+    let mut answer = Answer::to(message, head.spec)?;
+    let done = match head.spec.kind {
+        Kind::Balance | Kind::Sale | Kind::SaleVoid | Kind::Refund => {
+            let digest = match engine.digest(message.mac_block().unwrap_or_default()) {
+                Ok(digest) => digest,
+                Err(refusal) => return Ok(refusal.into()),
+            };
+            let request = match request::payment(head, message, digest, masked_copy(message)) {
+                Ok(request) => request,
+                Err(refusal) => return Ok(refusal.into()),
+            };
+            let Ok(reply) = engine.pay(auth, request).await else { return Ok(Served::Silent) };
+            answer.payment(&reply, head.spec, acquirer)?;
+            return Ok(Served::Answer(answer, reply.payment));
+        }
+        Kind::Reversal => {
+            let request = match request::reversal(head, message, masked_copy(message)) {
+                Ok(request) => request,
+                Err(refusal) => return Ok(refusal.into()),
+            };
+            let reply = match engine.reverse(auth, request).await {
+                Ok(reply) => reply,
+                Err(Silent) => return Ok(Served::Silent),
+            };
+            answer.payment(&reply, head.spec, acquirer)?;
+            return Ok(Served::Answer(answer, reply.payment));
+        }
+        Kind::SignIn => {
+            let code = head.field_60.network_code.unwrap_or(0);
+            match engine.sign_in(&auth, code).await {
+                Ok(signed_in) => {
+                    answer.batch(&head.field_60, signed_in.batch.get())?;
+                    answer.keys(&signed_in.keys)?;
+                    answer.reference(acquirer, Some(signed_in.rrn))?;
+                    answer.outcome(ResponseCode::APPROVED, signed_in.at)?;
+                    return Ok(Served::Answer(answer, None));
+                }
+                Err(refusal) => Err(refusal),
+            }
+        }
+        Kind::SignOff => engine.sign_off(&auth).await,
+        Kind::Echo => Ok(engine.now()),
+        Kind::Settlement => {
+            let totals = match (request::totals(message), head.batch()) {
+                (Ok(totals), Ok(batch)) => engine.settle(&auth, batch, totals, masked_copy(message)).await,
+                (Err(refusal), _) | (_, Err(refusal)) => Err(refusal),
+            };
+            match totals {
+                Ok(compared) => {
+                    answer.totals(message, compared.domestic, compared.foreign)?;
+                    Ok(compared.at)
+                }
+                Err(refusal) => Err(refusal),
+            }
+        }
+        Kind::BatchUpMagnetic => batch_up(link, head, &auth, request::magnetic_details(message)).await,
+        Kind::BatchUpOffline => {
+            batch_up(link, head, &auth, request::single_detail(message).map(|d| vec![d])).await
+        }
+        Kind::BatchUpChip => {
+            // 204 and 206 are notices of declined or failed transactions: nothing to match.
+            let notice = matches!(head.field_60.network_code, Some(204 | 206));
+            let details =
+                if notice { Ok(Vec::new()) } else { request::single_detail(message).map(|d| vec![d]) };
+            batch_up(link, head, &auth, details).await
+        }
+        Kind::BatchUpEnd => match (request::uploaded(message), head.batch()) {
+            (Ok(uploaded), Ok(batch)) => {
+                let balanced = head.field_60.network_code == Some(207);
+                engine.end_batch(&auth, batch, uploaded, balanced).await
+            }
+            (Err(refusal), _) | (_, Err(refusal)) => Err(refusal),
+        },
+    };
+    let at = match done {
+        Ok(at) => at,
+        Err(refusal) => return Ok(refusal.into()),
+    };
+    let rrn = match engine.reference().await {
+        Ok(rrn) => rrn,
+        Err(refusal) => return Ok(refusal.into()),
+    };
+    answer.outcome(ResponseCode::APPROVED, at)?;
+    answer.reference(acquirer, Some(rrn))?;
+    Ok(Served::Answer(answer, None))
+}
+
+async fn batch_up(
+    link: &Link,
+    head: &Head,
+    auth: &Authenticated,
+    details: Result<Vec<engine::batch::Detail>, Refusal>,
+) -> Result<jiff::Timestamp, Refusal> {
+    link.engine.batch_up(auth, head.batch()?, details?).await
+}

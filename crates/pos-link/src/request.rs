@@ -1,0 +1,256 @@
+//! From a parsed message to the engine's types, pure: who sends, what is asked, with which numbers.
+
+use acquiring::kind::{Kind, KindSpec, Signature};
+use acquiring::settlement::{BatchTotals, BlockTotals, SideTotal};
+use acquiring::{
+    Amount, AuthCode, BatchNo, EntryMode, Expiry, MerchantId, Pan, ResponseCode, Rrn, Secret, TerminalId,
+    Trace,
+};
+use engine::Refusal;
+use engine::batch::Detail;
+use engine::payment::{OriginalNumbers, PaymentRequest};
+use engine::reversal::ReversalRequest;
+use hsm::{EncryptedPinBlock, PinFormat};
+use iso8583::subfield::{BatchDetail48, BatchEnd48, Original61, PosField60, Totals48};
+use iso8583::{Message, tlv};
+
+const fn format(reason: &'static str) -> Refusal {
+    Refusal::new(ResponseCode::FORMAT_ERROR, reason)
+}
+
+/// Who sends and what is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Head {
+    /// The line of the transaction table.
+    pub spec: &'static KindSpec,
+    /// Field 42.
+    pub merchant: MerchantId,
+    /// Field 41.
+    pub terminal: TerminalId,
+    /// Field 60.
+    pub field_60: PosField60,
+}
+
+impl Head {
+    /// Reads terminal, merchant and field 60, and finds the transaction in the table.
+    ///
+    /// # Errors
+    /// 30 for a missing or malformed field, 40 for a transaction that is not in the table.
+    pub fn read(message: &Message<'_>) -> Result<Head, Refusal> {
+        let terminal = message.text(41).and_then(|id| TerminalId::new(id).ok());
+        let merchant = message.text(42).and_then(|id| MerchantId::new(id).ok());
+        let terminal = terminal.ok_or(format("field 41 missing or malformed"))?;
+        let merchant = merchant.ok_or(format("field 42 missing or malformed"))?;
+        let field_60 = PosField60::of(message).map_err(|_| format("field 60 malformed"))?;
+        let field_60 = field_60.ok_or(format("field 60 missing"))?;
+        let first_two = |number: u64| u8::try_from(number / 10_000).ok();
+        let signature = Signature {
+            mti: message.mti().value(),
+            processing: message.number(3).and_then(first_two),
+            condition: message.number(25).and_then(|code| u8::try_from(code).ok()),
+            message_type: Some(field_60.msg_type),
+            network_code: field_60.network_code,
+        };
+        let unknown = Refusal::new(ResponseCode::NOT_SUPPORTED, "transaction not supported");
+        let spec = Kind::classify(signature).ok_or(unknown)?;
+        Ok(Head { spec, merchant, terminal, field_60 })
+    }
+
+    /// The batch number of 60.2.
+    ///
+    /// # Errors
+    /// 30 when it is zero.
+    pub fn batch(&self) -> Result<BatchNo, Refusal> {
+        BatchNo::new(u64::from(self.field_60.batch)).map_err(|_| format("batch number malformed"))
+    }
+}
+
+/// The first field that the table demands and the message lacks.
+pub fn missing_field(spec: &KindSpec, message: &Message<'_>) -> Option<u8> {
+    spec.mandatory.iter().find(|field| !message.has(*field))
+}
+
+/// Field 11.
+pub fn trace(message: &Message<'_>) -> Result<Trace, Refusal> {
+    let number = message.number(11).ok_or(format("field 11 missing"))?;
+    Trace::new(number).map_err(|_| format("trace number malformed"))
+}
+
+fn amount(message: &Message<'_>) -> Option<Amount> {
+    message.number(4).and_then(Amount::from_fen)
+}
+
+/// Digit `at` (from 0) of field 53.
+fn security_digit(message: &Message<'_>, at: usize) -> u8 {
+    message.digits(53).and_then(|d| d.as_bytes().get(at).map(|b| b.wrapping_sub(b'0'))).unwrap_or(0)
+}
+
+/// A PIN: field 52, or for SM4 its carrier (59 tag A1 or 63 `SM016`).
+fn pin(message: &Message<'_>) -> Result<Option<EncryptedPinBlock>, Refusal> {
+    let Some(block) = message.bytes_of(52) else { return Ok(None) };
+    let malformed = |_| Refusal::new(ResponseCode::PIN_FORMAT, "PIN block malformed");
+    if security_digit(message, 0) == 0 {
+        return Err(format("field 52 without a PIN in field 53"));
+    }
+    // Digit 2: 3 or 4 is SM4 (both are in use), 0 and 6 are DES.
+    if !matches!(security_digit(message, 1), 3 | 4) {
+        return EncryptedPinBlock::new(PinFormat::Iso0, block).map(Some).map_err(malformed);
+    }
+    let in_63 = message.bytes_of(63).and_then(|all| all.strip_prefix(b"SM016"));
+    let carrier = match in_63 {
+        Some(block) => Some(block),
+        None => message.bytes_of(59).and_then(|all| tlv::ascii_find(all, 3, b"A1").ok().flatten()),
+    };
+    let carrier = carrier.ok_or(Refusal::new(ResponseCode::PIN_FORMAT, "SM4 PIN without its carrier"))?;
+    EncryptedPinBlock::new(PinFormat::Sm4Extended, carrier).map(Some).map_err(malformed)
+}
+
+/// The account number that the chip tells: tag 5A, or 57 up to its separator.
+fn chip_pan(chip: &[u8]) -> Option<Pan> {
+    let digits = |value: &[u8]| {
+        let mut text = String::with_capacity(value.len() * 2);
+        for byte in value {
+            for nibble in [byte >> 4, byte & 15] {
+                text.push(char::from_digit(u32::from(nibble), 16).unwrap_or('F').to_ascii_uppercase());
+            }
+        }
+        text
+    };
+    let find = |tag| tlv::find(chip, tag).ok().flatten();
+    if let Some(value) = find(0x5A) {
+        return Pan::new(digits(value).trim_end_matches('F')).ok();
+    }
+    find(0x57).and_then(|value| Pan::from_track2(&digits(value)).ok())
+}
+
+/// Field 61, as far as it goes; zeros mean "not told".
+fn original(message: &Message<'_>) -> Result<Option<OriginalNumbers>, Refusal> {
+    let read = Original61::of(message).map_err(|_| format("field 61 malformed"))?;
+    Ok(read.map(|read| OriginalNumbers {
+        batch: BatchNo::new(u64::from(read.batch)).ok(),
+        trace: Trace::new(u64::from(read.trace)).ok(),
+        date: read.date.filter(|date| *date != 0),
+    }))
+}
+
+/// A financial request.
+pub fn payment(
+    head: &Head,
+    message: &Message<'_>,
+    digest: [u8; 32],
+    masked: Vec<u8>,
+) -> Result<PaymentRequest, Refusal> {
+    message.check_chip_data().map_err(|_| format("field 55 malformed"))?;
+    let small = |number: u8| message.number(number).and_then(|n| u16::try_from(n).ok());
+    let pan = match message.digits(2) {
+        Some(digits) => {
+            let pan = Pan::new(digits.as_str());
+            Some(pan.map_err(|_| Refusal::new(ResponseCode::INVALID_CARD, "account number malformed"))?)
+        }
+        None => None,
+    };
+    let entry_mode = small(22).and_then(EntryMode::new).ok_or(format("field 22 missing"))?;
+    let currency = message.text(49).and_then(|code| code.parse().ok()).ok_or(format("field 49 malformed"))?;
+    let chip = message.bytes_of(55);
+    Ok(PaymentRequest {
+        batch: head.batch()?,
+        trace: trace(message)?,
+        amount: amount(message),
+        currency,
+        pan,
+        expiry: small(14).and_then(Expiry::new),
+        entry_mode,
+        card_sequence: small(23),
+        condition: small(25).and_then(|code| u8::try_from(code).ok()).unwrap_or(0),
+        terminal_traits: [
+            head.field_60.capability.unwrap_or(0),
+            head.field_60.chip_condition.unwrap_or(0),
+            head.field_60.partial_approval.unwrap_or(0),
+        ],
+        track2: message.digits(35).map(|track| Secret::new(track.as_bytes())),
+        track_encrypted: security_digit(message, 2) == 1,
+        pin: pin(message)?,
+        chip_pan: chip.and_then(chip_pan),
+        chip: chip.map(Secret::new),
+        original: original(message)?,
+        original_rrn: message.text(37).and_then(|rrn| Rrn::new(rrn).ok()),
+        auth_code: message.text(38).and_then(|code| AuthCode::new(code).ok()),
+        digest,
+        masked,
+    })
+}
+
+/// A reversal.
+pub fn reversal(head: &Head, message: &Message<'_>, masked: Vec<u8>) -> Result<ReversalRequest, Refusal> {
+    let reason = message.text(39).and_then(ResponseCode::new).ok_or(format("field 39 malformed"))?;
+    Ok(ReversalRequest {
+        batch: head.batch()?,
+        trace: trace(message)?,
+        amount: amount(message).ok_or(format("field 4 missing"))?,
+        reason,
+        masked,
+    })
+}
+
+/// The 62 digits of 0500.
+pub fn totals(message: &Message<'_>) -> Result<BatchTotals, Refusal> {
+    let read = Totals48::of(message).map_err(|_| format("field 48 malformed"))?;
+    let read = read.ok_or(format("field 48 missing"))?;
+    let side = |amount: u64, count: u16| SideTotal {
+        amount: Amount::from_fen(amount).unwrap_or(Amount::MAX),
+        count: u32::from(count),
+    };
+    let block = |block: &iso8583::subfield::TotalsBlock| BlockTotals {
+        debit: side(block.debit_fen, block.debit_count),
+        credit: side(block.credit_fen, block.credit_count),
+    };
+    Ok(BatchTotals { domestic: block(&read.domestic), foreign: block(&read.foreign) })
+}
+
+/// Details of a batch-up message 201: up to eight lines in field 48.
+pub fn magnetic_details(message: &Message<'_>) -> Result<Vec<Detail>, Refusal> {
+    let malformed = || format("field 48 malformed");
+    let read = BatchDetail48::of(message).map_err(|_| malformed())?.ok_or(format("field 48 missing"))?;
+    read.lines()
+        .map(|line| {
+            let line = line.map_err(|_| malformed())?;
+            Ok(Detail {
+                trace: Trace::new(u64::from(line.trace)).map_err(|_| malformed())?,
+                pan: Some(Pan::new(line.pan.as_str()).map_err(|_| malformed())?),
+                amount: Amount::from_fen(line.fen).ok_or_else(malformed)?,
+            })
+        })
+        .collect()
+}
+
+/// The detail of a batch-up message that carries one transaction: chip (203, 205) or offline (000).
+pub fn single_detail(message: &Message<'_>) -> Result<Detail, Refusal> {
+    let pan = message.digits(2).ok_or(format("field 2 missing"))?;
+    let own = trace(message)?;
+    // An offline detail has its own trace number and tells the transaction's in field 61.
+    let told = original(message)?.and_then(|numbers| numbers.trace);
+    let amount = match amount(message) {
+        Some(amount) => amount,
+        None => amount_in_62(message).ok_or(format("amount missing"))?,
+    };
+    Ok(Detail {
+        trace: told.unwrap_or(own),
+        pan: Some(Pan::new(pan.as_str()).map_err(|_| format("account number malformed"))?),
+        amount,
+    })
+}
+
+/// Field 62 of a chip detail: `61`, card class 2, result 2, amount 12, currency 3.
+fn amount_in_62(message: &Message<'_>) -> Option<Amount> {
+    let text = std::str::from_utf8(message.bytes_of(62)?).ok()?;
+    if !text.starts_with("61") && !text.starts_with("71") {
+        return None;
+    }
+    text.get(6..18)?.parse().ok().and_then(Amount::from_fen)
+}
+
+/// The count of uploaded details in a batch-up end, field 48 n4.
+pub fn uploaded(message: &Message<'_>) -> Result<u32, Refusal> {
+    let read = BatchEnd48::of(message).map_err(|_| format("field 48 malformed"))?;
+    read.map(|end| u32::from(end.count)).ok_or(format("field 48 missing"))
+}
