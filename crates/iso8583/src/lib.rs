@@ -25,6 +25,7 @@
 //! ```
 
 pub mod cups;
+pub mod describe;
 pub mod dialect;
 pub mod draft;
 mod error;
@@ -34,6 +35,7 @@ pub mod message;
 pub mod mti;
 pub mod subfield;
 mod swar;
+pub mod text;
 pub mod tlv;
 
 pub use dialect::{

@@ -41,7 +41,7 @@ fn profile(form: &str) -> Profile {
     Profile { header: Profile::CUP_POS_1.header.filter(|_| form != "no-header"), ..Profile::CUP_POS_1 }
 }
 
-fn body<'a>(sample: &'a Sample) -> &'a [u8] {
+fn body(sample: &Sample) -> &[u8] {
     let payload: &[u8] = match sample.form {
         "body" => return &sample.bytes,
         "no-length" => &sample.bytes,
