@@ -255,9 +255,11 @@ class Terminal:
         self.batch = 1
         self.next_trace = 1
         self.clock = ""  # MMDDhhmmss of the last answer
-        self.journal: list[Entry] = []
+        self.journal: list[Entry] = []  # the open batch
+        self.history: list[Entry] = []  # everything in force, over all batches
         self.pending: PendingReversal | None = None
         self.reversal_tries = 3
+        self.pin_blocks: list[bytes] = []  # sent so far, for tests that look for them where they must not be
         self._tpdu = bytes.fromhex("60" + nii + "0000")
         self._connection: Connection | None = None
 
@@ -335,7 +337,7 @@ class Terminal:
         try:
             connection.send(frame)
             answer = self.read(connection.receive())
-        except NoAnswer:
+        except (NoAnswer, BadAnswer):
             connection.close()
             self._connection = None
             raise
@@ -433,6 +435,7 @@ class Terminal:
         if pin is not None:
             fields["26"] = "12"
             block = encrypt_pin(self.keys.pin, pin, card.pan)
+            self.pin_blocks.append(block)
             if len(block) == 8:
                 fields["52"] = block.hex().upper()
             else:
@@ -447,12 +450,12 @@ class Terminal:
 
     def balance(self, card: Card, pin: str | None) -> Outcome:
         """余额查询."""
-        return self.transact("balance", card, None, self.payment_fields("balance", card, None, pin=pin))
+        return self.transact("balance", card, self.payment_fields("balance", card, None, pin=pin))
 
     def sale(self, card: Card, amount: int, pin: str | None, *, fallback: bool | None = None) -> Outcome:
         """消费, amount in fen."""
         fields = self.payment_fields("sale", card, amount, pin=pin, fallback=fallback)
-        return self.transact("sale", card, amount, fields)
+        return self.transact("sale", card, fields)
 
     def void(self, original: Entry, pin: str | None) -> Outcome:
         """消费撤销 of a sale of this batch."""
@@ -461,7 +464,7 @@ class Terminal:
         fields["61"] = f"{original.batch:06}{original.trace:06}"
         if original.auth_code:
             fields["38"] = original.auth_code
-        outcome = self.transact("void", original.card, original.amount, fields)
+        outcome = self.transact("void", original.card, fields)
         if outcome.approved:
             original.voided = True
         return outcome
@@ -476,10 +479,9 @@ class Terminal:
 
     def refund(self, original: Entry, amount: int, pin: str | None = None) -> Outcome:
         """退货 of the whole or a part. It is never reversed: without an answer the same message goes again."""
-        fields = self.refund_fields(original, amount, pin)
-        return self.transact("refund", original.card, amount, fields)
+        return self.transact("refund", original.card, self.refund_fields(original, amount, pin))
 
-    def transact(self, kind: str, card: Card, amount: int | None, fields: dict) -> Outcome:
+    def transact(self, kind: str, card: Card, fields: dict) -> Outcome:
         """A payment from the pending reversal before it to the local batch after it."""
         if self.pending and not self.send_reversal():
             raise ReversalBlocked("the reversal before could not be delivered")
@@ -496,19 +498,25 @@ class Terminal:
                 self.pending.reason = bad.reason
             raise
         self.pending = None
+        entry = self.book(kind, fields, answer, card)
+        return Outcome(answer, entry, request)
+
+    def book(self, kind: str, fields: dict, answer: Answer, card: Card) -> Entry:
+        """Makes the batch line of an answered payment and, when it is approved, enters it into the books."""
         entry = Entry(
             kind,
             int(fields["60"][2:8]),
             int(fields["11"]),
-            int(answer.fields.get("4", amount or 0)),
+            int(answer.fields.get("4", fields.get("4", "0"))),
             card,
             date=answer.fields.get("13", ""),
             rrn=answer.fields.get("37", ""),
             auth_code=answer.fields.get("38", ""),
         )
-        if answer.approved and line.side:
+        if answer.approved and KINDS[kind].side:
             self.journal.append(entry)
-        return Outcome(answer, entry, request)
+            self.history.append(entry)
+        return entry
 
     # ------------------------------------------------------------ reversal
 
@@ -552,9 +560,14 @@ class Terminal:
             "60": f"{KINDS[entry.kind].message_type}{entry.batch:06}0005{2 if entry.card.has_chip else 0}0",
         }
         answer = self.reverse(fields, reason, entry.auth_code)
-        if answer.code in REVERSAL_DONE and entry in self.journal:
-            self.journal.remove(entry)
+        if answer.code in REVERSAL_DONE:
+            self.forget(entry)
         return answer
+
+    def forget(self, entry: Entry) -> None:
+        """Takes a reversed payment out of the books."""
+        for book in (self.journal, self.history):
+            book[:] = [kept for kept in book if kept is not entry]
 
     # ------------------------------------------------------------ settlement
 

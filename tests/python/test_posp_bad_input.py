@@ -1,0 +1,336 @@
+"""Bad bytes at the door for terminals: each gets its response code or a closed connection, and nothing else.
+
+After every piece of bad input the node must still serve: the terminal's next echo and sale go through. None of
+it may reach the network, and at the end neither the log nor the data files show a card number.
+"""
+
+import os
+import random
+import unittest
+
+from deck import DECK
+from laboratory import Laboratory, Scenario, wait_until
+from terminal import BadAnswer, Connection, NoAnswer, framed
+
+LAB: Laboratory
+CLOSED = "closed"
+HEADER_SIZE = 11  # TPDU and header before the body
+
+
+def setUpModule() -> None:
+    global LAB
+    LAB = Laboratory(des_terminals=40)
+    unittest.addModuleCleanup(LAB.close)
+    Scenario.lab = LAB
+
+
+def load_tests(loader, _tests, _pattern):
+    """The look for leaks comes last."""
+    suite = unittest.TestSuite()
+    for case in (Fields, Frames, Conversations, Mutations, Traces):
+        suite.addTests(loader.loadTestsFromTestCase(case))
+    return suite
+
+
+class BadInput(Scenario):
+    def setUp(self) -> None:
+        super().setUp()
+        self.good = self.terminal("003")
+
+    def sale_body(self, terminal=None, **changes) -> bytes:
+        """A right sale of 1.00, or one with some fields changed (None: left out); its MAC fits in any case."""
+        terminal = terminal or self.good
+        fields = terminal.payment_fields("sale", DECK["L02"], 100, pin="123456")
+        for number, value in changes.items():
+            fields[number.removeprefix("f")] = value
+        return terminal.encode("0200", {n: v for n, v in fields.items() if v is not None}, signed=True)
+
+    def deliver(self, data: bytes, *, half_close: bool = False) -> str:
+        """Sends raw bytes on a connection of its own: field 39 of the answer, or CLOSED."""
+        with self.good.dial() as connection:
+            connection.send(data)
+            if half_close:
+                connection.finish_sending()
+            try:
+                return self.good.read(connection.receive()).code
+            except NoAnswer as error:
+                if "timed out" in str(error):
+                    raise
+                return CLOSED
+
+    def body(self, body: bytes) -> str:
+        """Sends a body in a right frame."""
+        return self.deliver(self.good.frame(body))
+
+    def assert_serves(self) -> None:
+        """The node works for those who speak rightly."""
+        self.assertEqual(self.good.echo().code, "00")
+
+    def tearDown(self) -> None:
+        self.assertEqual(self.network(self.good), [], "bad input reached the network")
+        self.sold(self.good, 100)
+
+
+class Fields(BadInput):
+    """The head of the frame can be read, so that there is somebody to answer: 30."""
+
+    def test_a_byte_after_the_last_field(self):
+        self.assertEqual(self.body(self.sale_body() + b"\x00"), "30")
+        self.assert_serves()
+
+    def test_nibbles_that_are_no_digits(self):
+        body = self.sale_body()
+        for name, at in (("field 3", 10), ("field 4", 13), ("field 11", 19), ("field 22", 22), ("field 25", 24)):
+            with self.subTest(name):
+                broken = bytearray(body)
+                broken[at] = 0xAB
+                self.assertEqual(self.body(bytes(broken)), "30")
+        self.assert_serves()
+
+    def test_cut_off_inside_a_field(self):
+        body = self.sale_body()
+        for kept in (len(body) - 1, len(body) - 8, len(body) - 12, len(body) // 2, 26):
+            with self.subTest(kept=kept):
+                self.assertEqual(self.body(body[:kept]), "30")
+        self.assert_serves()
+
+    def test_lengths_over_the_maximum(self):
+        body = self.sale_body()
+        at = 26  # the length of field 35: MTI, bitmap, 3, 4, 11, 22, 25 and 26 stand before it
+        self.assertEqual(body[at], int(str(len(DECK["L02"].track2)), 16))
+        for length in (0x38, 0x99):
+            broken = bytearray(body)
+            broken[at] = length
+            with self.subTest(f"{length:02X}"):
+                self.assertEqual(self.body(bytes(broken)), "30")
+        broken = bytearray(body)
+        broken[at] = 0x3A
+        with self.subTest("prefix that is no number"):
+            self.assertEqual(self.body(bytes(broken)), "30")
+        self.assert_serves()
+
+    def test_a_field_that_is_not_in_the_dialect(self):
+        body = bytearray(self.sale_body())
+        body[3] |= 0x40  # bit 10
+        self.assertEqual(self.body(bytes(body)), "30")
+        body = bytearray(self.sale_body())
+        body[2] |= 0x80  # bit 1: a second bitmap
+        self.assertEqual(self.body(bytes(body)), "30")
+        self.assert_serves()
+
+    def test_chip_data_that_is_no_tlv(self):
+        for broken in ("9F2608AABB", "9F", "82", "9F26810500", "5F2A820FFF0156"):
+            with self.subTest(broken):
+                self.assertEqual(self.body(self.sale_body(f22="051", f55=broken)), "30")
+        self.assert_serves()
+
+    def test_a_track_without_separator_or_without_number(self):
+        for track in ("6224242000000021290220156990310070", "D29022015699031007", "6224D2902201"):
+            with self.subTest(track[:6]):
+                self.assertNotIn(self.body(self.sale_body(f35=track)), ("00", CLOSED))
+        self.assert_serves()
+
+    def test_field_60_too_short_to_tell_the_transaction(self):
+        for text in ("2", "22", "22000001"):
+            with self.subTest(text):
+                self.assertNotIn(self.body(self.sale_body(f60=text)), ("00", CLOSED))
+        self.assert_serves()
+
+    def test_unknown_message_types_and_processing_codes(self):
+        body = self.sale_body()
+        for mti in ("0600", "0210", "0810", "0000", "9999"):
+            with self.subTest(mti):
+                self.assertIn(self.body(bytes.fromhex(mti) + body[2:]), ("12", "30", "40", CLOSED))
+        with self.subTest("processing code"):
+            self.assertIn(self.body(self.sale_body(f3="990000")), ("12", "30", "40"))
+        self.assert_serves()
+
+
+class Frames(BadInput):
+    """The frame itself is broken: the connection is closed."""
+
+    def test_length_larger_than_what_arrives(self):
+        frame = self.good.frame(self.sale_body())
+        longer = (len(frame) - 2 + 50).to_bytes(2, "big") + frame[2:]
+        self.assertEqual(self.deliver(longer, half_close=True), CLOSED)
+        self.assert_serves()
+
+    def test_a_frame_that_does_not_come_to_its_end_in_time(self):
+        frame = self.good.frame(self.sale_body())
+        with self.good.dial() as connection:
+            connection.send(frame[: len(frame) // 2])
+            self.assert_serves()
+            self.assertTrue(connection.end_of_stream())
+
+    def test_oversized_and_empty_frames(self):
+        for length in (0, 2_049, 0xFFFF):
+            with self.subTest(length):
+                self.assertEqual(self.deliver(length.to_bytes(2, "big") + b"\x60" * 64), CLOSED)
+        self.assert_serves()
+
+    def test_garbage(self):
+        seeded = random.Random(8583)
+        lines = (
+            b"GET / HTTP/1.1\r\nHost: posp\r\n\r\n",
+            b"\x16\x03\x01\x00\xf0\x01\x00\x00\xec\x03\x03" + bytes(64),
+            framed(bytes(40)),
+            framed(b"\xff" * 200),
+            framed(seeded.randbytes(300)),
+            framed(b"\x60"),
+            framed(bytes.fromhex("6000030000")),
+            framed(bytes.fromhex("6000030000603200320001")),
+            framed(bytes.fromhex("60000300006032003200010200")),
+        )
+        for number, line in enumerate(lines):
+            with self.subTest(number):
+                self.assertEqual(self.deliver(line, half_close=True), CLOSED)
+        self.assert_serves()
+
+    def test_no_header(self):
+        frame = self.good.frame(self.sale_body())
+        without = framed(frame[2:7] + frame[13:])
+        self.assertIn(self.deliver(without, half_close=True), (CLOSED, "30"))
+        self.assert_serves()
+
+
+class Conversations(BadInput):
+    """Right frames in unusual portions."""
+
+    def tearDown(self) -> None:
+        self.sold(self.good, 100)
+
+    def test_several_frames_in_one_write_are_answered_in_order(self):
+        terminal = self.good
+        amounts = (300, 400, 500)
+        frames, requests = [], []
+        for amount in amounts:
+            fields = terminal.payment_fields("sale", DECK["L02"], amount, pin="123456")
+            requests.append(fields)
+            frames.append(terminal.frame(terminal.encode("0200", fields, signed=True)))
+        with terminal.dial() as connection:
+            connection.send(b"".join(frames))
+            for fields in requests:
+                answer = terminal.read(connection.receive())
+                self.assertEqual((answer.code, answer.fields["11"]), ("00", fields["11"]))
+                terminal.check("0200", fields, answer, signed=True)
+                terminal.book("sale", fields, answer, DECK["L02"])
+
+    def test_reversal_and_sale_in_one_write(self):
+        terminal = self.good
+        lost = terminal.payment_fields("sale", DECK["L02"], 600, pin="123456")
+        sale = terminal.payment_fields("sale", DECK["L02"], 700, pin="123456")
+        reversal = terminal.encode("0400", terminal.reversal_fields(lost, "98"), signed=True)
+        with terminal.dial() as connection:
+            connection.send(
+                terminal.frame(reversal) + terminal.frame(terminal.encode("0200", sale, signed=True))
+            )
+            first = terminal.read(connection.receive())
+            second = terminal.read(connection.receive())
+        self.assertEqual((first.mti, first.code, second.mti, second.code), ("0410", "00", "0210", "00"))
+        terminal.book("sale", sale, second, DECK["L02"])
+
+    def test_a_frame_byte_by_byte(self):
+        terminal = self.good
+        fields = terminal.payment_fields("sale", DECK["L02"], 800, pin="123456")
+        with terminal.dial() as connection:
+            for byte in terminal.frame(terminal.encode("0200", fields, signed=True)):
+                connection.send(bytes([byte]))
+            answer = terminal.read(connection.receive())
+        self.assert_code(answer, "00")
+        terminal.book("sale", fields, answer, DECK["L02"])
+
+    def test_a_good_frame_before_a_bad_one_is_answered(self):
+        terminal = self.good
+        fields = terminal.payment_fields("sale", DECK["L02"], 900, pin="123456")
+        with terminal.dial() as connection:
+            connection.send(terminal.frame(terminal.encode("0200", fields, signed=True)) + b"\xff\xff\xff")
+            answer = terminal.read(connection.receive())
+            self.assertTrue(connection.end_of_stream())
+        self.assert_code(answer, "00")
+        terminal.book("sale", fields, answer, DECK["L02"])
+
+    def test_silent_connections_keep_nobody_waiting(self):
+        silent = [self.good.dial() for _ in range(200)]
+        try:
+            self.assert_serves()
+            self.sold(self.good, 1_000)
+        finally:
+            for connection in silent:
+                connection.close()
+
+    def test_a_terminal_that_hangs_up_before_the_answer_is_paid_or_not_but_known(self):
+        terminal = self.good
+        fields = terminal.payment_fields("sale", DECK["L02"], 1_100, pin="123456")
+        frame = terminal.frame(terminal.encode("0200", fields, signed=True))
+        with terminal.dial() as connection:
+            connection.send(frame)
+        answer = wait_until(
+            "the sale has an outcome",
+            lambda: (again := terminal.send_frame(frame)).code != "09" and again,
+        )
+        self.assert_code(answer, "00")
+        terminal.book("sale", fields, answer, DECK["L02"])
+        self.assertEqual([line["arrivals"] for line in self.network(terminal)], [1])
+
+
+class Mutations(BadInput):
+    def test_mutated_sales_are_never_approved_and_never_stop_the_node(self):
+        seed = int(os.environ.get("POSP_MUTATION_SEED", "20261124"))
+        seeded = random.Random(seed)
+        terminal = self.good
+        connection: Connection | None = None
+        codes: dict[str, int] = {}
+        for _ in range(1_000):
+            body = bytearray(self.sale_body())
+            for _ in range(seeded.randint(1, 3)):
+                at = seeded.randrange(len(body))
+                body[at] ^= 1 << seeded.randrange(8)
+            if seeded.random() < 0.2:
+                del body[seeded.randrange(len(body)) :]
+            if seeded.random() < 0.1:
+                body += seeded.randbytes(seeded.randint(1, 20))
+            frame = terminal.frame(bytes(body))
+            connection = connection or terminal.dial()
+            try:
+                connection.send(frame)
+                code = terminal.read(connection.receive()).code
+            except NoAnswer:
+                code = CLOSED
+            except BadAnswer as error:
+                self.fail(f"seed {seed}: an answer cannot be read: {error}")
+            if code == CLOSED:
+                connection.close()
+                connection = None
+            codes[code] = codes.get(code, 0) + 1
+        if connection:
+            connection.close()
+        # Two flips that undo each other leave a right sale; no other code than these is an honest one.
+        self.assertLessEqual(set(codes), {"03", "12", "13", "30", "40", "77", "94", "97", "A0", CLOSED}, codes)
+        self.assertGreater(codes["A0"], 100)
+        self.assertGreater(codes["30"], 100)
+        self.assert_serves()
+
+
+class Traces(BadInput):
+    """What bad input leaves behind: a metric and a log line that name the reason, and no card data."""
+
+    def test_metrics_and_log_name_the_reason(self):
+        before = LAB.metric("posp_link_closed_total", reason="bad frame")
+        self.assertEqual(self.deliver(b"\xff\xff"), CLOSED)
+        wait_until(
+            "the metric counts the closed connection",
+            lambda: LAB.metric("posp_link_closed_total", reason="bad frame") > before,
+        )
+        wrong = bytearray(self.sale_body())
+        wrong[-1] ^= 0x01
+        self.assertEqual(self.body(bytes(wrong)), "A0")
+        self.assertGreaterEqual(LAB.metric("posp_refused_total", reason="MAC wrong"), 1)
+        self.assertIn("MAC wrong", LAB.log("node"))
+        self.assertIn("bad frame", LAB.log("node"))
+
+    def test_no_card_data_and_no_pin_block_in_logs_and_data_files(self):
+        self.assertEqual(LAB.leaks(), [])
+
+
+if __name__ == "__main__":
+    unittest.main()
