@@ -1,6 +1,7 @@
 //! Key components: the shares in which custodians carry a key to the machine.
 
 use std::fmt;
+use std::str::FromStr;
 
 use zeroize::{Zeroize, Zeroizing};
 
@@ -10,6 +11,8 @@ use crate::primitives::check_value;
 
 /// Longest component: 32 bytes, for a master key.
 const COMPONENT_MAX: usize = 32;
+
+const LENGTHS: &str = "a component has 8, 16 or 32 bytes";
 
 /// One component of a key, wiped when dropped. The key is the exclusive-or of its components.
 pub struct KeyComponent {
@@ -26,7 +29,7 @@ impl KeyComponent {
     /// Another length.
     pub fn new(bytes: &[u8]) -> Result<Self, HsmError> {
         if !matches!(bytes.len(), 8 | 16 | 32) {
-            return Err(HsmError::Components("a component has 8, 16 or 32 bytes"));
+            return Err(HsmError::Components(LENGTHS));
         }
         let mut own = Zeroizing::new([0; COMPONENT_MAX]);
         own.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
@@ -38,14 +41,31 @@ impl KeyComponent {
     /// # Errors
     /// Anything but 16, 32 or 64 hexadecimal digits.
     pub fn from_hex(text: &str) -> Result<Self, HsmError> {
-        let digits: Zeroizing<String> =
-            Zeroizing::new(text.chars().filter(|c| !c.is_whitespace() && *c != '-').collect());
+        // Room for the whole text at once, so that growing leaves no copies behind.
+        let mut digits = Zeroizing::new(String::with_capacity(text.len()));
+        digits.extend(text.chars().filter(|c| !c.is_whitespace() && *c != '-'));
         let mut bytes = Zeroizing::new([0u8; COMPONENT_MAX]);
         let len = digits.len() / 2;
-        let target = bytes.get_mut(..len).ok_or(HsmError::Components("a component has 8, 16 or 32 bytes"))?;
+        let target = bytes.get_mut(..len).ok_or(HsmError::Components(LENGTHS))?;
         hex::decode_to_slice(digits.as_bytes(), target)
             .map_err(|_| HsmError::Components("a component is typed in hexadecimal digits"))?;
         Self::new(target)
+    }
+
+    /// A fresh random component of 8, 16 or 32 bytes, for drawing a key in parts.
+    ///
+    /// # Errors
+    /// Another length; no randomness.
+    pub fn random(len: usize) -> Result<Self, HsmError> {
+        let mut bytes = Zeroizing::new([0u8; COMPONENT_MAX]);
+        let target = bytes.get_mut(..len).ok_or(HsmError::Components(LENGTHS))?;
+        getrandom::fill(target).map_err(|_| HsmError::Random)?;
+        Self::new(target)
+    }
+
+    /// The component in hexadecimal digits, to be shown once to its custodian.
+    pub fn reveal_hex(&self) -> impl fmt::Display + '_ {
+        fmt::from_fn(|f| self.as_bytes().iter().try_for_each(|byte| write!(f, "{byte:02X}")))
     }
 
     /// Adds the check value written beside the component, 6 or 8 hexadecimal digits.
@@ -75,6 +95,18 @@ impl KeyComponent {
         let own = check_value(algorithm, self.as_bytes())?;
         let agrees = own.bytes().iter().zip(check).take(len).all(|(a, b)| *a == b);
         if agrees { Ok(()) } else { Err(HsmError::CheckValue("a component")) }
+    }
+}
+
+impl FromStr for KeyComponent {
+    type Err = HsmError;
+
+    /// Reads `HEX` or `HEX:CHECK`.
+    fn from_str(text: &str) -> Result<Self, HsmError> {
+        match text.split_once(':') {
+            Some((digits, check)) => Self::from_hex(digits)?.with_check(check.trim()),
+            None => Self::from_hex(text),
+        }
     }
 }
 

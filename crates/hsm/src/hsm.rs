@@ -17,6 +17,10 @@ use crate::track::TrackData;
 /// key was made for another purpose, with [`HsmError::ForeignKey`] when a key belongs to another master
 /// key or was altered, and with [`HsmError::Random`] when a fresh value is needed and none can be had.
 pub trait Hsm: Send + Sync + 'static {
+    /// Names the master key without giving anything of it away, as 16 hexadecimal digits. The store keeps
+    /// it, so that a start with the wrong master key is noticed before anything is written.
+    fn fingerprint(&self) -> String;
+
     /// Makes a fresh random key.
     ///
     /// # Errors

@@ -41,5 +41,5 @@ pub use key_blob::{KeyBlob, KeyBlobLayout, WorkingKeys, build_key_blob, parse_ke
 pub use mac::MacAlgorithm;
 pub use pin::{EncryptedPinBlock, PIN_MAX, PIN_MIN, Pin, PinFormat, PinReference};
 pub use track::TrackData;
-pub use vault::{Fingerprint, KeyRing, MasterKey, SEAL_OVERHEAD, SoftVault, VaultError};
+pub use vault::{KeyRing, MasterKey, SEAL_OVERHEAD, SoftVault, VaultError};
 pub use zeroize::Zeroizing;

@@ -165,7 +165,7 @@ pub fn arpc_method1(
 /// (up to 8 bytes).
 ///
 /// # Errors
-/// See [`session_key`]; SM4 has no method 2.
+/// See [`session_key`]; [`HsmError::TooLong`]; SM4 has no method 2.
 pub fn arpc_method2(
     imk: &BlockKey,
     card: &CardContext<'_>,
@@ -176,8 +176,11 @@ pub fn arpc_method2(
     let BlockKey::Des(_) = imk else {
         return Err(HsmError::WrongAlgorithm { operation: "response method 2", found: KeyAlgorithm::Sm4 });
     };
+    if proprietary.len() > 8 {
+        return Err(HsmError::TooLong("a response of method 2"));
+    }
     let input: Vec<u8> =
-        cryptogram.into_iter().chain(status_update).chain(proprietary.iter().copied().take(8)).collect();
+        cryptogram.into_iter().chain(status_update).chain(proprietary.iter().copied()).collect();
     Ok(take(&mac8(&schedule(imk, &session_key(imk, card)?), &input, Padding::Eighty)))
 }
 

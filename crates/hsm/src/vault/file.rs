@@ -3,7 +3,7 @@
 //! ```text
 //! posp vault v1
 //! check 8 hex digits                 check value of the master key
-//! master 64 hex digits               absent when the master key is entered as components
+//! master 64 hex digits               absent when its components are entered at every start
 //! key v1:data:aes256:...             the key ring, one line a key
 //! key v1:digest:hmac256:...
 //! ```

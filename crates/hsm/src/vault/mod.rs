@@ -13,7 +13,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-pub use ring::{Fingerprint, KeyRing, MasterKey};
+pub use ring::{KeyRing, MasterKey};
 pub use seal::SEAL_OVERHEAD;
 
 use crate::component::{KeyComponent, combine};
@@ -108,7 +108,7 @@ pub enum VaultError {
 /// the same trait.
 pub struct SoftVault {
     wrapper: Wrapper,
-    fingerprint: Fingerprint,
+    fingerprint: String,
     ring: KeyRing,
     /// The ring's data keys, the sealing one first.
     data: Vec<SealKey>,
@@ -169,20 +169,39 @@ impl SoftVault {
     /// # Errors
     /// The file exists; the file system refuses; no randomness.
     pub fn create_file(path: impl AsRef<Path>) -> Result<Self, VaultError> {
-        let master = MasterKey::generate()?;
-        let ring = KeyRing::generate(&master)?;
-        file::create(path.as_ref(), master.check_value()?, Some(&master), &ring)?;
-        Self::new(&master, ring)
+        Self::create(path.as_ref(), &MasterKey::generate()?, true)
     }
 
-    /// Opens a vault file whose master key is entered as components.
+    /// Makes a vault file whose master key is the exclusive-or of these components, so that their holders
+    /// can rebuild it; otherwise as [`SoftVault::create_file`].
     ///
     /// # Errors
-    /// As [`SoftVault::open_file`]; [`VaultError::WrongMaster`] when the components make another key.
-    pub fn open_file_with_components(
+    /// As there; fewer than two components, or one whose check value is wrong.
+    pub fn create_file_from_components(
         path: impl AsRef<Path>,
         components: &[KeyComponent],
     ) -> Result<Self, VaultError> {
+        Self::create(path.as_ref(), &MasterKey::from_components(components, None)?, true)
+    }
+
+    /// Makes a vault file that holds the key ring alone: the master key stays with the holders of its
+    /// components, who enter them at every start.
+    ///
+    /// # Errors
+    /// As [`SoftVault::create_file_from_components`]; the combined key has another check value.
+    pub fn create_ring_file(
+        path: impl AsRef<Path>,
+        components: &[KeyComponent],
+        check: Option<Kcv>,
+    ) -> Result<Self, VaultError> {
+        Self::create(path.as_ref(), &MasterKey::from_components(components, check)?, false)
+    }
+
+    /// Opens a vault file by entering the components of its master key.
+    ///
+    /// # Errors
+    /// As [`SoftVault::open_file`]; [`VaultError::WrongMaster`] when the components make another key.
+    pub fn open_ring_file(path: impl AsRef<Path>, components: &[KeyComponent]) -> Result<Self, VaultError> {
         let file = file::read(path.as_ref())?;
         let master = MasterKey::from_components(components, None)?;
         let found = master.check_value()?;
@@ -195,19 +214,10 @@ impl SoftVault {
         Self::new(&master, file.ring)
     }
 
-    /// Makes a vault file without its master key: a key ring under the key of these components.
-    ///
-    /// # Errors
-    /// As [`SoftVault::create_file`]; a component or check value is wrong.
-    pub fn create_file_with_components(
-        path: impl AsRef<Path>,
-        components: &[KeyComponent],
-        check: Option<Kcv>,
-    ) -> Result<Self, VaultError> {
-        let master = MasterKey::from_components(components, check)?;
-        let ring = KeyRing::generate(&master)?;
-        file::create(path.as_ref(), master.check_value()?, None, &ring)?;
-        Self::new(&master, ring)
+    fn create(path: &Path, master: &MasterKey, keep_master: bool) -> Result<Self, VaultError> {
+        let ring = KeyRing::generate(master)?;
+        file::create(path, master.check_value()?, keep_master.then_some(master), &ring)?;
+        Self::new(master, ring)
     }
 
     /// Opens a vault from components and a key ring kept elsewhere.
@@ -222,20 +232,20 @@ impl SoftVault {
         Self::new(&MasterKey::from_components(components, check)?, ring)
     }
 
-    /// Name of the master key, for the store to keep.
-    pub const fn fingerprint(&self) -> Fingerprint {
-        self.fingerprint
+    /// Names the master key, as [`Hsm::fingerprint`] does.
+    pub fn fingerprint(&self) -> String {
+        self.fingerprint.clone()
     }
 
     /// Refuses to go on with data written under another master key.
     ///
     /// # Errors
     /// [`VaultError::WrongMaster`].
-    pub fn check_fingerprint(&self, expected: Fingerprint) -> Result<(), VaultError> {
+    pub fn check_fingerprint(&self, expected: &str) -> Result<(), VaultError> {
         if self.fingerprint == expected {
             return Ok(());
         }
-        Err(VaultError::WrongMaster { expected: expected.to_string(), found: self.fingerprint.to_string() })
+        Err(VaultError::WrongMaster { expected: expected.to_owned(), found: self.fingerprint.clone() })
     }
 
     /// The key ring, wrapped.
@@ -311,6 +321,10 @@ impl fmt::Debug for SoftVault {
 }
 
 impl Hsm for SoftVault {
+    fn fingerprint(&self) -> String {
+        self.fingerprint.clone()
+    }
+
     fn generate(&self, usage: KeyUsage, algorithm: KeyAlgorithm) -> Result<WrappedKey, HsmError> {
         if !usage.allows(algorithm) {
             return Err(HsmError::NoSuchKey { usage, algorithm });

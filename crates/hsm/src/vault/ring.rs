@@ -10,7 +10,7 @@ use super::wrap::{ClearKey, Wrapper};
 use crate::HsmError;
 use crate::component::{KeyComponent, combine};
 use crate::key::{Kcv, KeyAlgorithm, KeyUsage, WrappedKey};
-use crate::primitives::{check_value, take};
+use crate::primitives::{check_value, hmac_sha256, take};
 
 /// The key over all keys: 32 bytes for AES-256, wiped when dropped.
 pub struct MasterKey(Zeroizing<[u8; 32]>);
@@ -54,48 +54,17 @@ impl MasterKey {
         Ok(check_value(KeyAlgorithm::Aes256, &*self.0)?)
     }
 
-    /// Name of this master key, for the store to remember.
-    ///
-    /// # Errors
-    /// None in practice: the length is fixed.
-    pub fn fingerprint(&self) -> Result<Fingerprint, VaultError> {
-        crate::primitives::hmac_sha256(&*self.0, &[b"posp vault fingerprint v1"])
-            .map(|digest| Fingerprint(take(&digest)))
-            .ok_or(VaultError::Hsm(HsmError::Random))
+    /// Names the master key without giving anything of it away: the first 8 bytes of HMAC-SHA-256 under it
+    /// over "posp vault fingerprint v1", as 16 hexadecimal digits.
+    pub(crate) fn fingerprint(&self) -> Result<String, VaultError> {
+        let digest = hmac_sha256(&*self.0, &[b"posp vault fingerprint v1"]).ok_or(HsmError::Random)?;
+        Ok(hex::encode_upper(take::<8>(&digest)))
     }
 }
 
 impl fmt::Debug for MasterKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("MasterKey(..)")
-    }
-}
-
-/// Names a master key without giving anything of it away: 8 bytes of HMAC-SHA-256 under it. The store
-/// keeps it, so that a start with the wrong vault is noticed before anything is written.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Fingerprint([u8; 8]);
-
-impl fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02X}"))
-    }
-}
-
-impl fmt::Debug for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Fingerprint({self})")
-    }
-}
-
-impl FromStr for Fingerprint {
-    type Err = HsmError;
-
-    fn from_str(text: &str) -> Result<Self, HsmError> {
-        let mut bytes = [0; 8];
-        hex::decode_to_slice(text, &mut bytes)
-            .map_err(|_| HsmError::KeyText("a fingerprint is 16 hex digits"))?;
-        Ok(Self(bytes))
     }
 }
 
