@@ -76,7 +76,9 @@ impl std::fmt::Debug for CardInput {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Deck(card) => write!(f, "Deck({})", card.id),
-            Self::Track(track) => write!(f, "Track({})", mask(track.split(['D', '=']).next().unwrap_or_default())),
+            Self::Track(track) => {
+                write!(f, "Track({})", mask(track.split(['D', '=']).next().unwrap_or_default()))
+            }
             Self::Keyed { pan, .. } => write!(f, "Keyed({})", mask(pan)),
         }
     }
@@ -123,7 +125,9 @@ impl CardInput {
     /// When the number is not 13 to 19 digits, fails the check digit, or the expiry is not YYMM.
     pub fn keyed(pan: &str, expiry: Option<&str>) -> Result<Self, PosError> {
         if !pan_is_plausible(pan) || !luhn(pan) {
-            return Err(PosError::Input("the card number is mistyped (13 to 19 digits with a check digit)".into()));
+            return Err(PosError::Input(
+                "the card number is mistyped (13 to 19 digits with a check digit)".into(),
+            ));
         }
         if let Some(expiry) = expiry
             && !expiry_is_plausible(expiry)
@@ -196,7 +200,9 @@ fn expiry_is_plausible(expiry: &str) -> bool {
 /// First six and last four digits, stars between; a short or strange text becomes stars only.
 pub fn mask(pan: &str) -> String {
     match (pan.get(..6), pan.len().checked_sub(4).and_then(|at| pan.get(at..))) {
-        (Some(head), Some(tail)) if pan_is_plausible(pan) => format!("{head}{}{tail}", "*".repeat(pan.len() - 10)),
+        (Some(head), Some(tail)) if pan_is_plausible(pan) => {
+            format!("{head}{}{tail}", "*".repeat(pan.len() - 10))
+        }
         _ => "*".repeat(pan.len().min(19)),
     }
 }
@@ -227,7 +233,9 @@ mod tests {
         assert_eq!(mask("12345678"), "********");
         let shown = format!("{:?}", CardInput::track("6224242000000021=29022015699031007").unwrap());
         assert_eq!(shown, "Track(622424******0021)");
-        assert!(!format!("{:?}", CardInput::keyed("6224242000000013", Some("2912")).unwrap()).contains("2000000"));
+        assert!(
+            !format!("{:?}", CardInput::keyed("6224242000000013", Some("2912")).unwrap()).contains("2000000")
+        );
     }
 
     #[test]

@@ -5,9 +5,9 @@
 //! field 55, issuer authentication, scripts, second cryptogram. Terminal data are those of an attended terminal
 //! (9F33 `E0F0C8`, 9F35 `22`), the floor limit is one fen so that every amount goes online.
 
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use iso8583::tlv;
@@ -78,7 +78,7 @@ fn bcd<const N: usize>(value: u64) -> [u8; N] {
     let mut rest = value;
     for byte in out.iter_mut().rev() {
         let pair = (rest % 100) as u8;
-        *byte = (pair / 10) << 4 | pair % 10;
+        *byte = ((pair / 10) << 4) | (pair % 10);
         rest /= 100;
     }
     out
@@ -275,11 +275,8 @@ pub(crate) fn raise_counter(path: &Path, card: &str) -> Result<u16, PosError> {
         .open(path.with_extension("lock"))
         .map_err(failed("opening the lock of"))?;
     guard.lock().map_err(failed("locking"))?;
-    let mut counters: BTreeMap<String, u16> = if fs::exists(path).map_err(failed("looking for"))? {
-        read_json(path)?
-    } else {
-        BTreeMap::new()
-    };
+    let mut counters: BTreeMap<String, u16> =
+        if fs::exists(path).map_err(failed("looking for"))? { read_json(path)? } else { BTreeMap::new() };
     let counter = counters.entry(card.to_owned()).or_insert(FIRST_ATC);
     *counter = counter
         .checked_add(1)
@@ -319,7 +316,8 @@ mod tests {
             hex::encode_upper(payment.reversal55(true)),
             "950500000480009F1E08504F53504C4142319F100807010103A00002019F36020012"
         );
-        let answer = hex::decode("910AFEC3953EF5A2BC44303072139F180400000001860A04DA9F58050356B34A1A").unwrap();
+        let answer =
+            hex::decode("910AFEC3953EF5A2BC44303072139F180400000001860A04DA9F58050356B34A1A").unwrap();
         assert_eq!(payment.finish(true, &answer).unwrap(), Verdict::Agrees);
         let record = payment.record("00");
         let upload = request

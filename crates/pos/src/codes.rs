@@ -125,11 +125,7 @@ pub const REVERSAL_DONE: &[&str] = &["00", "12", "25"];
 
 /// The line of `code`, or the text for a code outside the table.
 pub fn look_up(code: &str) -> Code {
-    CODES
-        .iter()
-        .find(|row| row.code == code)
-        .copied()
-        .unwrap_or(row("", Failed, "交易失败", "declined"))
+    CODES.iter().find(|row| row.code == code).copied().unwrap_or(row("", Failed, "交易失败", "declined"))
 }
 
 /// Whether `code` approves.

@@ -197,7 +197,8 @@ impl TerminalConfig {
     /// # Errors
     /// [`PosError::Input`] naming the key that is wrong.
     pub fn check(&self) -> Result<(), PosError> {
-        let plain = |text: &str, length: usize| text.len() == length && text.bytes().all(|b| b.is_ascii_graphic());
+        let plain =
+            |text: &str, length: usize| text.len() == length && text.bytes().all(|b| b.is_ascii_graphic());
         let hexadecimal = |text: &str, length: usize| plain(text, length) && hex::decode(text).is_ok();
         let rules = [
             (plain(&self.merchant, 15), "merchant: 15 characters"),
@@ -205,14 +206,20 @@ impl TerminalConfig {
             (!self.host.is_empty() && self.host.contains(':'), "host: name:port"),
             (plain(&self.operator, 2), "operator: 2 characters"),
             (hexadecimal(&self.tpdu, 10), "tpdu: 10 hexadecimal digits"),
-            (self.header.is_empty() || hexadecimal(&self.header, 12), "header: 12 hexadecimal digits or empty"),
+            (
+                self.header.is_empty() || hexadecimal(&self.header, 12),
+                "header: 12 hexadecimal digits or empty",
+            ),
             (matches!(self.capability, 2 | 5 | 6), "capability: 2, 5 or 6"),
             (matches!(self.pin_length, 6 | 12), "pin_length: 6 or 12"),
             (matches!(self.sm4_digit, 3 | 4), "sm4_digit: 3 or 4"),
             (self.reversal_retries > 0 && self.resend_retries > 0, "retries: at least 1"),
             (self.answer_timeout_ms > 0, "answer_timeout_ms: more than 0"),
             (self.serial.is_ascii() && self.serial.len() >= 8, "serial: at least 8 characters"),
-            (self.journal_max > 0 && self.journal_max <= 999, "journal_max: 1 to 999 (totals count in three digits)"),
+            (
+                self.journal_max > 0 && self.journal_max <= 999,
+                "journal_max: 1 to 999 (totals count in three digits)",
+            ),
         ];
         match rules.iter().find(|(holds, _)| !holds) {
             Some((_, rule)) => Err(PosError::Input((*rule).into())),

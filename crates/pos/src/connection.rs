@@ -73,7 +73,10 @@ impl Link for TcpLink {
             self.stream.read_exact(&mut frame).await?;
             let length = frame.iter().fold(0_usize, |length, byte| length << 8 | usize::from(*byte));
             if length == 0 || length > FRAME_MAX {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "the answer's length is out of bounds"));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "the answer's length is out of bounds",
+                ));
             }
             frame.resize(2 + length, 0);
             let body = frame.get_mut(2..).unwrap_or_default();

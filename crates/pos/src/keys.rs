@@ -118,7 +118,9 @@ pub(crate) fn load_master(
         let key = hsm.import_components(KeyUsage::TerminalMaster, algorithm, &components)?;
         let own = key.kcv().to_string();
         match check {
-            Some(check) if checked && !agrees(&own, check) => Err(PosError::CheckValue(format!("the key is {own}"))),
+            Some(check) if checked && !agrees(&own, check) => {
+                Err(PosError::CheckValue(format!("the key is {own}")))
+            }
             _ => Ok(key),
         }
     };
@@ -143,7 +145,12 @@ fn agrees(own: &str, check: &str) -> bool {
 }
 
 /// Takes field 62 of a sign-in answer apart: the length must be the layout's, every key must have its check value.
-pub(crate) fn unpack(hsm: &dyn Hsm, keys: &Keys, layout: KeyLayout, blob: &[u8]) -> Result<WorkingKeys, PosError> {
+pub(crate) fn unpack(
+    hsm: &dyn Hsm,
+    keys: &Keys,
+    layout: KeyLayout,
+    blob: &[u8],
+) -> Result<WorkingKeys, PosError> {
     let master = match layout {
         KeyLayout::Sm4 => keys.master_sm4.as_ref(),
         _ => keys.master.as_ref(),

@@ -198,7 +198,8 @@ impl Request {
     /// what only a chip can say (55). `pan` and `expiry` are added when the original had only a track.
     pub(crate) fn reversal(&self, pan: &str, expiry: Option<&str>) -> Self {
         const REPEATED: [u8; 12] = [2, 3, 4, 11, 14, 22, 23, 25, 41, 42, 49, 60];
-        let mut reversal = Self { kind: Kind::Reversal, mti: Kind::Reversal.row().mti, fields: BTreeMap::new() };
+        let mut reversal =
+            Self { kind: Kind::Reversal, mti: Kind::Reversal.row().mti, fields: BTreeMap::new() };
         for field in REPEATED {
             if let Some(value) = self.fields.get(&field) {
                 reversal.fields.insert(field, value.clone());

@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn the_available_balance_is_read_with_its_sign() {
-        let both = "1001156C000000100000" .to_owned() + "1002156C000000090000";
+        let both = "1001156C000000100000".to_owned() + "1002156C000000090000";
         assert_eq!(balance(&both), Some(Balance { debit: false, amount_fen: 90_000 }));
         assert_eq!(balance("3002156D000000000150"), Some(Balance { debit: true, amount_fen: 150 }));
         assert_eq!(balance("short"), None);

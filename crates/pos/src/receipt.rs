@@ -220,7 +220,8 @@ pub(crate) fn settlement(
             .filter(|record| wanted(record))
             .fold((0_u32, 0_u64), |(count, sum), record| (count + 1, sum + record.amount_fen))
     };
-    let mut line = |name: &str, (count, amount): (u32, u64)| paper.row(name, &count.to_string(), &yuan(amount));
+    let mut line =
+        |name: &str, (count, amount): (u32, u64)| paper.row(name, &count.to_string(), &yuan(amount));
     line("消费", sum(&|record| record.kind == Kind::Sale));
     line("消费撤销", sum(&|record| record.kind == Kind::Void));
     line("退货", sum(&|record| record.kind == Kind::Refund));
@@ -229,7 +230,8 @@ pub(crate) fn settlement(
     paper.rule();
     let debit = sum(&|record| record.kind == Kind::Sale);
     let credit = sum(&|record| matches!(record.kind, Kind::Void | Kind::Refund));
-    let mut line = |name: &str, (count, amount): (u32, u64)| paper.row(name, &count.to_string(), &yuan(amount));
+    let mut line =
+        |name: &str, (count, amount): (u32, u64)| paper.row(name, &count.to_string(), &yuan(amount));
     line("借记合计", debit);
     line("贷记合计", credit);
     let net = match debit.1.checked_sub(credit.1) {
@@ -238,8 +240,10 @@ pub(crate) fn settlement(
     };
     paper.row("净额", &(debit.0 + credit.0).to_string(), &net);
     paper.rule();
-    let without_pin = |record: &Record| record.entry == Entry::Tap && !record.with_pin && record.kind == Kind::Sale;
-    let mut line = |name: &str, (count, amount): (u32, u64)| paper.row(name, &count.to_string(), &yuan(amount));
+    let without_pin =
+        |record: &Record| record.entry == Entry::Tap && !record.with_pin && record.kind == Kind::Sale;
+    let mut line =
+        |name: &str, (count, amount): (u32, u64)| paper.row(name, &count.to_string(), &yuan(amount));
     line("免密免签", sum(&without_pin));
     line("闪付", sum(&|record| record.entry == Entry::Tap && record.kind == Kind::Sale));
     paper.finish()

@@ -179,7 +179,11 @@ impl Terminal {
     }
 
     /// An authentic answer came: the refund is closed, one way or the other.
-    async fn close_refund(&mut self, mut outcome: Outcome, answer: &crate::wire::Answer) -> Result<Outcome, PosError> {
+    async fn close_refund(
+        &mut self,
+        mut outcome: Outcome,
+        answer: &crate::wire::Answer,
+    ) -> Result<Outcome, PosError> {
         let at = stamp(self.now());
         if let Some(open) = self.state.refund.take() {
             outcome.amount_fen = Some(open.amount_fen);

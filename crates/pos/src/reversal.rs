@@ -53,7 +53,11 @@ impl Terminal {
         self.save().await?;
 
         let (reply, frame) = self.send(&request).await?;
-        let batch = request.get(60).and_then(|field| field.get(2..8)).and_then(|b| b.parse().ok()).unwrap_or_default();
+        let batch = request
+            .get(60)
+            .and_then(|field| field.get(2..8))
+            .and_then(|b| b.parse().ok())
+            .unwrap_or_default();
         let allowed = self.config.reversal_retries;
         let (step, mut outcome) = match reply {
             Reply::NotSent(source) => {

@@ -108,6 +108,11 @@ impl Terminal {
         Ok(outcome)
     }
 
+    /// Whether a settlement began and is not finished.
+    pub fn settlement_open(&self) -> bool {
+        self.state.settlement.is_some()
+    }
+
     /// Uploads whatever the flags say is still to come, ending with the end message.
     async fn upload(&mut self, sent: &mut Vec<Outcome>) -> Result<(), PosError> {
         while let Some(progress) = self.state.settlement.clone() {
@@ -152,7 +157,8 @@ impl Terminal {
                 return Ok(Some(Step::Lines { field, count: lines.len() as u32, next: last + 1 }));
             }
         }
-        let chip = journal.iter().enumerate().skip(progress.chip_next).find(|(_, record)| has_certificate(record));
+        let chip =
+            journal.iter().enumerate().skip(progress.chip_next).find(|(_, record)| has_certificate(record));
         if let Some((index, record)) = chip {
             let pan = self.unseal_pan(&record.pan_sealed)?;
             let chip = record.chip.as_ref();
@@ -236,7 +242,8 @@ impl Terminal {
         };
         let batch = self.state.batch;
         let text = receipt::settlement(&self.config, &self.state.journal, &progress, batch, self.now());
-        let mut outcome = Outcome::new(Kind::Settlement, Status::Approved, self.state.trace, batch).with_code("00");
+        let mut outcome =
+            Outcome::new(Kind::Settlement, Status::Approved, self.state.trace, batch).with_code("00");
         if progress.domestic != 1 || matches!(progress.foreign, 2 | 3) {
             let text = self.notice("对账不平,明细已上送 / the totals differ, the details were uploaded");
             outcome.notices.push(text);

@@ -295,7 +295,8 @@ fn storage(what: &'static str, path: &Path, source: std::io::Error) -> PosError 
 /// Reads a JSON document.
 pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, PosError> {
     let text = fs::read(path).map_err(|e| storage("reading", path, e))?;
-    serde_json::from_slice(&text).map_err(|e| PosError::Damaged { path: path.to_owned(), reason: e.to_string() })
+    serde_json::from_slice(&text)
+        .map_err(|e| PosError::Damaged { path: path.to_owned(), reason: e.to_string() })
 }
 
 /// Replaces a file as a whole: written aside, flushed, renamed, and the rename flushed.

@@ -15,8 +15,8 @@ use crate::keys::{self, KeyLayout, MasterKeyChecks, TmkComponent};
 use crate::message::{Kind, Request, field60_management, next_in_ring};
 use crate::outcome::{Outcome, Status};
 use crate::state::{
-    CONFIG, Directory, LastSlip, MASTER_KEY, Notice, Record, STATE, State, WorkingKeys, read_json, write_atomic,
-    write_json,
+    CONFIG, Directory, LastSlip, MASTER_KEY, Notice, Record, STATE, State, WorkingKeys, read_json,
+    write_atomic, write_json,
 };
 use crate::wire::{self, Answer, Judged};
 
@@ -99,8 +99,12 @@ impl Terminal {
         }
         let key_file = directory.file(MASTER_KEY);
         // A key file without a configuration is what an enrolment cut off half way leaves: nothing depends on it.
-        let vault = if key_file.exists() { SoftVault::open_file(&key_file) } else { SoftVault::create_file(&key_file) }
-            .map_err(|error| PosError::Vault(error.to_string()))?;
+        let vault = if key_file.exists() {
+            SoftVault::open_file(&key_file)
+        } else {
+            SoftVault::create_file(&key_file)
+        }
+        .map_err(|error| PosError::Vault(error.to_string()))?;
         let state = State::new();
         write_json(&directory.file(STATE), &state)?;
         write_json(&directory.file(CONFIG), &config)?;
@@ -124,7 +128,7 @@ impl Terminal {
         let config: TerminalConfig = read_json(&directory.file(CONFIG))?;
         config.check()?;
         let state = directory.load_state()?;
-        let vault = SoftVault::open_file(&directory.file(MASTER_KEY))
+        let vault = SoftVault::open_file(directory.file(MASTER_KEY))
             .map_err(|error| PosError::Vault(error.to_string()))?;
         Ok(Self { directory, config, state, vault, surroundings, link: None })
     }
@@ -392,7 +396,8 @@ impl Terminal {
     /// Writes, sends and judges a request. The caller has saved the state before.
     pub(crate) async fn send(&mut self, request: &Request) -> Result<(Reply, Vec<u8>), PosError> {
         let keys = self.state.keys.working.clone();
-        let keys: Option<(&dyn Hsm, &WorkingKeys)> = keys.as_ref().map(|keys| (&self.vault as &dyn Hsm, keys));
+        let keys: Option<(&dyn Hsm, &WorkingKeys)> =
+            keys.as_ref().map(|keys| (&self.vault as &dyn Hsm, keys));
         let frame = wire::write(&self.config, request, keys)?;
         let keys = self.state.keys.working.clone();
         let reply = match self.exchange(&frame).await {

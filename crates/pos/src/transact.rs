@@ -320,8 +320,7 @@ impl Terminal {
         if request.kind.row().recovery != Recovery::Reverse {
             return Ok(());
         }
-        let reversal =
-            request.reversal(&card.pan, card.expiry.as_deref()).bytes(55, &chip.reversal55(true));
+        let reversal = request.reversal(&card.pan, card.expiry.as_deref()).bytes(55, &chip.reversal55(true));
         self.state.reversal = Some(PendingReversal {
             kind: request.kind,
             trace,
@@ -378,7 +377,8 @@ impl Terminal {
         chip: Option<&ChipPayment>,
     ) -> Result<Request, PosError> {
         let with_pan = job.entry != Entry::Swipe && job.entry != Entry::Fallback || job.kind == Kind::Void;
-        let mut request = self.card_request(job.kind, &job.card, job.entry, job.pin.as_ref(), trace, batch, with_pan)?;
+        let mut request =
+            self.card_request(job.kind, &job.card, job.entry, job.pin.as_ref(), trace, batch, with_pan)?;
         if let Some(amount) = job.amount_fen {
             request = request.digits(4, format!("{amount:012}"));
         }
@@ -407,7 +407,8 @@ impl Terminal {
         with_pan: bool,
     ) -> Result<Request, PosError> {
         let row = kind.row();
-        let keys = self.state.keys.working.as_ref().ok_or(PosError::MustSignIn("there are no working keys"))?;
+        let keys =
+            self.state.keys.working.as_ref().ok_or(PosError::MustSignIn("there are no working keys"))?;
         let fallback = entry == Entry::Fallback;
         let mut request = Request::new(kind)
             .digits(11, format!("{trace:06}"))
@@ -442,7 +443,8 @@ impl Terminal {
         if let Some(pin) = pin {
             let format = if keys.layout == KeyLayout::Sm4 { PinFormat::Sm4Extended } else { PinFormat::Iso0 };
             let block = self.vault.encrypt_pin(pin, &card.pan, &keys.pin, format)?;
-            request = self.with_pin_block(request.digits(26, format!("{:02}", self.config.pin_length)), &block);
+            request =
+                self.with_pin_block(request.digits(26, format!("{:02}", self.config.pin_length)), &block);
         }
         Ok(request)
     }
@@ -464,12 +466,13 @@ impl Terminal {
         let mut record = self.blank_record(job.kind, &job.card, job.entry, trace, batch)?;
         record.amount_fen = job.amount_fen.unwrap_or_default();
         record.with_pin = job.pin.is_some();
-        record.original = job.original.and_then(|index| self.state.journal.get(index)).map(|original| Original {
-            batch: Some(original.batch),
-            trace: Some(original.trace),
-            rrn: original.rrn.clone(),
-            date: None,
-        });
+        record.original =
+            job.original.and_then(|index| self.state.journal.get(index)).map(|original| Original {
+                batch: Some(original.batch),
+                trace: Some(original.trace),
+                rrn: original.rrn.clone(),
+                date: None,
+            });
         Ok(record)
     }
 

@@ -38,13 +38,15 @@ pub(crate) fn write(
             Value::Digits(digits) => draft.put_digits(field, digits)?,
             Value::Text(text) => draft.put_text(field, text)?,
             Value::Bytes(text) => {
-                let bytes = hex::decode(text).map_err(|_| PosError::Build("a stored field is damaged".into()))?;
+                let bytes =
+                    hex::decode(text).map_err(|_| PosError::Build("a stored field is damaged".into()))?;
                 draft.put_bytes(field, &bytes)?;
             }
         }
     }
     let mut tpdu = [0; 5];
-    hex::decode_to_slice(&config.tpdu, &mut tpdu).map_err(|_| PosError::Build("the TPDU is not hexadecimal".into()))?;
+    hex::decode_to_slice(&config.tpdu, &mut tpdu)
+        .map_err(|_| PosError::Build("the TPDU is not hexadecimal".into()))?;
     let mut out = Vec::with_capacity(512);
     let mark = frame::begin_pos(&mut out, Tpdu::new(tpdu), header(config));
     match (request.kind.row().mac, keys) {
@@ -130,14 +132,12 @@ pub(crate) fn judge(
     let code = message.text(39).unwrap_or_default().to_owned();
     let approves = codes::approves(&code);
     if let (true, Some((hsm, keys))) = (request.kind.row().mac, keys) {
-        match (message.mac_block(), message.bytes_of(64)) {
-            (Some(block), Some(mac)) => {
-                if !hsm.verify_mac(&keys.mac, keys.mac_algorithm(), block, mac)? {
-                    return Ok(Judged::MacWrong);
-                }
-            }
-            _ if approves || !config.accept_unsigned_decline => return Ok(Judged::MacWrong),
-            _ => {}
+        let authentic = match (message.mac_block(), message.bytes_of(64)) {
+            (Some(block), Some(mac)) => hsm.verify_mac(&keys.mac, keys.mac_algorithm(), block, mac)?,
+            _ => !approves && config.accept_unsigned_decline,
+        };
+        if !authentic {
+            return Ok(Judged::MacWrong);
         }
     }
     if code.len() != 2 {
@@ -186,9 +186,7 @@ fn read(message: &Message<'_>, code: String, sign_in_demanded: bool) -> Answer {
     };
     let text = |field: u8| message.text(field).and_then(trimmed);
     let institutions = message.text(44).unwrap_or_default();
-    let part = |from: usize, to: usize| {
-        institutions.get(from..to.min(institutions.len())).and_then(trimmed)
-    };
+    let part = |from: usize, to: usize| institutions.get(from..to.min(institutions.len())).and_then(trimmed);
     let (card_org, remark) = custom63(message.bytes_of(63).unwrap_or_default());
     Answer {
         code,
@@ -203,7 +201,9 @@ fn read(message: &Message<'_>, code: String, sign_in_demanded: bool) -> Answer {
         totals: message.digits(48).map(|digits| digits.as_str().to_owned()),
         additional_amounts: text(54),
         chip: message.bytes_of(55).unwrap_or_default().to_vec(),
-        batch: message.digits(60).and_then(|digits| digits.as_str().get(2..8).and_then(|batch| batch.parse().ok())),
+        batch: message
+            .digits(60)
+            .and_then(|digits| digits.as_str().get(2..8).and_then(|batch| batch.parse().ok())),
         keys: message.bytes_of(62).unwrap_or_default().to_vec(),
         card_org,
         remark,
