@@ -59,8 +59,7 @@ impl Writer {
             .name("store-writer".to_owned())
             .spawn(move || {
                 let _alarm = Alarm(failure.clone());
-                Worker { db, queue: receiver, group_max, failure }.work();
-                drop(lock);
+                Worker { db, lock, queue: receiver, group_max, failure }.work();
             })
             .map_err(|e| StoreError::Failed { reason: e.to_string() })?;
         Ok(Writer { queue: sender, failure: failed, thread: Mutex::new(Some(thread)) })
@@ -165,6 +164,8 @@ fn judge<T>(result: Op<T>) -> (Verdict, Result<T, StoreError>) {
 
 struct Worker {
     db: Connection,
+    /// Held as long as the journal is open for writing.
+    lock: File,
     queue: mpsc::Receiver<Command>,
     group_max: usize,
     failure: watch::Sender<Option<String>>,
@@ -199,6 +200,7 @@ impl Worker {
             self.checkpoint();
         }
         drop(self.db);
+        drop(self.lock);
         for done in closing {
             let _ = done.send(());
         }

@@ -39,7 +39,7 @@ pub fn payment(id: i64, kind: Kind) -> PaymentRecord {
         merchant: merchant_id(),
         terminal: terminal_id(),
         batch: BatchNo::FIRST,
-        trace: Trace::new(u64::try_from(id).unwrap()).unwrap(),
+        trace: Trace::new(((id - 1).rem_euclid(999_999) + 1).unsigned_abs()).unwrap(),
         kind,
         state: PaymentState::Pending,
         amount: fen(10_000),

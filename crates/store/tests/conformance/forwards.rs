@@ -1,0 +1,126 @@
+//! Store-and-forward: in order, until acknowledged, never given up in silence.
+
+use acquiring::kind::Kind;
+use acquiring::payment::{Answer, EntryKind, JournalEntry, PaymentRecord, PaymentState};
+use acquiring::transition::{Event, Forward, Reception};
+use acquiring::{PaymentId, ResponseCode};
+use store::{ForwardFilter, ForwardItem, Page, Store, StoreError};
+
+use crate::common::{at, merchant_id, message, payment};
+use crate::payments::{begin, now};
+
+/// Queues a reversal for a sale on this line.
+async fn unanswered(store: &Store, id: i64, line: &str) {
+    begin(store, PaymentRecord { line: line.to_owned(), ..payment(id, Kind::Sale) }).await;
+    let event = Event::NoAnswer(Answer::own(ResponseCode::TIMEOUT, at(60_000)));
+    store.apply(merchant_id(), PaymentId(id), event, vec![], at(60_000)).await.unwrap();
+}
+
+async fn head(store: &Store) -> Option<ForwardItem> {
+    store.next_forward("unionpay").await.unwrap()
+}
+
+async fn finish(store: &Store, item: &ForwardItem) {
+    let entries = vec![message(61_000, EntryKind::NetworkIn, 120)];
+    store.forward_done(item, Event::ReversalDone, entries, at(61_000)).await.unwrap();
+}
+
+pub async fn a_line_is_served_in_order(store: Store) {
+    for id in [3, 1, 2] {
+        unanswered(&store, id, "unionpay").await;
+    }
+    let mut order = Vec::new();
+    while let Some(item) = head(&store).await {
+        assert_eq!((item.action, item.parked, item.created), (Forward::Reversal, false, at(60_000)));
+        order.push((item.sequence, item.payment.0));
+        finish(&store, &item).await;
+        assert_eq!(now(&store, item.payment.0).await.state, PaymentState::Reversed);
+    }
+    assert_eq!(order, [(1, 3), (2, 1), (3, 2)]);
+    // Numbers go on after everything was finished.
+    unanswered(&store, 4, "unionpay").await;
+    assert_eq!(head(&store).await.unwrap().sequence, 4);
+}
+
+pub async fn a_failed_item_keeps_its_place(store: Store) {
+    unanswered(&store, 1, "unionpay").await;
+    unanswered(&store, 2, "unionpay").await;
+    let item = head(&store).await.unwrap();
+    let entries = vec![JournalEntry::note(at(62_000), "sent, no answer")];
+    store.forward_failed(&item, at(90_000), "no answer", entries).await.unwrap();
+    let again = head(&store).await.unwrap();
+    let expected =
+        ForwardItem { attempts: 1, next_at: at(90_000), last_note: "no answer".to_owned(), ..item };
+    assert_eq!(again, expected);
+    let history = store.history(merchant_id(), PaymentId(1)).await.unwrap();
+    assert_eq!(history.last().unwrap().note, "sent, no answer");
+}
+
+pub async fn a_parked_item_is_passed_over_and_comes_back(store: Store) {
+    unanswered(&store, 1, "unionpay").await;
+    unanswered(&store, 2, "unionpay").await;
+    let item = head(&store).await.unwrap();
+    store.forward_failed(&item, at(90_000_000), "no answer", vec![]).await.unwrap();
+    store.park_forward(&item, "refused with 12", vec![]).await.unwrap();
+    assert_eq!(head(&store).await.unwrap().payment, PaymentId(2));
+    assert_eq!(store.forward_depth("unionpay").await.unwrap(), 1);
+    let parked = ForwardFilter { parked: Some(true), ..Default::default() };
+    let listed = store.forwards(parked.clone(), Page::default()).await.unwrap().items;
+    assert_eq!(listed.len(), 1);
+    assert!(listed[0].parked && listed[0].last_note == "refused with 12" && listed[0].attempts == 1);
+
+    store.release_forward("unionpay", item.sequence).await.unwrap();
+    let back = head(&store).await.unwrap();
+    assert_eq!((back.payment, back.parked), (PaymentId(1), false));
+    assert!(back.next_at != at(90_000_000), "due at once");
+    assert!(store.forwards(parked, Page::default()).await.unwrap().items.is_empty());
+}
+
+pub async fn lines_do_not_wait_for_each_other(store: Store) {
+    unanswered(&store, 1, "unionpay").await;
+    unanswered(&store, 2, "backup").await;
+    let item = store.next_forward("backup").await.unwrap().unwrap();
+    assert_eq!((item.payment, item.sequence), (PaymentId(2), 1));
+    assert_eq!(store.next_forward("third").await.unwrap(), None);
+    assert_eq!(store.forward_depth("unionpay").await.unwrap(), 1);
+}
+
+pub async fn finishing_twice_is_harmless(store: Store) {
+    unanswered(&store, 1, "unionpay").await;
+    let item = head(&store).await.unwrap();
+    finish(&store, &item).await;
+    let again = store.forward_done(&item, Event::ReversalDone, vec![], at(62_000)).await.unwrap();
+    assert_eq!(again.change.reception, Reception::Repeated);
+    assert_eq!(again.record.state, PaymentState::Reversed);
+    assert_eq!(head(&store).await, None);
+}
+
+pub async fn open_items_are_listed_in_pages(store: Store) {
+    for id in 1..=5 {
+        unanswered(&store, id, if id % 2 == 0 { "a.b" } else { "unionpay" }).await;
+    }
+    let mut page = Page::first(2);
+    let mut seen = Vec::new();
+    loop {
+        let found = store.forwards(ForwardFilter::default(), page.clone()).await.unwrap();
+        seen.extend(found.items.iter().map(|i| i.payment.0));
+        match found.next {
+            Some(next) => page.after = Some(next),
+            None => break,
+        }
+    }
+    assert_eq!(seen, [2, 4, 1, 3, 5]);
+    let of_line = ForwardFilter { line: Some("a.b".to_owned()), parked: Some(false) };
+    assert_eq!(store.forwards(of_line, Page::default()).await.unwrap().items.len(), 2);
+}
+
+pub async fn what_is_not_open_cannot_be_changed(store: Store) {
+    unanswered(&store, 1, "unionpay").await;
+    let item = head(&store).await.unwrap();
+    let unknown = |sequence| StoreError::UnknownForward { line: "unionpay".to_owned(), sequence };
+    assert_eq!(store.release_forward("unionpay", 1).await.unwrap_err(), unknown(1), "not parked");
+    assert_eq!(store.release_forward("unionpay", 7).await.unwrap_err(), unknown(7));
+    finish(&store, &item).await;
+    assert_eq!(store.forward_failed(&item, at(0), "", vec![]).await.unwrap_err(), unknown(1));
+    assert_eq!(store.park_forward(&item, "", vec![]).await.unwrap_err(), unknown(1));
+}

@@ -1,0 +1,107 @@
+//! What every engine behind the store must do, told through its public methods alone. Each case gets an
+//! empty store. Another engine is added as another `conformance!` line with its own way to make one.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod batches;
+mod forwards;
+mod master;
+mod payments;
+mod search;
+mod undoing;
+
+use store::{Store, StoreOptions};
+use tempfile::TempDir;
+
+/// An empty store in a directory that goes away with it.
+fn sqlite() -> (TempDir, Store) {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(StoreOptions::new(directory.path())).unwrap();
+    (directory, store)
+}
+
+macro_rules! conformance {
+    ($engine:ident: $($module:ident { $($case:ident)* })*) => {
+        mod $engine {
+            $( mod $module { $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    let (_kept, store) = crate::$engine();
+                    crate::$module::$case(store).await;
+                }
+            )* } )*
+        }
+    };
+}
+
+conformance!(sqlite:
+    payments {
+        a_payment_comes_back_whole
+        a_payment_without_card_comes_back_whole
+        a_repeat_gets_what_stands
+        one_of_many_repeats_is_journaled
+        a_number_is_never_used_twice
+        only_a_pending_intent_begins
+        an_answer_is_kept_and_the_history_says_what_moved
+        a_late_answer_is_recorded_and_moves_nothing
+        no_answer_queues_a_reversal_but_repeats_a_refund
+        a_refused_request_is_journaled_once
+        one_bad_operation_does_not_take_the_group_with_it
+        events_of_a_payment_that_does_not_exist_are_refused
+        the_network_key_finds_the_newest
+        what_a_crash_left_pending_is_listed
+        answers_in_any_order_end_the_same
+    }
+    undoing {
+        one_of_many_voids_takes_hold
+        a_declined_void_frees_its_original
+        a_reversed_void_frees_its_original
+        racing_refunds_never_exceed_the_sale
+        a_declined_refund_may_be_refunded_again
+        an_unknown_original_is_refused
+        another_merchants_payment_is_no_original
+        a_reversal_of_an_approved_sale
+        a_reversal_with_another_amount_moves_nothing
+        a_reversal_before_its_sale_refuses_the_sale
+        a_reversal_of_a_voided_sale_undoes_nothing
+    }
+    forwards {
+        a_line_is_served_in_order
+        a_failed_item_keeps_its_place
+        a_parked_item_is_passed_over_and_comes_back
+        lines_do_not_wait_for_each_other
+        finishing_twice_is_harmless
+        open_items_are_listed_in_pages
+        what_is_not_open_cannot_be_changed
+    }
+    batches {
+        totals_count_what_counts
+        a_balanced_batch_ends_and_the_next_begins
+        an_unbalanced_batch_tells_every_difference
+        a_repeated_line_changes_nothing
+        a_batch_settled_again_is_replaced_and_remembered
+        a_batch_may_end_without_a_settlement
+        an_old_batch_ended_late_does_not_turn_the_terminal_back
+        lists_are_filtered_and_paged
+    }
+    master {
+        master_data_comes_back_whole
+        the_version_counts_changes_only
+        a_session_survives_a_change_of_master_data
+        a_new_master_key_ends_the_session_but_not_the_batch
+        sign_in_keeps_the_keys_before_until_they_are_dropped
+        a_terminal_needs_its_merchant
+        an_unknown_terminal_cannot_sign_in
+        blocks_of_numbers_never_overlap
+        the_first_vault_is_the_only_one
+    }
+    search {
+        any_number_finds_the_payment
+        every_filter_holds
+        pages_follow_each_other_without_gap_or_repeat
+        a_made_up_marker_is_refused
+        counts_tell_what_is_open
+    }
+);

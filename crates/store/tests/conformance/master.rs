@@ -1,0 +1,132 @@
+//! Merchants, terminals and their sessions, numbers, the vault.
+
+use acquiring::MerchantId;
+use acquiring::master::{Merchant, Terminal, TerminalCipher, TerminalSession};
+use store::{Store, StoreError};
+
+use crate::common::{at, keys, merchant, merchant_id, terminal, terminal_id};
+
+async fn enrolled(store: &Store) {
+    store.put_merchant(&merchant()).await.unwrap();
+    store.put_terminal(&terminal()).await.unwrap();
+}
+
+async fn session(store: &Store) -> TerminalSession {
+    store.terminal(merchant_id(), terminal_id()).await.unwrap().unwrap().session
+}
+
+pub async fn master_data_comes_back_whole(store: Store) {
+    enrolled(&store).await;
+    let other = Merchant {
+        id: MerchantId::new("898100000000002").unwrap(),
+        name: "无限额".to_owned(),
+        mcc: 5411,
+        active: false,
+        limit_single: None,
+    };
+    store.put_merchant(&other).await.unwrap();
+    let sm4 = Terminal {
+        merchant: other.id,
+        cipher: TerminalCipher::Sm4,
+        active: false,
+        session: TerminalSession {
+            keys: Some(keys(2)),
+            previous_keys: Some(keys(1)),
+            signed_in_at: Some(at(5)),
+            batch: acquiring::BatchNo::new(42).unwrap(),
+        },
+        ..terminal()
+    };
+    store.put_terminal(&sm4).await.unwrap();
+    assert_eq!(store.merchants().await.unwrap(), [merchant(), other]);
+    assert_eq!(store.terminals().await.unwrap(), [terminal(), sm4]);
+}
+
+pub async fn the_version_counts_changes_only(store: Store) {
+    assert_eq!(store.master_version().await.unwrap(), 0);
+    enrolled(&store).await;
+    assert_eq!(store.master_version().await.unwrap(), 2);
+    enrolled(&store).await;
+    assert_eq!(store.master_version().await.unwrap(), 2, "the same again is no change");
+    store.put_merchant(&Merchant { active: false, ..merchant() }).await.unwrap();
+    assert_eq!(store.master_version().await.unwrap(), 3);
+    store.save_sign_in(merchant_id(), terminal_id(), &keys(1), at(1)).await.unwrap();
+    assert_eq!(store.master_version().await.unwrap(), 3, "a session is no master data");
+}
+
+pub async fn a_session_survives_a_change_of_master_data(store: Store) {
+    enrolled(&store).await;
+    store.save_sign_in(merchant_id(), terminal_id(), &keys(1), at(1)).await.unwrap();
+    let before = session(&store).await;
+    store.put_terminal(&Terminal { active: false, profile: "other".to_owned(), ..terminal() }).await.unwrap();
+    let stored = store.terminal(merchant_id(), terminal_id()).await.unwrap().unwrap();
+    assert_eq!((stored.active, stored.profile.as_str()), (false, "other"));
+    assert_eq!(stored.session, before);
+}
+
+pub async fn a_new_master_key_ends_the_session_but_not_the_batch(store: Store) {
+    enrolled(&store).await;
+    store.save_sign_in(merchant_id(), terminal_id(), &keys(1), at(1)).await.unwrap();
+    let batch = acquiring::BatchNo::FIRST;
+    store.end_batch(merchant_id(), terminal_id(), batch, 0, true, at(2)).await.unwrap();
+    store.put_terminal(&Terminal { master_key: "wrapped-tmk-2".to_owned(), ..terminal() }).await.unwrap();
+    let expected = TerminalSession { batch: batch.next(), ..TerminalSession::NEW };
+    assert_eq!(session(&store).await, expected);
+}
+
+pub async fn sign_in_keeps_the_keys_before_until_they_are_dropped(store: Store) {
+    enrolled(&store).await;
+    let (merchant, terminal) = (merchant_id(), terminal_id());
+    let first = store.save_sign_in(merchant, terminal, &keys(1), at(1)).await.unwrap();
+    assert_eq!((first.keys, first.previous_keys), (Some(keys(1)), None));
+    let second = store.save_sign_in(merchant, terminal, &keys(2), at(2)).await.unwrap();
+    let expected = TerminalSession {
+        keys: Some(keys(2)),
+        previous_keys: Some(keys(1)),
+        signed_in_at: Some(at(2)),
+        batch: acquiring::BatchNo::FIRST,
+    };
+    assert_eq!(second, expected);
+    assert_eq!(session(&store).await, expected);
+    let dropped = store.drop_previous_keys(merchant, terminal).await.unwrap();
+    assert_eq!(dropped, TerminalSession { previous_keys: None, ..expected });
+    let off = store.save_sign_off(merchant, terminal).await.unwrap();
+    assert_eq!(off.signed_in_at, None);
+    assert_eq!(session(&store).await, off);
+}
+
+pub async fn a_terminal_needs_its_merchant(store: Store) {
+    let error = store.put_terminal(&terminal()).await.unwrap_err();
+    assert_eq!(error, StoreError::UnknownMerchant { merchant: merchant_id() });
+}
+
+pub async fn an_unknown_terminal_cannot_sign_in(store: Store) {
+    let error = store.save_sign_in(merchant_id(), terminal_id(), &keys(1), at(1)).await.unwrap_err();
+    assert_eq!(error, StoreError::UnknownTerminal { merchant: merchant_id(), terminal: terminal_id() });
+}
+
+pub async fn blocks_of_numbers_never_overlap(store: Store) {
+    assert_eq!(store.reserve_numbers("payment", 10).await.unwrap(), 1);
+    assert_eq!(store.reserve_numbers("other", 3).await.unwrap(), 1, "each name counts on its own");
+    let tasks: Vec<_> = (0..32)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move { store.reserve_numbers("payment", 7).await.unwrap() })
+        })
+        .collect();
+    let mut firsts = Vec::new();
+    for task in tasks {
+        firsts.push(task.await.unwrap());
+    }
+    firsts.sort_unstable();
+    let expected: Vec<i64> = (0..32).map(|n| 11 + n * 7).collect();
+    assert_eq!(firsts, expected);
+    assert!(matches!(store.reserve_numbers("payment", 0).await, Err(StoreError::Misuse { .. })));
+}
+
+pub async fn the_first_vault_is_the_only_one(store: Store) {
+    store.bind_vault("5af1c3").await.unwrap();
+    store.bind_vault("5af1c3").await.unwrap();
+    assert_eq!(store.bind_vault("000000").await.unwrap_err(), StoreError::OtherVault);
+    store.bind_vault("5af1c3").await.unwrap();
+}
