@@ -10,7 +10,8 @@ const FIELDS: [u8; 17] = [2, 3, 4, 7, 11, 18, 25, 28, 32, 33, 38, 39, 41, 42, 90
 const ORIGINAL_HEAD: usize = 20;
 
 /// Composes the text: message type and fields as transmitted, length prefix included, joined by one space,
-/// upper case, letters, digits, space, comma and full stop only, no space at the end.
+/// upper case, letters, digits, space, comma and full stop only. There is no
+/// separator after the last field; spaces that belong to it stay.
 pub fn text(message: &Message<'_>, out: &mut Vec<u8>) {
     out.clear();
     out.extend_from_slice(message.mti().to_string().as_bytes());
@@ -20,9 +21,6 @@ pub fn text(message: &Message<'_>, out: &mut Vec<u8>) {
         let wire = field.wire();
         let counted = if number == 90 { wire.get(..ORIGINAL_HEAD).unwrap_or(wire) } else { wire };
         out.extend(counted.iter().map(u8::to_ascii_uppercase).filter(|&b| keeps(b)));
-    }
-    while out.last() == Some(&b' ') {
-        out.pop();
     }
 }
 

@@ -3,6 +3,7 @@
 //! Here a frame is read, its sender and MAC are checked, a fault is chosen, the event is written to the books
 //! file and given to the core, and the answer is built and signed. Nothing here waits.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hsm::{KeyUsage, WrappedKey};
@@ -92,6 +93,8 @@ pub struct Service {
     pub vault: Vault,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
+    /// Frames of members so far, those a fault or the mute switch swallowed included.
+    pub frames: AtomicU64,
     core: Mutex<Core>,
     zone: Mutex<Zone>,
 }
@@ -100,7 +103,14 @@ impl Service {
     /// Puts the parts together.
     #[must_use]
     pub fn new(config: SimConfig, vault: Vault, clock: Arc<dyn Clock>, core: Core) -> Self {
-        Service { config, vault, clock, core: Mutex::new(core), zone: Mutex::new(Zone::default()) }
+        Service {
+            config,
+            vault,
+            clock,
+            frames: AtomicU64::new(0),
+            core: Mutex::new(core),
+            zone: Mutex::new(Zone::default()),
+        }
     }
 
     /// The core; a panic elsewhere does not stop the simulator.
@@ -116,7 +126,9 @@ impl Service {
     /// Takes one frame (header and body) of a member's request.
     #[must_use]
     pub fn take(&self, payload: &[u8]) -> Handling {
-        if self.core().faults.settings().mute {
+        let mute = self.core().faults.settings().mute;
+        self.frames.fetch_add(1, Ordering::SeqCst);
+        if mute {
             return Handling::default();
         }
         let (header, body) = match frame::parse_cups(payload) {

@@ -42,6 +42,8 @@ pub struct Status {
     pub zmk_check_value: String,
     /// Settlement day.
     pub day: SettleDate,
+    /// Frames of members so far, those that a fault or the mute switch swallowed included.
+    pub frames: u64,
     /// Transactions in the record.
     pub transactions: usize,
     /// Sum over all accounts of the books; zero, or the books are wrong.
@@ -187,6 +189,7 @@ impl SimHandle {
             signed_on,
             has_keys,
             zmk_check_value: service.vault.zmk_check_value(),
+            frames: service.frames.load(Ordering::SeqCst),
             day: core.network.day(),
             transactions: core.network.txns().len(),
             trial_balance: core.network.ledger().trial_balance(),
