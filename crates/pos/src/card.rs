@@ -144,6 +144,9 @@ impl CardInput {
                 if card.behaviour == deck::Behaviour::PhoneOnly && entry != Entry::Tap {
                     return Err(PosError::Input(format!("{} is a phone: it can only be tapped", card.id)));
                 }
+                if card.behaviour == deck::Behaviour::StripeOnly && entry.is_chip() {
+                    return Err(PosError::Input(format!("{} has no chip: it is swiped or keyed", card.id)));
+                }
                 let by_hand = entry == Entry::Manual;
                 Ok(CardData {
                     pan: Zeroizing::new(card.pan.to_owned()),

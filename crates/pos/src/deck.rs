@@ -18,12 +18,14 @@ pub enum Behaviour {
     Mute,
     /// A phone: tap only, its holder already verified on the device.
     PhoneOnly,
+    /// No chip at all: swiped or keyed.
+    StripeOnly,
 }
 
 /// One card of the deck.
 #[derive(Clone, Copy)]
 pub struct DeckCard {
-    /// Its name, `L01` to `L14`.
+    /// Its name: `L01` to `L14` with a chip, `M01` to `M06` with a stripe only.
     pub id: &'static str,
     /// The primary account number.
     pub pan: &'static str,
@@ -95,7 +97,7 @@ const fn card(
     }
 }
 
-use Behaviour::{DeclinesAtFirst, LeavesAfterArqc, Mute, Normal, PhoneOnly, Script71Fails};
+use Behaviour::{DeclinesAtFirst, LeavesAfterArqc, Mute, Normal, PhoneOnly, Script71Fails, StripeOnly};
 
 /// The deck.
 #[rustfmt::skip]
@@ -128,6 +130,18 @@ pub static DECK: &[DeckCard] = &[
         "手机闪付,免密", "phone, tap only, no PIN"),
     card("L14", "6212140000000000030", "3006", "220", DATA, Some("123456"), DEBIT, Normal,
         "借记卡,CDA", "debit, CDA"),
+    card("M01", "6224242000000120", "2912", "101", DATA, Some("123456"), DEBIT, StripeOnly,
+        "磁条借记卡,批准", "debit, stripe only, approves"),
+    card("M02", "6224242000000138", "2912", "101", DATA, Some("123456"), DEBIT, StripeOnly,
+        "挂失卡 41", "lost: declined 41"),
+    card("M03", "6224242000000146", "2912", "101", DATA, Some("123456"), DEBIT, StripeOnly,
+        "被窃卡 43", "stolen: declined 43"),
+    card("M04", "6224242000000153", "2912", "101", DATA, Some("123456"), DEBIT, StripeOnly,
+        "受限卡 62", "restricted: declined 62"),
+    card("M05", "6224242000000161", "2912", "101", DATA, Some("123456"), DEBIT, StripeOnly,
+        "单笔限额 1000.00 元,超限 61", "limit 1,000.00 a sale: declined 61 above"),
+    card("M06", "6224242000000179", "2912", "101", DATA, Some("123456"), DEBIT, StripeOnly,
+        "每日两笔,超次 65", "two sales a day: declined 65 after"),
 ];
 
 /// The deck card called `id`, in any case.

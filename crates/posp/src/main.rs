@@ -1,2 +1,124 @@
-//! The posp binary: serve, demonstrate, inspect.
-fn main() {}
+//! The `posp` binary: one command a part of the platform, `posp up` for all of it, `posp demo` for a first
+//! look with everything simulated.
+
+mod admin;
+mod codec;
+mod config;
+mod demo;
+mod doctor;
+mod keys;
+mod log;
+mod ops;
+mod queue;
+mod screen;
+mod txn;
+mod up;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, Log};
+use crate::screen::Screen;
+
+/// Acquiring platform: POS terminals in, payment networks out.
+#[derive(Parser)]
+#[command(name = "posp", version, about, after_help = EXAMPLES)]
+struct Cli {
+    /// Configuration file; without it every setting has its default.
+    #[arg(long, short, global = true, env = "POSP_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  posp demo                                  everything simulated, a business morning, then it stays up
+  posp txn list --data var/demo              the payments of the demo
+  posp txn show 112400000003 --data var/demo one payment with its messages
+  posp 8583 decode frame.hex                 a frame in plain words, masked
+  posp up --config posp.toml                 serve for real
+  posp doctor --config posp.toml             which link is broken?";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start everything on an empty store, play a business morning, then stay up.
+    Demo(demo::DemoArgs),
+    /// Serve: the door for terminals, the engine, the line to UnionPay.
+    Up(up::UpArgs),
+    /// The simulated UnionPay network and its issuers, as a process of its own.
+    Sim(sim::cli::SimArgs),
+    /// A traditional POS terminal on the command line.
+    Pos(pos::cli::PosArgs),
+    /// Find and show payments.
+    Txn(txn::TxnArgs),
+    /// Decode and encode ISO 8583 messages.
+    #[command(name = "8583")]
+    Codec(codec::CodecArgs),
+    /// Name the broken link between terminal, node and network.
+    Doctor(doctor::DoctorArgs),
+    /// Master key and zone master key.
+    Key(keys::KeyArgs),
+    /// Add and list merchants.
+    Merchant(admin::MerchantArgs),
+    /// Add and list terminals.
+    Terminal(admin::TerminalArgs),
+    /// Settled batches and what differed in them.
+    Settlement(queue::SettlementArgs),
+    /// Reversals and repeats that wait for the network.
+    Forward(queue::ForwardArgs),
+    /// Print the settings in force, or the defaults.
+    Config(ConfigArgs),
+}
+
+#[derive(clap::Args)]
+struct ConfigArgs {
+    /// Print the defaults instead of what is in force.
+    #[arg(long)]
+    defaults: bool,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            Screen::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let load = || Config::load(cli.config.as_deref());
+    let quiet = |level: &str| log::start(&Log { level: level.to_owned(), ..Log::default() });
+    let mut screen = Screen::new();
+    match cli.command {
+        Command::Demo(args) => runtime.block_on(demo::run(args, &mut screen)),
+        Command::Up(args) => runtime.block_on(up::run(load()?, args)),
+        Command::Sim(args) => {
+            quiet("info")?;
+            runtime.block_on(sim::cli::run(args))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Pos(args) => {
+            quiet("error")?;
+            Ok(runtime.block_on(pos::cli::run(args, &mut screen))?.code().into())
+        }
+        Command::Txn(args) => runtime.block_on(txn::run(&load()?, args, &mut screen)),
+        Command::Codec(args) => codec::run(args, &mut screen),
+        Command::Doctor(args) => runtime.block_on(doctor::run(&load()?, args, &mut screen)),
+        Command::Key(args) => runtime.block_on(keys::run(&load()?, args, &mut screen)),
+        Command::Merchant(args) => runtime.block_on(admin::merchant(&load()?, args, &mut screen)),
+        Command::Terminal(args) => runtime.block_on(admin::terminal(&load()?, args, &mut screen)),
+        Command::Settlement(args) => runtime.block_on(queue::settlement(&load()?, args, &mut screen)),
+        Command::Forward(args) => runtime.block_on(queue::forward(&load()?, args, &mut screen)),
+        Command::Config(args) => {
+            let config = if args.defaults { Config::default() } else { load()? };
+            screen.line(toml::to_string(&config)?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

@@ -43,6 +43,16 @@ impl Store {
         Ok(Store { backend: Backend::Sqlite(Arc::new(Sqlite::open(options)?)) })
     }
 
+    /// Opens the journal for a short change of master data or of the queue, also while a server writes it.
+    /// The server sees the change at its next look; payments are not for this door.
+    ///
+    /// # Errors
+    /// As [`Store::open`], but never that another process writes; the schema must be the one that this
+    /// program knows when a server is running.
+    pub fn open_beside(options: StoreOptions) -> Result<Store, StoreError> {
+        Ok(Store { backend: Backend::Sqlite(Arc::new(Sqlite::open_beside(options)?)) })
+    }
+
     /// Opens a journal for reading, also while a server writes it.
     ///
     /// # Errors
@@ -353,7 +363,9 @@ impl Store {
     ) -> Result<TerminalSession, StoreError> {
         let keys = keys.clone();
         self.session(merchant, terminal, move |session| {
-            session.previous_keys = session.keys.replace(keys);
+            // Keys that never verified a message may not have reached the terminal: the ones before them stay.
+            let newest = session.keys.replace(keys);
+            session.previous_keys = session.previous_keys.take().or(newest);
             session.signed_in_at = Some(at);
         })
         .await

@@ -88,9 +88,23 @@ pub(crate) struct Sqlite {
 
 impl Sqlite {
     pub(crate) fn open(options: StoreOptions) -> Result<Self, StoreError> {
+        create_directory(&options.directory)?;
+        let lock = lock(&options.directory)?;
+        Self::open_to_write(options, Some(lock))
+    }
+
+    /// As [`Sqlite::open`], but also while a server writes: SQLite's own locks keep the two writers apart.
+    pub(crate) fn open_beside(options: StoreOptions) -> Result<Self, StoreError> {
+        create_directory(&options.directory)?;
+        match lock(&options.directory) {
+            Ok(lock) => Self::open_to_write(options, Some(lock)),
+            Err(StoreError::InUse { .. }) => Self::open_to_write(options, None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn open_to_write(options: StoreOptions, lock: Option<File>) -> Result<Self, StoreError> {
         let StoreOptions { directory, readers, queue, group_max, clock } = options;
-        create_directory(&directory)?;
-        let lock = lock(&directory)?;
         let path = directory.join(JOURNAL_FILE);
         let cannot = |e: rusqlite::Error| cannot_open(&path, &e);
         let mut db = Connection::open_with_flags(
@@ -102,7 +116,11 @@ impl Sqlite {
         )
         .map_err(cannot)?;
         prepare_writer(&db).map_err(cannot)?;
-        migrate::run(&mut db, &directory, clock.now())?;
+        match &lock {
+            Some(_) => migrate::run(&mut db, &directory, clock.now())?,
+            // The server beside us has its schema; it is not for us to change it under its feet.
+            None => migrate::check(&db, &directory)?,
+        }
         let readers = Readers::start(readers.max(1), READS_WAITING, || open_reader(&path))?;
         let writer = Writer::start(db, lock, queue.max(1), group_max.max(1))?;
         Ok(Sqlite { writer: Some(writer), readers, clock })

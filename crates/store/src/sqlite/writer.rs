@@ -49,7 +49,7 @@ pub(crate) struct Writer {
 impl Writer {
     pub(super) fn start(
         db: Connection,
-        lock: File,
+        lock: Option<File>,
         queue: usize,
         group_max: usize,
     ) -> Result<Self, StoreError> {
@@ -165,7 +165,7 @@ fn judge<T>(result: Op<T>) -> (Verdict, Result<T, StoreError>) {
 struct Worker {
     db: Connection,
     /// Held as long as the journal is open for writing.
-    lock: File,
+    lock: Option<File>,
     queue: mpsc::Receiver<Command>,
     group_max: usize,
     failure: watch::Sender<Option<String>>,

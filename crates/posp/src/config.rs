@@ -1,0 +1,269 @@
+//! The configuration file: one TOML file, every key with a default, every key overridable from the
+//! environment as `POSP_SECTION__KEY`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use acquiring::InstitutionId;
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+
+/// Everything that can be set.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where this node keeps its data.
+    pub node: Node,
+    /// Log output.
+    pub log: Log,
+    /// The door for POS terminals.
+    pub pos: Pos,
+    /// Health and metrics.
+    pub ops: Ops,
+    /// The line to UnionPay.
+    pub unionpay: UnionPay,
+    /// Rules and patience of the engine.
+    pub engine: Engine,
+    /// The store.
+    pub store: Store,
+}
+
+/// Section `[node]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Node {
+    /// Directory of the journal; made when it is missing.
+    pub data: PathBuf,
+    /// Master key file; made by `posp key init`, never silently.
+    pub master_key: PathBuf,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Node { data: "var/posp".into(), master_key: "var/posp/master.key".into() }
+    }
+}
+
+/// Section `[log]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// `text` or `json`.
+    pub format: LogFormat,
+    /// A level, or a filter such as `info,engine=debug`.
+    pub level: String,
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log { format: LogFormat::Text, level: "info".to_owned() }
+    }
+}
+
+/// Section `[pos]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pos {
+    /// Address for terminals.
+    pub listen: SocketAddr,
+    /// Largest frame in bytes, without its length.
+    pub frame_max: usize,
+    /// Seconds for a frame from its first to its last byte.
+    pub frame_seconds: u64,
+    /// Seconds after which a silent connection is closed.
+    pub idle_seconds: u64,
+    /// Connections at a time.
+    pub connections_max: usize,
+}
+
+impl Default for Pos {
+    fn default() -> Self {
+        Pos {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8583)),
+            frame_max: 2_048,
+            frame_seconds: 10,
+            idle_seconds: 300,
+            connections_max: 10_000,
+        }
+    }
+}
+
+/// Section `[ops]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ops {
+    /// Address of `/healthz` and `/metrics`.
+    pub listen: SocketAddr,
+}
+
+impl Default for Ops {
+    fn default() -> Self {
+        Ops { listen: SocketAddr::from(([127, 0, 0, 1], 8580)) }
+    }
+}
+
+/// Section `[unionpay]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UnionPay {
+    /// Where the network takes requests, host:port.
+    pub network: String,
+    /// Where we listen for what the network begins.
+    pub listen: SocketAddr,
+    /// Our institution code.
+    pub member: String,
+    /// The network's institution code.
+    pub network_id: String,
+    /// Zone master key as `posp key zone` prints it: wrapped under this node's master key.
+    pub zone_master_key: String,
+}
+
+impl Default for UnionPay {
+    fn default() -> Self {
+        UnionPay {
+            network: "127.0.0.1:18583".to_owned(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 18584)),
+            member: "48029999".to_owned(),
+            network_id: "00010000".to_owned(),
+            zone_master_key: String::new(),
+        }
+    }
+}
+
+/// Section `[engine]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Engine {
+    /// Milliseconds to wait for the network before a payment is reversed.
+    pub network_patience_ms: u64,
+    /// Terminals must sign in each day.
+    pub sign_in_daily: bool,
+    /// Wrong MACs in a row that take a terminal's keys away.
+    pub wrong_macs_max: u32,
+    /// Queued reversals above which no new payment is taken.
+    pub forward_depth_max: u64,
+    /// Milliseconds before a reversal is sent again, doubled each time.
+    pub forward_pause_ms: u64,
+    /// Longest pause between two attempts, milliseconds.
+    pub forward_pause_max_ms: u64,
+    /// Explicit refusals after which a reversal is parked for an operator.
+    pub forward_refusals_max: u32,
+    /// Double-length MAC keys in the sign-in of 3DES terminals.
+    pub double_length_mac_key: bool,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Engine {
+            network_patience_ms: 30_000,
+            sign_in_daily: true,
+            wrong_macs_max: 20,
+            forward_depth_max: 100_000,
+            forward_pause_ms: 1_000,
+            forward_pause_max_ms: 60_000,
+            forward_refusals_max: 10,
+            double_length_mac_key: false,
+        }
+    }
+}
+
+/// Section `[store]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// Connections that read beside the one writer.
+    pub readers: usize,
+    /// Operations that may wait for the writer; above it new payments are refused.
+    pub queue: usize,
+    /// Operations that share one commit at most.
+    pub group_max: usize,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Store { readers: 4, queue: 4_096, group_max: 256 }
+    }
+}
+
+impl Config {
+    /// Reads the file (when one is named, it must exist) and the environment.
+    pub fn load(file: Option<&Path>) -> anyhow::Result<Config> {
+        let mut builder = config::Config::builder();
+        if let Some(file) = file {
+            if !file.is_file() {
+                bail!("there is no configuration file {}", file.display());
+            }
+            builder = builder.add_source(config::File::from(file).format(config::FileFormat::Toml));
+        }
+        let environment = config::Environment::with_prefix("POSP").prefix_separator("_").separator("__");
+        let read = builder.add_source(environment.try_parsing(true)).build();
+        let config = read.context("the configuration cannot be read")?;
+        config.try_deserialize().context("the configuration is not right")
+    }
+
+    /// The engine's settings.
+    pub fn engine(&self) -> anyhow::Result<engine::EngineConfig> {
+        let acquirer = InstitutionId::new(&self.unionpay.member).context("unionpay.member")?;
+        let e = &self.engine;
+        Ok(engine::EngineConfig {
+            network_patience: Duration::from_millis(e.network_patience_ms),
+            sign_in_daily: e.sign_in_daily,
+            wrong_macs_max: e.wrong_macs_max,
+            forward_depth_max: e.forward_depth_max,
+            forward_pause: Duration::from_millis(e.forward_pause_ms),
+            forward_pause_max: Duration::from_millis(e.forward_pause_max_ms),
+            forward_refusals_max: e.forward_refusals_max,
+            double_length_mac_key: e.double_length_mac_key,
+            ..engine::EngineConfig::new(acquirer)
+        })
+    }
+
+    /// The settings of the door for terminals.
+    pub fn link(&self) -> pos_link::LinkConfig {
+        pos_link::LinkConfig {
+            frame_max: self.pos.frame_max,
+            frame_patience: Duration::from_secs(self.pos.frame_seconds),
+            idle_max: Duration::from_secs(self.pos.idle_seconds),
+            connections_max: self.pos.connections_max,
+            ..pos_link::LinkConfig::new()
+        }
+    }
+
+    /// The settings of the line to UnionPay.
+    pub fn line(&self) -> anyhow::Result<channels::unionpay_card::LineConfig> {
+        let u = &self.unionpay;
+        if u.zone_master_key.is_empty() {
+            bail!("unionpay.zone_master_key is not set; make it with `posp key zone`");
+        }
+        Ok(channels::unionpay_card::LineConfig::new(
+            u.network.clone(),
+            u.listen,
+            InstitutionId::new(&u.member).context("unionpay.member")?,
+            InstitutionId::new(&u.network_id).context("unionpay.network_id")?,
+            u.zone_master_key
+                .parse()
+                .map_err(|_| anyhow::anyhow!("unionpay.zone_master_key cannot be read"))?,
+        ))
+    }
+
+    /// The settings of the store.
+    pub fn store(&self) -> store::StoreOptions {
+        store::StoreOptions {
+            readers: self.store.readers,
+            queue: self.store.queue,
+            group_max: self.store.group_max,
+            ..store::StoreOptions::new(&self.node.data)
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! `/healthz` and `/metrics`, for whoever watches the node.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use axum::{Json, Router};
+use engine::Engine;
+use jiff::Timestamp;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// Health in the form that `posp doctor` reads.
+#[derive(Debug, Serialize, serde::Deserialize)]
+pub struct Health {
+    /// `ok`, or `degraded` with the reasons in the parts.
+    pub status: String,
+    /// Each part in words.
+    pub parts: Vec<Part>,
+}
+
+/// One part of the node.
+#[derive(Debug, Serialize, serde::Deserialize)]
+pub struct Part {
+    /// Its name.
+    pub name: String,
+    /// It works.
+    pub ok: bool,
+    /// In words.
+    pub detail: String,
+}
+
+struct Shared {
+    engine: Engine,
+    metrics: PrometheusHandle,
+}
+
+/// Installs the recorder that everything counts into.
+pub fn install_metrics() -> anyhow::Result<PrometheusHandle> {
+    let builder = PrometheusBuilder::new().set_buckets(&[
+        0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+    ])?;
+    Ok(builder.install_recorder()?)
+}
+
+/// Serves until `stop`.
+pub async fn serve(
+    listener: TcpListener,
+    engine: Engine,
+    metrics: PrometheusHandle,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    let shared = Arc::new(Shared { engine, metrics });
+    let app = Router::new().route("/healthz", get(health)).route("/metrics", get(numbers)).with_state(shared);
+    axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+/// Midnight in Beijing.
+fn start_of_day(now: Timestamp) -> Timestamp {
+    let into_day = now.as_second().saturating_add(8 * 3_600).rem_euclid(86_400);
+    Timestamp::from_second(now.as_second().saturating_sub(into_day)).unwrap_or(now)
+}
+
+async fn numbers(State(shared): State<Arc<Shared>>) -> String {
+    let engine = &shared.engine;
+    let line = engine.channel().line().to_owned();
+    if let Ok(depth) = engine.store().forward_depth(&line).await {
+        metrics::gauge!("posp_forward_depth", "line" => line.clone()).set(depth as f64);
+    }
+    let ready = if engine.channel().status().ready { 1.0 } else { 0.0 };
+    metrics::gauge!("posp_line_ready", "line" => line).set(ready);
+    shared.metrics.run_upkeep();
+    shared.metrics.render()
+}
+
+async fn health(State(shared): State<Arc<Shared>>) -> (StatusCode, Json<Health>) {
+    let engine = &shared.engine;
+    let line = engine.channel().status();
+    let counts = engine.store().counts(start_of_day(engine.now())).await;
+    let (merchants, terminals) = engine.directory().counts();
+    let parts = vec![
+        Part {
+            name: "store".to_owned(),
+            ok: counts.is_ok() && !engine.store().is_failed(),
+            detail: match &counts {
+                Ok(counts) => {
+                    let today: u64 = counts.payments.iter().map(|(_, n)| n).sum();
+                    format!(
+                        "{today} payments today, {} reversals waiting, {} parked",
+                        counts.waiting, counts.parked
+                    )
+                }
+                Err(error) => error.to_string(),
+            },
+        },
+        Part { name: format!("line {}", engine.channel().line()), ok: line.ready, detail: line.detail },
+        Part {
+            name: "parked reversals".to_owned(),
+            ok: counts.as_ref().is_ok_and(|counts| counts.parked == 0),
+            detail: "reversals that an operator must look at".to_owned(),
+        },
+        Part {
+            name: "master data".to_owned(),
+            ok: terminals > 0,
+            detail: format!("{merchants} merchants, {terminals} terminals"),
+        },
+    ];
+    let ok = parts.iter().all(|part| part.ok);
+    let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let word = if ok { "ok" } else { "degraded" };
+    (status, Json(Health { status: word.to_owned(), parts }))
+}

@@ -1,0 +1,256 @@
+//! `posp settlement` and `posp forward`: what operators look after.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use acquiring::{BatchNo, MerchantId, TerminalId};
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use store::{BatchFilter, Cursor, ForwardFilter, Page, Store};
+
+use crate::config::Config;
+use crate::screen::{Screen, table};
+use crate::txn::{self, local};
+
+/// Arguments of `posp settlement`.
+#[derive(Args)]
+pub struct SettlementArgs {
+    #[command(subcommand)]
+    command: SettlementCommand,
+}
+
+#[derive(Subcommand)]
+enum SettlementCommand {
+    /// List settled batches, newest first.
+    List(BatchArgs),
+    /// List differences between terminals and the journal.
+    Differences(BatchArgs),
+}
+
+#[derive(Args)]
+struct BatchArgs {
+    /// Only this merchant.
+    #[arg(long)]
+    merchant: Option<MerchantId>,
+    /// Only this terminal.
+    #[arg(long)]
+    terminal: Option<TerminalId>,
+    /// Only this batch.
+    #[arg(long, value_parser = batch)]
+    batch: Option<BatchNo>,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Args)]
+struct Place {
+    /// Data directory of the node (default: node.data of the configuration).
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Rows on a page, at most 500.
+    #[arg(long, default_value_t = 20)]
+    limit: usize,
+    /// Go on after the marker that the page before printed.
+    #[arg(long, value_name = "MARKER")]
+    after: Option<String>,
+}
+
+impl Place {
+    fn page(&self) -> Page {
+        Page { limit: self.limit, after: self.after.clone().map(Cursor::from_text) }
+    }
+}
+
+fn batch(text: &str) -> Result<BatchNo, String> {
+    let number = text.parse().map_err(|_| "a batch number has digits only".to_owned())?;
+    BatchNo::new(number).map_err(|error| error.to_string())
+}
+
+/// Arguments of `posp forward`.
+#[derive(Args)]
+pub struct ForwardArgs {
+    #[command(subcommand)]
+    command: ForwardCommand,
+}
+
+#[derive(Subcommand)]
+enum ForwardCommand {
+    /// List what waits for the network, in order.
+    List(ForwardList),
+    /// Put a parked item back in line, after its cause is gone.
+    Release(ForwardRelease),
+}
+
+#[derive(Args)]
+struct ForwardList {
+    /// Only parked items.
+    #[arg(long)]
+    parked: bool,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Args)]
+struct ForwardRelease {
+    /// Number of the item in the list.
+    sequence: i64,
+    /// Its line.
+    #[arg(long, default_value = "unionpay")]
+    line: String,
+    /// Data directory of the node (default: node.data of the configuration).
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+fn print(
+    screen: &mut Screen,
+    heading: &[&str],
+    rows: &[Vec<String>],
+    next: Option<Cursor>,
+) -> anyhow::Result<()> {
+    if rows.is_empty() {
+        screen.line("Nothing to show. 没有记录。")?;
+        return Ok(());
+    }
+    for line in table(heading, rows) {
+        screen.line(line)?;
+    }
+    if let Some(next) = next {
+        screen.line(format!("more: --after {}", next.as_str()))?;
+    }
+    Ok(())
+}
+
+/// Runs `posp settlement`.
+pub async fn settlement(
+    config: &Config,
+    args: SettlementArgs,
+    screen: &mut Screen,
+) -> anyhow::Result<ExitCode> {
+    let filter = |args: &BatchArgs| BatchFilter {
+        merchant: args.merchant,
+        terminal: args.terminal,
+        batch: args.batch,
+    };
+    match args.command {
+        SettlementCommand::List(args) => {
+            let store = txn::open(config, args.place.data.clone())?;
+            let found = store.settlements(filter(&args), args.place.page()).await?;
+            let rows: Vec<Vec<String>> = found
+                .items
+                .iter()
+                .map(|s| {
+                    let side = |t: acquiring::settlement::SideTotal| format!("{} / ¥{}", t.count, t.amount);
+                    vec![
+                        local(s.at),
+                        s.terminal.to_string(),
+                        s.batch.to_string(),
+                        side(s.terminal_totals.domestic.debit),
+                        side(s.host_totals.domestic.debit),
+                        side(s.terminal_totals.domestic.credit),
+                        side(s.host_totals.domestic.credit),
+                        if s.domestic.digit() == 1 { "平 balanced" } else { "不平 differs" }.to_owned(),
+                        s.end.map_or("未结束 open".to_owned(), |end| {
+                            format!("{} ({} lines)", local(end.at), end.uploaded)
+                        }),
+                    ]
+                })
+                .collect();
+            let heading = [
+                "时间 time",
+                "终端 terminal",
+                "批次 batch",
+                "借记 debit (terminal)",
+                "借记 debit (host)",
+                "贷记 credit (terminal)",
+                "贷记 credit (host)",
+                "结果 result",
+                "结束 ended",
+            ];
+            print(screen, &heading, &rows, found.next)?;
+        }
+        SettlementCommand::Differences(args) => {
+            let store = txn::open(config, args.place.data.clone())?;
+            let found = store.differences(filter(&args), args.place.page()).await?;
+            let rows: Vec<Vec<String>> = found
+                .items
+                .iter()
+                .map(|d| {
+                    let amount = |a: Option<acquiring::Amount>| a.map_or("-".to_owned(), |a| format!("¥{a}"));
+                    vec![
+                        local(d.at),
+                        d.terminal.to_string(),
+                        d.batch.to_string(),
+                        d.trace.to_string(),
+                        d.kind.code().to_owned(),
+                        amount(d.terminal_amount),
+                        amount(d.host_amount),
+                        d.payment.map_or("-".to_owned(), |id| id.to_string()),
+                    ]
+                })
+                .collect();
+            let heading = [
+                "时间 time",
+                "终端 terminal",
+                "批次 batch",
+                "流水 trace",
+                "差异 difference",
+                "终端 ¥",
+                "主机 ¥",
+                "支付号 payment",
+            ];
+            print(screen, &heading, &rows, found.next)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs `posp forward`.
+pub async fn forward(config: &Config, args: ForwardArgs, screen: &mut Screen) -> anyhow::Result<ExitCode> {
+    match args.command {
+        ForwardCommand::List(args) => {
+            let store = txn::open(config, args.place.data.clone())?;
+            let filter = ForwardFilter { line: None, parked: args.parked.then_some(true) };
+            let found = store.forwards(filter, args.place.page()).await?;
+            let rows: Vec<Vec<String>> = found
+                .items
+                .iter()
+                .map(|f| {
+                    vec![
+                        f.sequence.to_string(),
+                        f.line.clone(),
+                        f.action.code().to_owned(),
+                        f.payment.to_string(),
+                        f.attempts.to_string(),
+                        local(f.next_at),
+                        if f.parked { "挂起 parked" } else { "等待 waiting" }.to_owned(),
+                        f.last_note.clone(),
+                    ]
+                })
+                .collect();
+            let heading = [
+                "序号 no.",
+                "线路 line",
+                "动作 action",
+                "支付号 payment",
+                "次数 tries",
+                "下次 next",
+                "状态 state",
+                "备注 note",
+            ];
+            print(screen, &heading, &rows, found.next)?;
+        }
+        ForwardCommand::Release(args) => {
+            let mut options = config.store();
+            if let Some(data) = args.data {
+                options.directory = data;
+            }
+            let store = Store::open_beside(options).context("the store cannot be opened")?;
+            store.release_forward(&args.line, args.sequence).await?;
+            store.close().await;
+            screen
+                .line(format!("item {} on line {} waits for the network again", args.sequence, args.line))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,446 @@
+//! `posp txn`: find a payment from any of its numbers and see its whole way.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use acquiring::kind::Kind;
+use acquiring::payment::{EntryKind, JournalEntry, PaymentRecord, PaymentState};
+use acquiring::{Amount, Beijing, MerchantId, TerminalId};
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use iso8583::describe::{self, Language};
+use jiff::Timestamp;
+use serde_json::json;
+use store::{Cursor, Page, PaymentFilter, Store};
+
+use crate::config::Config;
+use crate::screen::{Screen, Tone, pad, pad_left, table};
+
+/// Arguments of `posp txn`.
+#[derive(Args)]
+pub struct TxnArgs {
+    #[command(subcommand)]
+    command: TxnCommand,
+}
+
+#[derive(Subcommand)]
+enum TxnCommand {
+    /// List payments, newest first.
+    List(ListArgs),
+    /// Show one payment: states, messages, times.
+    Show(ShowArgs),
+}
+
+#[derive(Args)]
+struct ListArgs {
+    /// Any number of the payment: ours, reference, trace, authorisation code, network trace, or a masked
+    /// account number such as 622424******0021.
+    text: Option<String>,
+    /// Data directory of the node (default: node.data of the configuration).
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Only this merchant.
+    #[arg(long)]
+    merchant: Option<MerchantId>,
+    /// Only this terminal.
+    #[arg(long)]
+    terminal: Option<TerminalId>,
+    /// Only this kind: sale, sale_void, refund, balance.
+    #[arg(long, value_parser = kind)]
+    kind: Option<Kind>,
+    /// Only this state: pending, approved, declined, unresolved, reversing, reversed, voided.
+    #[arg(long, value_parser = state)]
+    state: Option<PaymentState>,
+    /// Created at this time or later, for example 2026-11-24 or 2026-11-24T10:00 (Beijing time).
+    #[arg(long, value_parser = moment)]
+    from: Option<Timestamp>,
+    /// Created before this time.
+    #[arg(long, value_parser = moment)]
+    to: Option<Timestamp>,
+    /// At least this many yuan.
+    #[arg(long, value_name = "YUAN")]
+    amount_min: Option<Amount>,
+    /// At most this many yuan.
+    #[arg(long, value_name = "YUAN")]
+    amount_max: Option<Amount>,
+    /// Rows on a page, at most 500.
+    #[arg(long, default_value_t = 20)]
+    limit: usize,
+    /// Go on after the marker that the page before printed.
+    #[arg(long, value_name = "MARKER")]
+    after: Option<String>,
+    /// One JSON object a line.
+    #[arg(long)]
+    json: bool,
+    /// Comma-separated values with a heading, for a spreadsheet.
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
+}
+
+#[derive(Args)]
+struct ShowArgs {
+    /// Any number of the payment.
+    number: String,
+    /// Data directory of the node (default: node.data of the configuration).
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Only at this merchant, when the number fits several payments.
+    #[arg(long)]
+    merchant: Option<MerchantId>,
+    /// Show each message field by field.
+    #[arg(long)]
+    bytes: bool,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+fn kind(text: &str) -> Result<Kind, String> {
+    Kind::from_code(text).ok_or_else(|| "unknown kind; try sale, sale_void, refund or balance".to_owned())
+}
+
+fn state(text: &str) -> Result<PaymentState, String> {
+    PaymentState::from_code(text).ok_or_else(|| {
+        let known: Vec<&str> = PaymentState::ALL.iter().map(|(_, code)| *code).collect();
+        format!("unknown state; one of {}", known.join(", "))
+    })
+}
+
+fn moment(text: &str) -> Result<Timestamp, String> {
+    let with_seconds = match text.len() {
+        10 => format!("{text}T00:00:00+08:00"),
+        16 => format!("{text}:00+08:00"),
+        19 => format!("{text}+08:00"),
+        _ => text.to_owned(),
+    };
+    with_seconds.parse().map_err(|_| "a time is written 2026-11-24 or 2026-11-24T10:00".to_owned())
+}
+
+/// Opens the journal beside a running server.
+pub fn open(config: &Config, data: Option<PathBuf>) -> anyhow::Result<Store> {
+    let directory = data.unwrap_or_else(|| config.node.data.clone());
+    Store::open_read_only(&directory)
+        .with_context(|| format!("the journal in {} cannot be read", directory.display()))
+}
+
+/// Runs `posp txn`.
+pub async fn run(config: &Config, args: TxnArgs, screen: &mut Screen) -> anyhow::Result<ExitCode> {
+    match args.command {
+        TxnCommand::List(args) => list(config, args, screen).await,
+        TxnCommand::Show(args) => show(config, args, screen).await,
+    }
+}
+
+async fn list(config: &Config, args: ListArgs, screen: &mut Screen) -> anyhow::Result<ExitCode> {
+    let store = open(config, args.data)?;
+    let filter = PaymentFilter {
+        text: args.text,
+        merchant: args.merchant,
+        terminal: args.terminal,
+        kind: args.kind,
+        state: args.state,
+        from: args.from,
+        to: args.to,
+        amount_min: args.amount_min,
+        amount_max: args.amount_max,
+        ..PaymentFilter::default()
+    };
+    let page = Page { limit: args.limit, after: args.after.map(Cursor::from_text) };
+    let found = store.find(filter, page).await?;
+    if args.json {
+        for record in &found.items {
+            screen.line(summary(record).to_string())?;
+        }
+    } else if args.csv {
+        screen.line(
+            "payment,time,merchant,terminal,batch,trace,kind,amount,card,state,code,reference,auth_code",
+        )?;
+        for record in &found.items {
+            screen.line(csv(record))?;
+        }
+    } else if found.items.is_empty() {
+        screen.line("No payment fits. 没有符合条件的交易。")?;
+    } else {
+        print_table(&found.items, screen)?;
+    }
+    if let Some(next) = found.next
+        && !args.json
+        && !args.csv
+    {
+        let hint = format!("more: --after {}", next.as_str());
+        let hint = screen.paint(Tone::Faint, hint);
+        screen.line(hint)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_table(records: &[PaymentRecord], screen: &mut Screen) -> anyhow::Result<()> {
+    let heading = [
+        "时间 time",
+        "终端 terminal",
+        "批次/流水",
+        "交易 kind",
+        "金额 ¥",
+        "卡号 card",
+        "状态 state",
+        "39",
+        "参考号 reference",
+    ];
+    let rows: Vec<Vec<String>> = records
+        .iter()
+        .map(|r| {
+            vec![
+                local(r.created),
+                r.terminal.to_string(),
+                format!("{}/{}", r.batch, r.trace),
+                format!("{} {}", r.kind.spec().zh, r.kind.code()),
+                pad_left(&r.amount.to_string(), 10),
+                r.card.as_ref().map_or(String::new(), |c| c.masked.to_string()),
+                format!("{} {}", r.state.zh(), r.state.code()),
+                r.answer.as_ref().map_or("--".to_owned(), |a| a.code.to_string()),
+                r.rrn.to_string(),
+            ]
+        })
+        .collect();
+    for (at, line) in table(&heading, &rows).into_iter().enumerate() {
+        let tone = match at.checked_sub(1).and_then(|i| records.get(i)) {
+            None => Tone::Strong,
+            Some(record) => tone_of(record.state),
+        };
+        let line = screen.paint(tone, line);
+        screen.line(line)?;
+    }
+    Ok(())
+}
+
+fn tone_of(state: PaymentState) -> Tone {
+    match state {
+        PaymentState::Approved => Tone::Good,
+        PaymentState::Declined => Tone::Bad,
+        PaymentState::Reversed | PaymentState::Voided => Tone::Faint,
+        PaymentState::Pending | PaymentState::Unresolved | PaymentState::Reversing => Tone::Warn,
+    }
+}
+
+async fn show(config: &Config, args: ShowArgs, screen: &mut Screen) -> anyhow::Result<ExitCode> {
+    let store = open(config, args.data)?;
+    let filter = PaymentFilter {
+        text: Some(args.number.clone()),
+        merchant: args.merchant,
+        ..PaymentFilter::default()
+    };
+    let found = store.find(filter, Page::first(11)).await?;
+    let record = match found.items.as_slice() {
+        [] => bail!("no payment has the number {}", args.number),
+        [record] => record,
+        several => {
+            screen.line("Several payments fit; name one by its payment number or reference:")?;
+            print_table(several, screen)?;
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let history = store.history(record.merchant, record.id).await?;
+    if args.json {
+        let mut object = summary(record);
+        object["history"] = history.iter().map(entry_json).collect();
+        screen.line(serde_json::to_string_pretty(&object)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    print_payment(record, screen)?;
+    if let Some(original) = record.original
+        && let Some(original) = store.by_id(record.merchant, original).await?
+    {
+        let line = format!(
+            "原交易 original   {} {} ¥{} {}",
+            original.rrn,
+            original.kind.code(),
+            original.amount,
+            original.state.code()
+        );
+        screen.line(line)?;
+    }
+    let later = PaymentFilter {
+        original: Some(record.id),
+        merchant: Some(record.merchant),
+        ..PaymentFilter::default()
+    };
+    for child in store.find(later, Page::first(50)).await?.items {
+        let line = format!(
+            "后续 then         {} {} ¥{} {}",
+            child.rrn,
+            child.kind.code(),
+            child.amount,
+            child.state.code()
+        );
+        screen.line(line)?;
+    }
+    screen.line("")?;
+    let heading = screen.paint(Tone::Strong, "经过 history");
+    screen.line(heading)?;
+    for entry in &history {
+        print_entry(entry, args.bytes, screen)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_payment(record: &PaymentRecord, screen: &mut Screen) -> anyhow::Result<()> {
+    let spec = record.kind.spec();
+    let title = format!("{} {}  ¥{}", spec.zh, spec.en, record.amount);
+    let title = screen.paint(Tone::Strong, title);
+    let state = screen.paint(tone_of(record.state), format!("{} {}", record.state.zh(), record.state.code()));
+    screen.line(format!("{title}  {state}"))?;
+    let answer = record.answer.as_ref();
+    let rows = [
+        ("支付号 payment", record.id.to_string()),
+        ("参考号 reference", record.rrn.to_string()),
+        ("商户 merchant", record.merchant.to_string()),
+        ("终端 terminal", record.terminal.to_string()),
+        ("批次/流水 batch/trace", format!("{} / {}", record.batch, record.trace)),
+        ("卡号 card", record.card.as_ref().map_or("-".to_owned(), |c| c.masked.to_string())),
+        ("输入方式 entry mode", record.entry_mode.to_string()),
+        (
+            "应答码 code",
+            answer.map_or("-".to_owned(), |a| format!("{} {} {}", a.code, a.code.zh(), a.code.en())),
+        ),
+        ("授权码 auth code", answer.and_then(|a| a.auth_code).map_or("-".to_owned(), |c| c.to_string())),
+        (
+            "清算日期 settlement",
+            answer.and_then(|a| a.settle_date).map_or("-".to_owned(), |d| format!("{d:04}")),
+        ),
+        (
+            "网络流水 network trace",
+            format!("{:06} at {:010} on {}", record.network.trace, record.network.transmission, record.line),
+        ),
+        ("已退 refunded", format!("¥{}", record.refunded)),
+        ("时间 time", local(record.created)),
+    ];
+    for (name, value) in rows {
+        screen.line(format!("{} {value}", pad(name, 24)))?;
+    }
+    if let Some(reason) = record.reversal_reason {
+        screen.line(format!("{} {reason} {}", pad("冲正原因 reversal", 24), reason.en()))?;
+    }
+    Ok(())
+}
+
+fn print_entry(entry: &JournalEntry, bytes: bool, screen: &mut Screen) -> anyhow::Result<()> {
+    let (arrow, who) = match entry.kind {
+        EntryKind::TerminalIn => ("▶", "terminal → posp"),
+        EntryKind::TerminalOut => ("◀", "posp → terminal"),
+        EntryKind::NetworkOut => ("▷", "posp → network"),
+        EntryKind::NetworkIn => ("◁", "network → posp"),
+        EntryKind::Note => ("·", ""),
+    };
+    let time = clock(entry.at);
+    if entry.kind == EntryKind::Note {
+        return Ok(screen.line(format!("{time} {arrow} {}", entry.note))?);
+    }
+    match describe_entry(entry) {
+        Some(description) => {
+            screen.line(format!("{time} {arrow} {who}  {}", summary_of(&description)))?;
+            if bytes {
+                for line in description.to_table(Language::Both).lines() {
+                    let line = screen.paint(Tone::Faint, format!("      {line}"));
+                    screen.line(line)?;
+                }
+                for chunk in entry.bytes.chunks(32) {
+                    let line = screen.paint(Tone::Faint, format!("      {}", hex::encode_upper(chunk)));
+                    screen.line(line)?;
+                }
+            }
+        }
+        None => screen.line(format!("{time} {arrow} {who}  {} bytes", entry.bytes.len()))?,
+    }
+    Ok(())
+}
+
+/// Reads a journaled message by the dialect of its side.
+fn describe_entry(entry: &JournalEntry) -> Option<describe::Description> {
+    let dialect = match entry.kind {
+        EntryKind::TerminalIn | EntryKind::TerminalOut => &iso8583::dialect::CUP_POS,
+        EntryKind::NetworkIn | EntryKind::NetworkOut => &iso8583::dialect::CUPS,
+        EntryKind::Note => return None,
+    };
+    dialect.parse(&entry.bytes).ok().map(|message| describe::describe(&message))
+}
+
+/// Type and the two fields that tell most: trace and response code.
+fn summary_of(description: &describe::Description) -> String {
+    let value = |number| {
+        let field = description.fields.iter().find(|field| field.number == number);
+        field.map(|field| field.value.as_str())
+    };
+    let mut text = format!("{} {}/{}", description.mti, description.mti_zh, description.mti_en);
+    if let Some(trace) = value(11) {
+        text.push_str(&format!("  11={trace}"));
+    }
+    if let Some(code) = value(39) {
+        text.push_str(&format!("  39={code}"));
+    }
+    text
+}
+
+fn entry_json(entry: &JournalEntry) -> serde_json::Value {
+    json!({
+        "at": entry.at.to_string(),
+        "kind": entry.kind.code(),
+        "note": entry.note,
+        "message": describe_entry(entry).map(|d| crate::codec::description_json(&d)),
+        "masked_hex": hex::encode_upper(&entry.bytes),
+    })
+}
+
+fn summary(record: &PaymentRecord) -> serde_json::Value {
+    let answer = record.answer.as_ref();
+    json!({
+        "payment": record.id.0,
+        "created": record.created.to_string(),
+        "merchant": record.merchant,
+        "terminal": record.terminal,
+        "batch": record.batch.to_string(),
+        "trace": record.trace.to_string(),
+        "kind": record.kind.code(),
+        "amount_fen": record.amount.fen(),
+        "card": record.card.as_ref().map(|c| c.masked.to_string()),
+        "state": record.state.code(),
+        "code": answer.map(|a| a.code),
+        "auth_code": answer.and_then(|a| a.auth_code),
+        "settle_date": answer.and_then(|a| a.settle_date).map(|d| format!("{d:04}")),
+        "reference": record.rrn,
+        "network_trace": format!("{:06}", record.network.trace),
+        "transmission": format!("{:010}", record.network.transmission),
+        "line": record.line,
+        "original": record.original.map(|id| id.0),
+        "refunded_fen": record.refunded.fen(),
+        "reversal_reason": record.reversal_reason,
+    })
+}
+
+fn csv(record: &PaymentRecord) -> String {
+    let answer = record.answer.as_ref();
+    [
+        record.id.to_string(),
+        local(record.created),
+        record.merchant.to_string(),
+        record.terminal.to_string(),
+        record.batch.to_string(),
+        record.trace.to_string(),
+        record.kind.code().to_owned(),
+        record.amount.to_string(),
+        record.card.as_ref().map_or(String::new(), |c| c.masked.to_string()),
+        record.state.code().to_owned(),
+        answer.map_or(String::new(), |a| a.code.to_string()),
+        record.rrn.to_string(),
+        answer.and_then(|a| a.auth_code).map_or(String::new(), |c| c.to_string()),
+    ]
+    .join(",")
+}
+
+/// Date and time in Beijing.
+pub fn local(at: Timestamp) -> String {
+    Beijing::of(at).civil().strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+fn clock(at: Timestamp) -> String {
+    Beijing::of(at).civil().strftime("%H:%M:%S%.3f").to_string()
+}

@@ -1,0 +1,146 @@
+//! `posp up`: serve until told to stop, then let every payment under way have its answer.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use acquiring::{Clock, SystemClock};
+use anyhow::{Context, bail};
+use channels::unionpay_card::UnionPayCard;
+use engine::Engine;
+use hsm::{Hsm, SoftVault};
+use metrics_exporter_prometheus::PrometheusHandle;
+use store::Store;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::{log, ops};
+
+/// Unexpected answers that may wait to be recorded.
+const UNSOLICITED_MAX: usize = 1_024;
+
+/// Arguments of `posp up`.
+#[derive(clap::Args)]
+pub struct UpArgs {
+    /// Print the addresses as one JSON line on standard output when ready.
+    #[arg(long)]
+    pub announce: bool,
+}
+
+/// A node that serves.
+pub struct Node {
+    /// The engine.
+    pub engine: Engine,
+    /// The store, to be closed last.
+    pub store: Store,
+    /// Where terminals connect.
+    pub pos: std::net::SocketAddr,
+    /// Where health and metrics are.
+    pub ops: std::net::SocketAddr,
+    /// Where the network connects to us.
+    pub network_listener: std::net::SocketAddr,
+    channel: Arc<UnionPayCard>,
+    stop: CancellationToken,
+    doors: JoinHandle<()>,
+    ops_task: JoinHandle<std::io::Result<()>>,
+}
+
+/// Opens the vault at `path`.
+pub fn open_vault(path: &Path) -> anyhow::Result<SoftVault> {
+    SoftVault::open_file(path).with_context(|| {
+        format!("the master key file {} cannot be used (`posp key init` makes a new one)", path.display())
+    })
+}
+
+impl Node {
+    /// Starts everything of the product; returns when terminals can connect.
+    pub async fn start(
+        config: &Config,
+        vault: Arc<SoftVault>,
+        metrics: PrometheusHandle,
+    ) -> anyhow::Result<Node> {
+        let store = Store::open(config.store())
+            .with_context(|| format!("the store in {} cannot be opened", config.node.data.display()))?;
+        store.bind_vault(&vault.fingerprint().to_string()).await?;
+        let vault: Arc<dyn Hsm> = vault;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let pos_listener = bind(config.pos.listen, "terminals", "pos.listen").await?;
+        let ops_listener = bind(config.ops.listen, "health and metrics", "ops.listen").await?;
+        let (unsolicited, unexpected) = mpsc::channel(UNSOLICITED_MAX);
+        let channel =
+            UnionPayCard::start(config.line()?, Arc::clone(&vault), Arc::clone(&clock), unsolicited)
+                .await
+                .context("the line to UnionPay cannot be started")?;
+        let network_listener = channel.listener();
+        let engine =
+            Engine::start(config.engine()?, store.clone(), vault, clock, channel.clone(), unexpected).await?;
+        let stop = CancellationToken::new();
+        let (pos, ops) = (pos_listener.local_addr()?, ops_listener.local_addr()?);
+        let doors = tokio::spawn(pos_link::serve(pos_listener, engine.clone(), config.link(), stop.clone()));
+        let ops_task = tokio::spawn(ops::serve(ops_listener, engine.clone(), metrics, stop.clone()));
+        Ok(Node { engine, store, pos, ops, network_listener, channel, stop, doors, ops_task })
+    }
+
+    /// Stops taking, finishes what is under way, closes the store.
+    pub async fn shut_down(self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        self.doors.await.context("the door for terminals")?;
+        self.engine.drain().await;
+        self.channel.shut_down().await;
+        self.ops_task.await.context("health and metrics")??;
+        self.store.close().await;
+        Ok(())
+    }
+}
+
+async fn bind(address: std::net::SocketAddr, what: &str, key: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("{address} for {what} cannot be taken (setting {key}); is another posp running?")
+    })
+}
+
+/// Runs `posp up`.
+pub async fn run(config: Config, args: UpArgs) -> anyhow::Result<ExitCode> {
+    log::start(&config.log)?;
+    let metrics = ops::install_metrics()?;
+    let vault = Arc::new(open_vault(&config.node.master_key)?);
+    let node = Node::start(&config, vault, metrics).await?;
+    let (merchants, terminals) = node.engine.directory().counts();
+    tracing::info!(pos = %node.pos, ops = %node.ops, network = %node.network_listener, merchants, terminals, "posp is up");
+    if terminals == 0 {
+        tracing::warn!("no terminal is known yet: `posp merchant add`, then `posp terminal add`");
+    }
+    if args.announce {
+        let line = serde_json::json!({
+            "pos": node.pos, "ops": node.ops, "network_listener": node.network_listener,
+        });
+        crate::screen::Screen::new().line(line.to_string())?;
+    }
+    let store = node.store.clone();
+    tokio::select! {
+        signal = stop_signal() => {
+            signal?;
+            tracing::info!("stopping: taking nothing new, finishing what is under way");
+        }
+        () = store.failed() => {
+            // What a failed flush left on disk is unknown; going on could double or lose a payment.
+            bail!("a commit failed: the node stops and must be started again after the disk is looked at");
+        }
+    }
+    node.shut_down().await?;
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+pub async fn stop_signal() -> anyhow::Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        interrupt = tokio::signal::ctrl_c() => interrupt?,
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
