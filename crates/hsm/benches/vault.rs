@@ -5,6 +5,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use hsm::primitives::BlockKey;
 use hsm::{Hsm, KeyAlgorithm, KeyUsage, MacAlgorithm, Pin, PinFormat, SoftVault};
 
 const PAN: &str = "6224242000000021";
@@ -24,6 +25,25 @@ fn vault(c: &mut Criterion) {
         let key = hsm.generate(KeyUsage::Mac, key).unwrap();
         c.bench_function(&format!("mac/300B/{name}"), |b| {
             b.iter(|| hsm.mac(black_box(&key), algorithm, black_box(&message)).unwrap());
+        });
+    }
+
+    // What a wrapped key costs before it does anything: opening it and making its schedule, beside the
+    // schedule alone.
+    for (name, algorithm, mac) in [
+        ("3des", KeyAlgorithm::TripleDes2, MacAlgorithm::CupEcb),
+        ("sm4", KeyAlgorithm::Sm4, MacAlgorithm::Sm4Cup),
+    ] {
+        let key = hsm.generate(KeyUsage::Mac, algorithm).unwrap();
+        c.bench_function(&format!("unwrap and mac 8B/{name}"), |b| {
+            b.iter(|| hsm.mac(black_box(&key), mac, black_box(&[1; 8])).unwrap());
+        });
+        c.bench_function(&format!("schedule/{name}"), |b| {
+            b.iter(|| BlockKey::new(algorithm, black_box(&[7; 16])).unwrap());
+        });
+        let ready = BlockKey::new(algorithm, &[7; 16]).unwrap();
+        c.bench_function(&format!("mac 8B/{name}"), |b| {
+            b.iter(|| mac.compute(black_box(&ready), black_box(&[1; 8])).unwrap());
         });
     }
 

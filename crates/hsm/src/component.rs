@@ -63,9 +63,10 @@ impl KeyComponent {
         Self::new(target)
     }
 
-    /// The component in hexadecimal digits, to be shown once to its custodian.
-    pub fn reveal_hex(&self) -> impl fmt::Display + '_ {
-        fmt::from_fn(|f| self.as_bytes().iter().try_for_each(|byte| write!(f, "{byte:02X}")))
+    /// The component in hexadecimal digits, to be shown once to its custodian. The text is the caller's:
+    /// it is not wiped.
+    pub fn reveal_hex(&self) -> String {
+        hex::encode_upper(self.as_bytes())
     }
 
     /// Adds the check value written beside the component, 6 or 8 hexadecimal digits.

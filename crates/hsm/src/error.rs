@@ -54,12 +54,18 @@ pub enum HsmError {
     /// A check value does not agree with the key it came with.
     #[error("check value of {0} does not agree")]
     CheckValue(&'static str),
-    /// One or three components are the rule's limits; see `Hsm::import_components`.
+    /// Too few, too many or malformed components; see [`Hsm::import_components`](crate::Hsm::import_components).
     #[error("{0}")]
     Components(&'static str),
-    /// The key is one that must never be used (all zero, or two equal halves where they must differ).
+    /// The key is one that must never be used.
     #[error("the key is weak: {0}")]
     WeakKey(&'static str),
+    /// Only PIN, MAC and track keys are ever sent to another party.
+    #[error("a {usage} key never leaves the security module")]
+    NeverSent {
+        /// What the key is for.
+        usage: KeyUsage,
+    },
     /// A key would be wrapped by a weaker key, or by one of another family.
     #[error("a {found} key is not sent under a {under} key")]
     WeakWrap {

@@ -58,14 +58,14 @@ pub trait Hsm: Send + Sync + 'static {
     /// under a weaker one or one of the other family.
     ///
     /// # Errors
-    /// [`HsmError::WeakWrap`].
+    /// [`HsmError::WeakWrap`]; [`HsmError::NeverSent`] for any other usage.
     fn export(&self, key: &WrappedKey, under: &WrappedKey) -> Result<ExportedKey, HsmError>;
 
     /// Receives a PIN, MAC or track key that another party sent in ECB. The caller compares
     /// [`WrappedKey::kcv`] with the check value that came with it.
     ///
     /// # Errors
-    /// [`HsmError::WeakWrap`], [`HsmError::KeyLength`].
+    /// [`HsmError::WeakWrap`], [`HsmError::NeverSent`], [`HsmError::KeyLength`].
     fn import(
         &self,
         usage: KeyUsage,

@@ -89,7 +89,7 @@ pub enum VaultError {
         found: String,
     },
     /// The file system refused.
-    #[error("{path}: {source}")]
+    #[error("{path} cannot be read or written")]
     Io {
         /// The file.
         path: String,
@@ -103,9 +103,10 @@ pub enum VaultError {
 
 /// A security module in software: every key under an AES-256 master key that stays in this process.
 ///
-/// Clear keys exist on the stack for the length of one call and are wiped afterwards. What a process of
-/// the same user can read from this one's memory it cannot hide; that takes a hardware module behind
-/// the same trait.
+/// Clear keys exist on the stack for the length of one call and are wiped afterwards: opening a key and
+/// making its schedule again costs about a microsecond, too little to keep thousands of terminals' clear
+/// keys in memory for. What a process of the same user can read from this one's memory it cannot hide;
+/// that takes a hardware module behind the same trait.
 pub struct SoftVault {
     wrapper: Wrapper,
     fingerprint: String,
@@ -270,7 +271,7 @@ impl SoftVault {
             return Err(HsmError::WrongUsage { wanted: KeyUsage::TerminalMaster, found: under.usage() });
         }
         if !usage.may_be_sent() {
-            return Err(HsmError::WrongUsage { wanted: KeyUsage::Pin, found: usage });
+            return Err(HsmError::NeverSent { usage });
         }
         if !under.algorithm().may_wrap(algorithm) {
             return Err(HsmError::WeakWrap { found: algorithm, under: under.algorithm() });
