@@ -242,7 +242,7 @@ impl Engine {
         };
         record.original = original.as_ref().map(|o| o.id);
         let pin = match (&request.pin, auth.keys()) {
-            (Some(block), Some(keys)) => Some(TerminalPin { block: block.clone(), key: keys.pin.clone() }),
+            (Some(block), Some(keys)) => Some(TerminalPin { block: *block, key: keys.pin.clone() }),
             _ => None,
         };
         let network_request = NetworkRequest {
