@@ -615,7 +615,20 @@ impl Network {
         if txn.request.amount != request.amount {
             return Err("64");
         }
+        if txn.kind == Kind::CompletionVoid && txn.standing == Standing::Approved && !self.may_return(txn) {
+            return Err("12");
+        }
         Ok(Done { original: Some(index), balances: None })
+    }
+
+    /// Whether a voided completion can come back into force: its pre-authorisation must be open, or it would be
+    /// completed twice.
+    fn may_return(&self, void: &Txn) -> bool {
+        let completion = void.original.and_then(|id| self.txn(id));
+        let Some(preauth) = completion.and_then(|txn| txn.original).and_then(|id| self.txn(id)) else {
+            return true;
+        };
+        preauth.standing == Standing::Approved && !preauth.dependents.iter().any(|&id| self.stands(id))
     }
 
     fn txn(&self, id: u64) -> Option<&Txn> {

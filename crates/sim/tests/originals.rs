@@ -286,3 +286,20 @@ async fn a_refund_comes_too_late_after_thirty_days() {
     let refund = m.refund(&sale, 1_000);
     assert_eq!(m.ask(&refund).await.code(), "22");
 }
+
+#[tokio::test]
+async fn a_voided_completion_does_not_come_back_beside_another() {
+    // Found by random histories: completed, voided, completed again, then the void is reversed.
+    let mut m = ready().await;
+    let preauth = m.preauth(M01, 10_000);
+    let auth = m.ask(&preauth).await.get(38).to_owned();
+    let first = m.completion(&preauth, &auth, 10_000);
+    assert_eq!(m.ask(&first).await.code(), "00");
+    let void = m.void(&first).with(25, "06");
+    assert_eq!(m.ask(&void).await.code(), "00");
+    let second = m.completion(&preauth, &auth, 9_000);
+    assert_eq!(m.ask(&second).await.code(), "00");
+    let reversal = m.reversal(&void);
+    assert_eq!(m.ask(&reversal).await.code(), "12");
+    assert_eq!((m.money("M01"), m.held("M01")), (START - 9_000, 0));
+}
