@@ -147,3 +147,70 @@ pub async fn run(args: SimArgs) -> Result<(), CliError> {
     sim.shutdown().await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{CommandFactory, Parser};
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        args: SimArgs,
+    }
+
+    #[test]
+    fn the_help_has_examples() {
+        Program::command().debug_assert();
+        let help = Program::command().render_long_help().to_string();
+        assert!(help.contains("posp sim --books"), "{help}");
+    }
+
+    #[test]
+    fn options_come_after_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sim.toml");
+        let text = r#"
+            listen = "127.0.0.1:19000"
+            member_id = "11112222"
+            zone_algorithm = "sm4"
+            cut_over_at = "23:00"
+            settlement_day = "2026-11-24"
+            [timing]
+            late_answer = 500
+            [policy]
+            no_pin_limit = 30000
+            [[faults.rules]]
+            fault = "no_answer"
+            span = { next = 2 }
+            classes = [420]
+            [[cards]]
+            id = "X01"
+            pan = "6224242000000203"
+            expiry = 3012
+            service = "101"
+            pin = "1234"
+            product = "debit"
+            opening = 5000
+        "#;
+        std::fs::write(&path, text).unwrap();
+        let path = path.to_str().unwrap();
+        let program =
+            Program::parse_from(["sim", "--config", path, "--member-id", "48021234", "--control", "none"]);
+        let config = configuration(program.args).unwrap();
+        assert_eq!(config.listen.port(), 19_000);
+        assert_eq!((config.member_id.as_str(), config.control), ("48021234", None));
+        assert_eq!((config.timing.late_answer, config.timing.heartbeat), (500, 30_000));
+        assert_eq!((config.cards.len(), config.faults.rules.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_misspelt_key_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sim.toml");
+        std::fs::write(&path, "listten = \"127.0.0.1:1\"\n").unwrap();
+        let program = Program::parse_from(["sim", "--config", path.to_str().unwrap()]);
+        let error = configuration(program.args).unwrap_err().to_string();
+        assert!(error.contains("listten"), "{error}");
+    }
+}

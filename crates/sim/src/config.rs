@@ -9,7 +9,7 @@ use crate::deck::{CardSpec, lab_deck};
 use crate::faults::FaultSettings;
 use crate::issuer::Policy;
 use crate::secret::Secret;
-use crate::time::SettleDate;
+use crate::time::{SettleDate, TimeOfDay};
 
 /// The laboratory's zone master key as two components; a member uses the same two. Published, worthless.
 /// Combined: `0123456789ABCDEFFEDCBA9876543210`, check value `08D7B4FB`.
@@ -25,6 +25,28 @@ pub enum Fsync {
     /// At shutdown only; each line is handed to the operating system before the answer leaves, so it survives
     /// a killed process but not a loss of power.
     AtShutdown,
+}
+
+/// Family of the zone keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ZoneAlgorithm {
+    /// Two-key triple DES: field 53.2 = 6, PIN block in field 52.
+    #[serde(rename = "3des")]
+    TripleDes,
+    /// SM4: field 53.2 = 4, PIN block in field 63 as `SM016` and 16 bytes, field 52 zeros. Modelled.
+    Sm4,
+}
+
+impl ZoneAlgorithm {
+    /// Second digit of field 53.
+    #[must_use]
+    pub fn digit(self) -> char {
+        match self {
+            ZoneAlgorithm::TripleDes => '6',
+            ZoneAlgorithm::Sm4 => '4',
+        }
+    }
 }
 
 /// Bounds on what a peer may make the simulator hold.
@@ -55,6 +77,8 @@ pub struct Timing {
     pub key_overlap: u64,
     /// Silence after which a heartbeat is sent.
     pub heartbeat: u64,
+    /// Silence of a member after which its connection is closed; a living one sends heartbeats. 0 never closes.
+    pub silence: u64,
     /// Silence on the line to the member after which an echo is sent; 0 never sends one.
     pub echo: u64,
     /// Pause before the member's listener is tried again.
@@ -69,6 +93,7 @@ impl Default for Timing {
             late_answer: 3_000,
             key_overlap: 60_000,
             heartbeat: 30_000,
+            silence: 95_000,
             echo: 60_000,
             reconnect: 1_000,
             answer: 10_000,
@@ -95,8 +120,12 @@ pub struct SimConfig {
     pub issuer_id: String,
     /// Zone master key as two or three components of 32 hexadecimal digits.
     pub zmk_components: Vec<Secret>,
+    /// Family of the zone master key and of the keys under it.
+    pub zone_algorithm: ZoneAlgorithm,
     /// Settlement day at the start; `None` takes the Beijing calendar day, or the last one in the books file.
     pub settlement_day: Option<SettleDate>,
+    /// Beijing time `HH:MM` of the daily cut-over to the following day; `None` leaves it to the control interface.
+    pub cut_over_at: Option<TimeOfDay>,
     /// Cards.
     pub cards: Vec<CardSpec>,
     /// The issuers' and the network's rules.
@@ -125,7 +154,9 @@ impl Default for SimConfig {
             network_id: "00010000".to_owned(),
             issuer_id: "63040000".to_owned(),
             zmk_components: LAB_ZMK_COMPONENTS.iter().map(|c| Secret::new(c)).collect(),
+            zone_algorithm: ZoneAlgorithm::TripleDes,
             settlement_day: None,
+            cut_over_at: None,
             cards: lab_deck(),
             policy: Policy::default(),
             faults: FaultSettings::default(),

@@ -10,7 +10,7 @@ use hsm::{
 };
 use iso8583::{Message, tlv};
 
-use crate::config::SimConfig;
+use crate::config::{SimConfig, ZoneAlgorithm};
 use crate::deck::{CardSpec, LAB_IMK_AC, LAB_IMK_MAC, Script};
 use crate::error::SimError;
 use crate::issuer::{ChipFact, PinFact};
@@ -24,6 +24,7 @@ const SHARE: [u8; 16] = [0xA5; 16];
 /// The simulator's keys inside its security module, and its cards by number.
 pub struct Vault {
     hsm: Arc<dyn Hsm>,
+    algorithm: KeyAlgorithm,
     zmk: WrappedKey,
     imk_ac: WrappedKey,
     imk_mac: WrappedKey,
@@ -31,6 +32,14 @@ pub struct Vault {
     cards: BTreeMap<String, CardSpec>,
     pins: BTreeMap<String, PinReference>,
 }
+
+/// Under an SM4 key the network's MAC is SM4-CBC.
+fn mac_algorithm(key: &WrappedKey) -> MacAlgorithm {
+    if key.algorithm() == KeyAlgorithm::Sm4 { MacAlgorithm::CupsSm4 } else { MacAlgorithm::CupsCbc }
+}
+
+/// What stands before the 16 bytes of an SM4 PIN block in field 63.
+const SM4_PIN_LABEL: &[u8] = b"SM016";
 
 fn issuer_key(hsm: &dyn Hsm, usage: KeyUsage, text: &str) -> Result<WrappedKey, SimError> {
     let mut key = [0_u8; 16];
@@ -52,7 +61,11 @@ impl Vault {
             .iter()
             .map(|text| KeyComponent::from_hex(text.expose()))
             .collect::<Result<Vec<_>, HsmError>>()?;
-        let zmk = hsm.import_components(KeyUsage::ZoneMaster, KeyAlgorithm::TripleDes2, &components)?;
+        let algorithm = match config.zone_algorithm {
+            ZoneAlgorithm::TripleDes => KeyAlgorithm::TripleDes2,
+            ZoneAlgorithm::Sm4 => KeyAlgorithm::Sm4,
+        };
+        let zmk = hsm.import_components(KeyUsage::ZoneMaster, algorithm, &components)?;
         let imk_ac = issuer_key(&*hsm, KeyUsage::IssuerMaster, LAB_IMK_AC)?;
         let imk_mac = issuer_key(&*hsm, KeyUsage::IssuerScriptMac, LAB_IMK_MAC)?;
         let verification = hsm.generate(KeyUsage::PinVerification, KeyAlgorithm::TripleDes2)?;
@@ -68,7 +81,7 @@ impl Vault {
                 return Err(SimError::Config(format!("card {} has another card's number", card.id)));
             }
         }
-        Ok(Vault { hsm, zmk, imk_ac, imk_mac, verification, cards, pins })
+        Ok(Vault { hsm, algorithm, zmk, imk_ac, imk_mac, verification, cards, pins })
     }
 
     /// The card with this number.
@@ -89,7 +102,7 @@ impl Vault {
     ///
     /// The module refuses.
     pub fn new_zone_key(&self, usage: KeyUsage) -> Result<(WrappedKey, Vec<u8>), SimError> {
-        let key = self.hsm.generate(usage, KeyAlgorithm::TripleDes2)?;
+        let key = self.hsm.generate(usage, self.algorithm)?;
         let exported = self.hsm.export(&key, &self.zmk)?;
         Ok((key, exported.cipher))
     }
@@ -100,14 +113,14 @@ impl Vault {
     ///
     /// The module refuses.
     pub fn sign(&self, key: &WrappedKey, text: &[u8]) -> Result<[u8; 8], SimError> {
-        Ok(self.hsm.mac(key, MacAlgorithm::CupsCbc, text)?)
+        Ok(self.hsm.mac(key, mac_algorithm(key), text)?)
     }
 
     /// The key under which field 128 is right, if there is one among those that count.
     #[must_use]
     pub fn signed_by(&self, slot: &KeySlot, text: &[u8], received: &[u8], now: Moment) -> Option<WrappedKey> {
         slot.candidates(now)
-            .find(|key| self.hsm.verify_mac(key, MacAlgorithm::CupsCbc, text, received) == Ok(true))
+            .find(|key| self.hsm.verify_mac(key, mac_algorithm(key), text, received) == Ok(true))
             .cloned()
     }
 
@@ -115,8 +128,13 @@ impl Vault {
     #[must_use]
     pub fn examine_pin(&self, message: &Message<'_>, card: &CardSpec, zone: &Zone, now: Moment) -> PinFact {
         let Some(bytes) = message.bytes_of(52) else { return PinFact::Absent };
-        let Ok(block) = <[u8; 8]>::try_from(bytes) else { return PinFact::Undecryptable };
-        let block = EncryptedPinBlock::iso0(block);
+        let block = if self.algorithm == KeyAlgorithm::Sm4 {
+            let carried = message.bytes_of(63).and_then(|field| field.strip_prefix(SM4_PIN_LABEL));
+            carried.and_then(|bytes| bytes.try_into().ok()).map(EncryptedPinBlock::sm4)
+        } else {
+            bytes.try_into().ok().map(EncryptedPinBlock::iso0)
+        };
+        let Some(block) = block else { return PinFact::Undecryptable };
         let Some(reference) = self.pins.get(&card.id) else { return PinFact::Wrong };
         let mut fact = PinFact::Undecryptable;
         for key in zone.pin.candidates(now) {

@@ -39,7 +39,7 @@ mod start;
 pub mod time;
 pub mod wire;
 
-pub use config::{Fsync, LAB_ZMK_COMPONENTS, Limits, SimConfig, Timing};
+pub use config::{Fsync, LAB_ZMK_COMPONENTS, Limits, SimConfig, Timing, ZoneAlgorithm};
 pub use error::SimError;
 pub use faults::{Fault, FaultRule, FaultSettings, Span};
 pub use kinds::Kind;

@@ -150,13 +150,22 @@ async fn read_frames(
     close: &CancellationToken,
 ) -> Ended {
     let mut buffer = FrameBuffer::new(shell.service.config.limits.frame_max);
+    let silence = match shell.service.config.timing.silence {
+        0 => Duration::MAX,
+        ms => Duration::from_millis(ms),
+    };
     loop {
         let filled = tokio::select! {
             () = close.cancelled() => return Ended::Closed,
-            filled = buffer.fill(&mut reader) => filled,
+            filled = tokio::time::timeout(silence, buffer.fill(&mut reader)) => filled,
         };
-        if !matches!(filled, Ok(true)) {
-            return Ended::Closed;
+        match filled {
+            Ok(Ok(true)) => {}
+            Ok(_) => return Ended::Closed,
+            Err(_) => {
+                tracing::warn!("a silent member: line closed");
+                return Ended::Dropped;
+            }
         }
         // One frame at a time, because an answer may have to wait for room in the queue.
         loop {

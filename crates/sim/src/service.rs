@@ -223,8 +223,8 @@ impl Service {
         mac::text(message, &mut text);
         let signed_by =
             message.bytes_of(128).and_then(|mac| self.vault.signed_by(&zone.mac, &text, mac, now));
-        let member = &self.config.member_id;
-        let mut request = wire::read_request(message, &self.vault, &zone, member, signed_by.is_some(), now);
+        let mut request =
+            wire::read_request(message, &self.vault, &zone, &self.config, signed_by.is_some(), now);
         let key = (kinds::class_of(request.mti), request.key.clone());
 
         let (answer, fault) = {
@@ -316,7 +316,10 @@ impl Service {
         let mut field_48 = b"NK".to_vec();
         field_48.extend_from_slice(&cipher);
         draft.put_bytes(48, &field_48)?;
-        draft.put_digits(53, &format!("{}600000000000000", which.digit()))?;
+        draft.put_digits(
+            53,
+            &format!("{}{}00000000000000", which.digit(), self.config.zone_algorithm.digit()),
+        )?;
         draft.put_bytes(96, cipher.get(..8).unwrap_or(&[0; 8]))?;
         // A MAC key proves itself; a PIN key is vouched for by the MAC key in force.
         let signer = match which {

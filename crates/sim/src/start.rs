@@ -21,7 +21,7 @@ use crate::net::{self, Shell};
 use crate::network::{Event, Network};
 use crate::record::{self, CardView, DayTotals, RecordLine};
 use crate::service::{Core, Service};
-use crate::time::{Clock, SettleDate, SystemClock};
+use crate::time::{Clock, SettleDate, SystemClock, TimeOfDay};
 
 /// How the simulator stands.
 #[derive(Clone, Debug, Serialize)]
@@ -116,6 +116,9 @@ pub async fn start_with_clock(
         shell.stop.clone(),
         shell.tasks.clone(),
     ));
+    if let Some(at) = shell.service.config.cut_over_at {
+        shell.tasks.spawn(cut_over_daily(shell.clone(), at));
+    }
     let handle = SimHandle { shell, addr, control };
     if let Some(listener) = control_listener {
         let own = handle.clone();
@@ -123,6 +126,22 @@ pub async fn start_with_clock(
     }
     tracing::info!(%addr, ?control, zmk = %handle.status().zmk_check_value, "network simulator started");
     Ok(handle)
+}
+
+/// Cuts over each day at the configured time. The clock is asked again after each wait, because a machine may
+/// have slept.
+async fn cut_over_daily(shell: Shell, at: TimeOfDay) {
+    loop {
+        let wait = at.ms_after(shell.service.clock.now());
+        tokio::select! {
+            () = shell.stop.cancelled() => return,
+            () = tokio::time::sleep(std::time::Duration::from_millis(wait)) => {}
+        }
+        let day = shell.service.core().network.day().next();
+        if let Err(error) = shell.line.cut_over(&shell.service, day).await {
+            tracing::warn!(%error, %day, "the member does not know of the cut-over");
+        }
+    }
 }
 
 fn check(config: &SimConfig) -> Result<(), SimError> {
@@ -141,7 +160,11 @@ fn check(config: &SimConfig) -> Result<(), SimError> {
 
 fn open_core(config: &SimConfig, clock: &dyn Clock) -> Result<Core, SimError> {
     let now = clock.now();
-    let today = config.settlement_day.unwrap_or_else(|| SettleDate::of(now));
+    let today = config.settlement_day.unwrap_or_else(|| {
+        let day = SettleDate::of(now);
+        // After the evening's cut-over the network already books to the following day.
+        if config.cut_over_at.is_some_and(|at| at.is_past(now)) { day.next() } else { day }
+    });
     let mut network = Network::new(config.cards.clone(), config.policy.clone(), today, now);
     let mut core_books = None;
     let mut fresh = true;

@@ -106,6 +106,37 @@ impl<'de> Deserialize<'de> for SettleDate {
     }
 }
 
+/// A time of day in Beijing, written `23:00`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeOfDay(jiff::civil::Time);
+
+impl TimeOfDay {
+    /// Milliseconds from `now` until the next time the clock shows it: above zero, at most a day.
+    #[must_use]
+    pub fn ms_after(self, now: Moment) -> u64 {
+        const DAY_MS: i64 = 86_400_000;
+        let midnight = jiff::civil::Time::midnight();
+        let since =
+            |time: jiff::civil::Time| i64::try_from(time.duration_since(midnight).as_millis()).unwrap_or(0);
+        let ahead = (since(self.0) - since(now.beijing().time())).rem_euclid(DAY_MS);
+        u64::try_from(if ahead == 0 { DAY_MS } else { ahead }).unwrap_or(0)
+    }
+
+    /// Whether the clock has already shown it today.
+    #[must_use]
+    pub fn is_past(self, now: Moment) -> bool {
+        now.beijing().time() >= self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for TimeOfDay {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        let time = text.parse().map_err(|_| serde::de::Error::custom("not a time of day like 23:00"))?;
+        Ok(TimeOfDay(time))
+    }
+}
+
 /// Where the shell takes the time from; the core is always told.
 pub trait Clock: Send + Sync + 'static {
     /// The present moment.
@@ -157,6 +188,17 @@ mod tests {
         assert_eq!(at.year_month(), 2611);
         assert_eq!(SettleDate::of(at).to_string(), "2026-11-24");
         assert_eq!(SettleDate::of(at).next().mmdd(), "1125");
+    }
+
+    #[test]
+    fn the_next_time_of_day_is_ahead() {
+        let at = Moment(1_795_486_530_000); // 10:15:30
+        let of = |text: &str| -> TimeOfDay { serde_json::from_value(text.into()).unwrap() };
+        assert_eq!(of("10:16").ms_after(at), 30_000);
+        assert_eq!(of("10:15").ms_after(at), 86_400_000 - 30_000);
+        assert_eq!(of("10:15:30").ms_after(at), 86_400_000);
+        assert!(of("10:15").is_past(at) && !of("23:00").is_past(at));
+        assert!(serde_json::from_value::<TimeOfDay>("25:00".into()).is_err());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use iso8583::{BuildError, CUPS, Draft, Message, Mti};
 
+use crate::config::{SimConfig, ZoneAlgorithm};
 use crate::crypto::Vault;
 use crate::deck::{ISSUER_BINS, mask};
 use crate::issuer::{ChipFact, PinFact, TrackFact};
@@ -67,7 +68,8 @@ pub fn pan_of(message: &Message<'_>) -> Option<Secret> {
 }
 
 /// The first field that must be there and is not, or that says something the network does not accept.
-fn bad_field(message: &Message<'_>, line: Option<&KindLine>, member: &str) -> Option<u8> {
+fn bad_field(message: &Message<'_>, line: Option<&KindLine>, config: &SimConfig) -> Option<u8> {
+    let member = &config.member_id;
     let key_fields = [7, 11, 32, 33, 3, 25].into_iter().find(|&n| !message.has(n));
     if key_fields.is_some() {
         return key_fields;
@@ -91,15 +93,20 @@ fn bad_field(message: &Message<'_>, line: Option<&KindLine>, member: &str) -> Op
     if line.kind == kinds::Kind::ScriptResult && message.number(70) != Some(951) {
         return Some(70);
     }
-    bad_pin_fields(message).or_else(|| bad_chip_fields(message, line))
+    bad_pin_fields(message, config.zone_algorithm).or_else(|| bad_chip_fields(message, line))
 }
 
 /// A PIN block goes with fields 26 and 53, and field 22 says whether there is one.
-fn bad_pin_fields(message: &Message<'_>) -> Option<u8> {
+fn bad_pin_fields(message: &Message<'_>, algorithm: ZoneAlgorithm) -> Option<u8> {
     if !message.has(52) {
         return None;
     }
     let missing = [26, 53].into_iter().find(|&n| !message.has(n));
+    if let Some(security) = message.digits(53)
+        && security.as_str().chars().nth(1) != Some(algorithm.digit())
+    {
+        return Some(53);
+    }
     let entry_agrees = message.number(22).is_some_and(|entry| entry % 10 == 1);
     missing.or(if entry_agrees { None } else { Some(22) })
 }
@@ -119,7 +126,7 @@ pub fn read_request(
     message: &Message<'_>,
     vault: &Vault,
     zone: &Zone,
-    member: &str,
+    config: &SimConfig,
     mac_good: bool,
     now: Moment,
 ) -> Request {
@@ -168,7 +175,7 @@ pub fn read_request(
         track: track_fact,
         pin,
         chip,
-        bad_field: bad_field(message, line, member),
+        bad_field: bad_field(message, line, config),
         mac_good,
         forced: None,
     }

@@ -276,3 +276,27 @@ async fn sign_on_can_be_refused() {
     m.sign_on().await;
     assert!(m.sim.status().signed_on);
 }
+
+#[tokio::test]
+async fn the_zone_may_run_on_sm4() {
+    let mut m = ready_with(|c| c.zone_algorithm = sim::ZoneAlgorithm::Sm4).await;
+    assert_eq!(m.sim.status().zmk_check_value, "2677F46B");
+    let sale = m.sale(M01, 100);
+    let reply = m.ask(&sale).await;
+    assert_eq!((reply.code(), reply.mac_good), ("00", Some(true)));
+    let pin = hex::encode_upper(b"SM016") + &m.pin_block(M01, "000000");
+    let wrong = m.sale(M01, 100).with(63, &pin);
+    assert_eq!(m.ask(&wrong).await.code(), "55");
+    let uncarried = m.sale(M01, 100).without(63);
+    assert_eq!(m.ask(&uncarried).await.code(), "99");
+    let other_family = m.sale(M01, 100).with(53, "2600000000000000");
+    assert_eq!(m.ask(&other_family).await.code(), "30");
+}
+
+#[tokio::test]
+async fn a_silent_member_is_dropped() {
+    let mut m = connected(|c| c.timing.silence = 30).await;
+    assert!(m.receive().await.is_none());
+    m.reconnect().await;
+    m.assert_silent().await;
+}

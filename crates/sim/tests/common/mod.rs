@@ -102,6 +102,10 @@ impl Reply {
     }
 }
 
+fn mac_algorithm(key: &WrappedKey) -> MacAlgorithm {
+    if key.algorithm() == KeyAlgorithm::Sm4 { MacAlgorithm::CupsSm4 } else { MacAlgorithm::CupsCbc }
+}
+
 fn is_binary(field: u8) -> bool {
     matches!(field, 48 | 52 | 55 | 63 | 96 | 128)
 }
@@ -121,6 +125,7 @@ pub struct Member {
     pub vault: Arc<SoftVault>,
     imk: WrappedKey,
     keys: Arc<Mutex<Keys>>,
+    sm4: bool,
     stream: Option<TcpStream>,
     buffer: Vec<u8>,
     ready: VecDeque<Reply>,
@@ -163,16 +168,18 @@ pub async fn connected(change: impl FnOnce(&mut SimConfig)) -> Member {
     config.timing.reconnect = 20;
     config.timing.late_answer = 60;
     change(&mut config);
+    let sm4 = config.zone_algorithm == sim::ZoneAlgorithm::Sm4;
     let sim = sim::start(config, Arc::new(SoftVault::ephemeral().unwrap())).await.unwrap();
-    Member::new(sim, listener).await
+    Member::new(sim, listener, sm4).await
 }
 
 impl Member {
-    async fn new(sim: SimHandle, listener: TcpListener) -> Self {
+    async fn new(sim: SimHandle, listener: TcpListener, sm4: bool) -> Self {
+        let algorithm = if sm4 { KeyAlgorithm::Sm4 } else { KeyAlgorithm::TripleDes2 };
         let vault = Arc::new(SoftVault::ephemeral().unwrap());
         let parts: Vec<KeyComponent> =
             sim::LAB_ZMK_COMPONENTS.iter().map(|c| KeyComponent::from_hex(c).unwrap()).collect();
-        let zmk = vault.import_components(KeyUsage::ZoneMaster, KeyAlgorithm::TripleDes2, &parts).unwrap();
+        let zmk = vault.import_components(KeyUsage::ZoneMaster, algorithm, &parts).unwrap();
         let imk = lab_key(&vault, KeyUsage::IssuerMaster, "0123456789ABCDEFFEDCBA9876543210");
         let keys = Arc::new(Mutex::new(Keys::default()));
         let (sender, notices) = mpsc::channel(64);
@@ -183,6 +190,7 @@ impl Member {
             vault,
             imk,
             keys,
+            sm4,
             stream,
             buffer: Vec::new(),
             ready: VecDeque::new(),
@@ -270,14 +278,14 @@ impl Member {
     pub fn sale(&mut self, card: Plastic, amount: u64) -> Request {
         let request = self.base(200, "000000", amount);
         let pin = self.pin_block(card, card.3);
-        request
-            .with(2, card.0)
-            .with(14, card.1)
-            .with(22, "801")
-            .with(26, "12")
-            .with(35, &card.track2())
-            .with(52, &pin)
-            .with(53, "2600000000000000")
+        let request =
+            request.with(2, card.0).with(14, card.1).with(22, "801").with(26, "12").with(35, &card.track2());
+        if self.sm4 {
+            let carrier = hex::encode_upper(b"SM016") + &pin;
+            request.with(52, "0000000000000000").with(53, "2400000000000000").with(63, &carrier)
+        } else {
+            request.with(52, &pin).with(53, "2600000000000000")
+        }
     }
 
     /// A sale by chip with a right cryptogram and the right PIN.
@@ -333,7 +341,8 @@ impl Member {
     pub fn pin_block(&self, card: Plastic, pin: &str) -> String {
         let keys = self.keys.lock().unwrap();
         let key = keys.pin.last().expect("keys were taken");
-        let block = self.vault.encrypt_pin(&Pin::new(pin).unwrap(), card.0, key, PinFormat::Iso0).unwrap();
+        let format = PinFormat::for_key(key.algorithm()).unwrap();
+        let block = self.vault.encrypt_pin(&Pin::new(pin).unwrap(), card.0, key, format).unwrap();
         hex::encode_upper(block.bytes())
     }
 
@@ -475,7 +484,7 @@ pub fn frame_of(
         draft.write(&mut body).unwrap();
         let mut text = Vec::new();
         iso8583::cups::mac_text(&CUPS.parse(&body).unwrap(), &mut text);
-        let mac = vault.mac(key, MacAlgorithm::CupsCbc, &text).unwrap();
+        let mac = vault.mac(key, mac_algorithm(key), &text).unwrap();
         draft.put_bytes(128, &mac).unwrap();
     }
     let mut out = Vec::new();
@@ -504,7 +513,7 @@ fn read_reply(payload: &[u8], vault: &SoftVault, mac_keys: &[WrappedKey]) -> Rep
     let mac_good = message.bytes_of(128).map(|mac| {
         let mut text = Vec::new();
         iso8583::cups::mac_text(&message, &mut text);
-        mac_keys.iter().any(|key| vault.verify_mac(key, MacAlgorithm::CupsCbc, &text, mac).unwrap())
+        mac_keys.iter().any(|key| vault.verify_mac(key, mac_algorithm(key), &text, mac).unwrap())
     });
     Reply { mti: message.mti().value(), reject, fields, mac_good }
 }
@@ -554,16 +563,19 @@ fn answer_one(
         assert_eq!(&field_48[..2], b"NK");
         assert_eq!(field_48.len(), 18);
         let which = message.digits(53).unwrap();
-        assert_eq!(&which.as_str()[1..2], "6");
+        let algorithm = match &which.as_str()[1..2] {
+            "6" => KeyAlgorithm::TripleDes2,
+            "4" => KeyAlgorithm::Sm4,
+            other => panic!("{other}"),
+        };
         let mut keys = keys.lock().unwrap();
         let usage = if which.as_str().starts_with('1') { KeyUsage::Pin } else { KeyUsage::Mac };
-        let key = vault.import(usage, KeyAlgorithm::TripleDes2, &field_48[2..], zmk).unwrap();
+        let key = vault.import(usage, algorithm, &field_48[2..], zmk).unwrap();
         let signer = if usage == KeyUsage::Mac { Some(&key) } else { keys.mac.last() };
         let mut text = Vec::new();
         iso8583::cups::mac_text(&message, &mut text);
         let proof = message.bytes_of(128).unwrap();
-        let good =
-            signer.is_some_and(|key| vault.verify_mac(key, MacAlgorithm::CupsCbc, &text, proof).unwrap());
+        let good = signer.is_some_and(|key| vault.verify_mac(key, mac_algorithm(key), &text, proof).unwrap());
         if !good {
             code = "A0";
         } else if usage == KeyUsage::Pin {
