@@ -6,7 +6,7 @@ use jiff::tz::{Offset, TimeZone};
 
 /// Where the time comes from: the machine, or a simulation.
 pub trait Clock: Send + Sync + 'static {
-    /// The present moment.
+    /// The present moment, in whole milliseconds: what the journal keeps is what was said.
     fn now(&self) -> Timestamp;
 }
 
@@ -17,7 +17,8 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     #[allow(clippy::disallowed_methods)] // the one place that asks the machine
     fn now(&self) -> Timestamp {
-        Timestamp::now()
+        let now = Timestamp::now();
+        Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
     }
 }
 

@@ -191,7 +191,7 @@ fn finish(
 
 /// What a transaction comes to.
 enum Served {
-    Answer(Answer, Option<(acquiring::MerchantId, acquiring::PaymentId)>),
+    Answer(Box<Answer>, Option<(acquiring::MerchantId, acquiring::PaymentId)>),
     Refused(Refusal),
     Silent,
 }
@@ -281,7 +281,7 @@ async fn transact(
             };
             let Ok(reply) = engine.pay(auth, request).await else { return Ok(Served::Silent) };
             answer.payment(&reply, head.spec, acquirer)?;
-            return Ok(Served::Answer(answer, reply.payment));
+            return Ok(Served::Answer(Box::new(answer), reply.payment));
         }
         Kind::Reversal => {
             let request = match request::reversal(head, message, masked_copy(message)) {
@@ -293,7 +293,7 @@ async fn transact(
                 Err(Silent) => return Ok(Served::Silent),
             };
             answer.payment(&reply, head.spec, acquirer)?;
-            return Ok(Served::Answer(answer, reply.payment));
+            return Ok(Served::Answer(Box::new(answer), reply.payment));
         }
         Kind::SignIn => {
             let code = head.field_60.network_code.unwrap_or(0);
@@ -303,7 +303,7 @@ async fn transact(
                     answer.keys(&signed_in.keys)?;
                     answer.reference(acquirer, Some(signed_in.rrn))?;
                     answer.outcome(ResponseCode::APPROVED, signed_in.at)?;
-                    return Ok(Served::Answer(answer, None));
+                    return Ok(Served::Answer(Box::new(answer), None));
                 }
                 Err(refusal) => Err(refusal),
             }
@@ -352,7 +352,7 @@ async fn transact(
     };
     answer.outcome(ResponseCode::APPROVED, at)?;
     answer.reference(acquirer, Some(rrn))?;
-    Ok(Served::Answer(answer, None))
+    Ok(Served::Answer(Box::new(answer), None))
 }
 
 async fn batch_up(

@@ -1,0 +1,358 @@
+//! What the engine guarantees, scenario by scenario, against a network that is silent, late, down or in
+//! disorder. The store and the security module are real; only the network is scripted.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+mod common;
+
+use acquiring::kind::Kind;
+use acquiring::payment::EntryKind;
+use acquiring::{PaymentState, ResponseCode};
+use channels::Unsolicited;
+use common::{Act, Seen, Stage, merchant, refund_of, request, void_of};
+use store::ForwardFilter;
+use tokio::sync::oneshot;
+
+/// A request leaves only after its intent is durable: when the network sees it, the journal has it.
+#[tokio::test]
+async fn the_intent_is_durable_before_the_request_leaves() {
+    let stage = Stage::set().await;
+    let reply = stage.sale(1, Act::Code("00")).await;
+    assert_eq!(reply.answer.code, ResponseCode::APPROVED);
+    assert_eq!(stage.script.states_when_leaving(), [Some(PaymentState::Pending)]);
+    assert_eq!(stage.state(1).await, PaymentState::Approved);
+}
+
+/// Silence means reversed: the terminal hears 68 at once, the network gets reversals until one is
+/// acknowledged, the second and later marked as repeats.
+#[tokio::test]
+async fn silence_is_reversed_until_acknowledged() {
+    let stage = Stage::set().await;
+    stage.script.expect([Act::Silence, Act::Silence, Act::Code("96"), Act::Code("00")]);
+    let reply = stage.pay(Kind::Sale, request(1, 10_000)).await;
+    assert_eq!(reply.answer.code, ResponseCode::TIMEOUT);
+    stage.until(1, PaymentState::Reversed).await;
+    let attempts: Vec<_> = stage.script.seen().into_iter().map(|s| (s.what, s.attempts)).collect();
+    assert_eq!(attempts, [("sale", 0), ("reversal", 0), ("reversal", 1), ("reversal", 2)]);
+}
+
+/// The line is down before anything leaves: declined, nothing to reverse.
+#[tokio::test]
+async fn what_never_left_is_declined_without_a_reversal() {
+    let stage = Stage::set().await;
+    let reply = stage.sale(1, Act::Down).await;
+    assert_eq!(reply.answer.code, ResponseCode::ISSUER_DOWN);
+    assert_eq!(stage.state(1).await, PaymentState::Declined);
+    assert_eq!(stage.store.forward_depth("script").await.unwrap(), 0);
+}
+
+/// The same bytes get the same answer without a second request to the network; other bytes under the same
+/// numbers get 94.
+#[tokio::test]
+async fn repeats_are_harmless() {
+    let stage = Stage::set().await;
+    let first = stage.sale(1, Act::Code("00")).await;
+    let again = stage.pay(Kind::Sale, request(1, 10_000)).await;
+    assert!(again.repeated);
+    assert_eq!((again.answer, again.rrn), (first.answer, first.rrn));
+    let other = stage.pay(Kind::Sale, request(1, 20_000)).await;
+    assert_eq!(other.answer.code, ResponseCode::DUPLICATE);
+    assert_eq!(stage.script.seen().len(), 1);
+}
+
+/// While the first is in work, its repeat is told so.
+#[tokio::test]
+async fn a_repeat_of_a_request_in_work_gets_09() {
+    let stage = Stage::set().await;
+    let (tell, told) = oneshot::channel();
+    stage.script.expect([Act::When(told)]);
+    let auth = stage.authenticate(Kind::Sale).unwrap();
+    let engine = stage.engine.clone();
+    let first = tokio::spawn(async move { engine.pay(auth, request(1, 10_000)).await.unwrap() });
+    stage.script.until_seen(1).await;
+    let again = stage.pay(Kind::Sale, request(1, 10_000)).await;
+    assert_eq!(again.answer.code, ResponseCode::IN_PROCESS);
+    tell.send("00").unwrap();
+    assert_eq!(first.await.unwrap().answer.code, ResponseCode::APPROVED);
+}
+
+/// The terminal reverses while its sale is still under way, and the approval comes after: it never becomes
+/// one, at the terminal or in the journal, and the network is told to undo it.
+#[tokio::test]
+async fn an_approval_after_the_terminals_reversal_never_counts() {
+    let stage = Stage::set().await;
+    let (tell, told) = oneshot::channel();
+    stage.script.expect([Act::When(told), Act::Code("00")]);
+    let auth = stage.authenticate(Kind::Sale).unwrap();
+    let engine = stage.engine.clone();
+    let sale = tokio::spawn(async move { engine.pay(auth, request(1, 10_000)).await.unwrap() });
+    stage.script.until_seen(1).await;
+    let reversal = stage.reverse(1, 10_000).await;
+    assert_eq!(reversal.answer.code, ResponseCode::APPROVED);
+    tell.send("00").unwrap();
+    assert!(!sale.await.unwrap().answer.code.is_approval());
+    stage.until(1, PaymentState::Reversed).await;
+}
+
+/// A reversal overtakes its sale: remembered, answered 00, and the late sale is refused without ever going
+/// to the network.
+#[tokio::test]
+async fn a_sale_after_its_own_reversal_is_refused() {
+    let stage = Stage::set().await;
+    assert_eq!(stage.reverse(1, 10_000).await.answer.code, ResponseCode::APPROVED);
+    let late = stage.pay(Kind::Sale, request(1, 10_000)).await;
+    assert_eq!(late.answer.code, ResponseCode::NO_ORIGINAL);
+    assert_eq!(stage.script.seen(), []);
+}
+
+/// However often the terminal reverses, the answer is the same and the network hears it once. A reversal
+/// with another amount is not the payment's.
+#[tokio::test]
+async fn reversals_are_answered_alike_and_sent_once() {
+    let stage = Stage::set().await;
+    stage.sale(1, Act::Code("00")).await;
+    assert_eq!(stage.reverse(1, 9_999).await.answer.code, ResponseCode::AMOUNT_DIFFERS);
+    stage.script.expect([Act::Code("00")]);
+    let first = stage.reverse(1, 10_000).await;
+    stage.until(1, PaymentState::Reversed).await;
+    let second = stage.reverse(1, 10_000).await;
+    assert_eq!((first.answer.code, second.answer.code), (ResponseCode::APPROVED, ResponseCode::APPROVED));
+    assert_eq!(first.rrn, second.rrn);
+    assert_eq!(stage.script.seen().len(), 2);
+    // And the sale, should it be sent again, is no approval any more.
+    let sale = stage.pay(Kind::Sale, request(1, 10_000)).await;
+    assert_eq!(sale.answer.code, ResponseCode::NO_ORIGINAL);
+}
+
+/// The process dies while payments are under way. The next one reverses what is unknown and repeats the
+/// refund; what was durable stands.
+#[tokio::test]
+async fn a_crash_leaves_nothing_unknown() {
+    let stage = Stage::set().await;
+    let sold = stage.sale(1, Act::Code("00")).await;
+    let mut keep = Vec::new();
+    for (trace, kind) in [(2, Kind::Sale), (3, Kind::Refund)] {
+        let (tell, told) = oneshot::channel::<&'static str>();
+        keep.push(tell);
+        stage.script.expect([Act::When(told)]);
+        let auth = stage.authenticate(kind).unwrap();
+        let engine = stage.engine.clone();
+        let request = match kind {
+            Kind::Refund => refund_of(trace, 4_000, sold.rrn.unwrap()),
+            _ => request(trace, 10_000),
+        };
+        tokio::spawn(async move { engine.pay(auth, request).await });
+        stage.script.until_seen(trace as usize).await;
+    }
+    let (directory, vault) = stage.crash().await;
+
+    let stage = Stage::on(directory, vault, false).await;
+    assert_eq!(stage.state(1).await, PaymentState::Approved);
+    stage.script.expect([Act::Code("25"), Act::Code("00")]);
+    stage.until(2, PaymentState::Reversed).await;
+    stage.until(3, PaymentState::Approved).await;
+    let seen: Vec<_> = stage.script.seen().into_iter().map(|s| s.what).collect();
+    assert_eq!(seen, ["reversal", "repeat"]);
+    assert_eq!(stage.record(1).await.refunded.fen(), 4_000);
+}
+
+/// A void under way holds its sale: a second void and a refund are refused; when the void comes to nothing
+/// the sale is free again.
+#[tokio::test]
+async fn a_void_holds_its_sale_until_its_outcome_is_known() {
+    let stage = Stage::set().await;
+    let sale = stage.sale(1, Act::Code("00")).await;
+    let rrn = sale.rrn.unwrap();
+    let (tell, told) = oneshot::channel();
+    stage.script.expect([Act::When(told)]);
+    let auth = stage.authenticate(Kind::SaleVoid).unwrap();
+    let engine = stage.engine.clone();
+    let void = tokio::spawn(async move { engine.pay(auth, void_of(2, 1, rrn)).await.unwrap() });
+    stage.script.until_seen(2).await;
+    let second = stage.pay(Kind::SaleVoid, void_of(3, 1, rrn)).await;
+    assert_eq!(second.answer.code, ResponseCode::INVALID_TRANSACTION);
+    let refund = stage.pay(Kind::Refund, refund_of(4, 100, rrn)).await;
+    assert_eq!(refund.answer.code, ResponseCode::INVALID_TRANSACTION);
+    tell.send("91").unwrap();
+    assert_eq!(void.await.unwrap().answer.code, ResponseCode::ISSUER_DOWN);
+    stage.script.expect([Act::Code("00")]);
+    let third = stage.pay(Kind::SaleVoid, void_of(5, 1, rrn)).await;
+    assert_eq!(third.answer.code, ResponseCode::APPROVED);
+    assert_eq!(stage.state(1).await, PaymentState::Voided);
+}
+
+/// A refund without an answer is repeated, not reversed; the terminal hears 09, and the same refund sent
+/// again gets the outcome once it is known.
+#[tokio::test]
+async fn an_unanswered_refund_is_repeated() {
+    let stage = Stage::set().await;
+    let rrn = stage.sale(1, Act::Code("00")).await.rrn.unwrap();
+    stage.script.expect([Act::Silence, Act::Silence, Act::Code("00")]);
+    let refund = stage.pay(Kind::Refund, refund_of(2, 2_500, rrn)).await;
+    assert_eq!(refund.answer.code, ResponseCode::IN_PROCESS);
+    stage.until(2, PaymentState::Approved).await;
+    let again = stage.pay(Kind::Refund, refund_of(2, 2_500, rrn)).await;
+    assert_eq!(again.answer.code, ResponseCode::APPROVED);
+    let seen: Vec<_> = stage.script.seen().into_iter().map(|s| s.what).collect();
+    assert_eq!(seen, ["sale", "refund", "repeat", "repeat"]);
+}
+
+/// Reversals keep their order on the line, also while the line is down, and go out when it is back.
+#[tokio::test]
+async fn reversals_keep_their_order() {
+    let stage = Stage::set().await;
+    for trace in 1..=3 {
+        stage.sale(trace, Act::Code("00")).await;
+    }
+    stage.script.set_ready(false);
+    for trace in [2, 3, 1] {
+        stage.reverse(trace, 10_000).await;
+    }
+    stage.script.expect([Act::Code("00"), Act::Code("00"), Act::Code("00")]);
+    stage.script.set_ready(true);
+    stage.until(1, PaymentState::Reversed).await;
+    let mut expected = Vec::new();
+    for trace in [2, 3, 1] {
+        expected.push(stage.record(trace).await.network.trace);
+    }
+    let sent: Vec<u32> =
+        stage.script.seen().into_iter().filter(|s| s.what == "reversal").map(|s| s.trace).collect();
+    assert_eq!(sent, expected);
+}
+
+/// A reversal that the network refuses again and again is parked for an operator, does not stop those
+/// behind it, and goes out again when it is released.
+#[tokio::test]
+async fn a_refused_reversal_is_parked_and_can_be_released() {
+    let stage = Stage::set().await;
+    stage.sale(1, Act::Code("00")).await;
+    stage.sale(2, Act::Code("00")).await;
+    stage.script.expect([Act::Code("30"), Act::Code("30"), Act::Code("30"), Act::Code("00")]);
+    stage.reverse(1, 10_000).await;
+    stage.reverse(2, 10_000).await;
+    stage.until(2, PaymentState::Reversed).await;
+    assert_eq!(stage.state(1).await, PaymentState::Reversing);
+    let parked = ForwardFilter { line: None, parked: Some(true) };
+    let items = stage.store.forwards(parked, store::Page::first(10)).await.unwrap().items;
+    assert_eq!(items.len(), 1);
+    stage.script.expect([Act::Code("00")]);
+    stage.store.release_forward("script", items[0].sequence).await.unwrap();
+    stage.until(1, PaymentState::Reversed).await;
+}
+
+/// An answer that comes after the payment was given up is recorded in its history and changes nothing; one
+/// that belongs to no payment is kept too.
+#[tokio::test]
+async fn late_and_unmatched_answers_are_recorded() {
+    let stage = Stage::set().await;
+    stage.script.expect([Act::Silence, Act::Code("00")]);
+    stage.pay(Kind::Sale, request(1, 10_000)).await;
+    stage.until(1, PaymentState::Reversed).await;
+    let record = stage.record(1).await;
+    let entries = stage.store.history(merchant(), record.id).await.unwrap().len();
+    for trace in [record.network.trace, 777_777] {
+        let late = Unsolicited {
+            line: "script".to_owned(),
+            mti: 210,
+            trace,
+            rrn: Some(record.rrn),
+            code: Some(ResponseCode::APPROVED),
+            masked: vec![9],
+        };
+        stage.unsolicited.send(late).await.unwrap();
+    }
+    let recorded = async {
+        loop {
+            let unmatched = stage.store.counts(jiff::Timestamp::UNIX_EPOCH).await.unwrap().unmatched;
+            let history = stage.store.history(merchant(), record.id).await.unwrap();
+            if unmatched == 1 && history.len() == entries + 2 {
+                return history;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let history = tokio::time::timeout(std::time::Duration::from_secs(20), recorded).await.unwrap();
+    assert!(history.iter().any(|e| e.kind == EntryKind::Note && e.note.contains("nothing changes")));
+    assert_eq!(stage.state(1).await, PaymentState::Reversed);
+}
+
+/// What our own rules refuse is journaled with its code and never leaves.
+#[tokio::test]
+async fn refusals_are_journaled_and_never_leave() {
+    let stage = Stage::set().await;
+    let code = |reply: engine::Reply| reply.answer.code;
+    assert_eq!(code(stage.pay(Kind::Sale, request(1, 0)).await), ResponseCode::INVALID_AMOUNT);
+    assert_eq!(code(stage.pay(Kind::Sale, request(2, 1_000_001)).await), ResponseCode::OVER_LIMIT);
+    let mut foreign = request(3, 100);
+    foreign.currency = 840;
+    assert_eq!(code(stage.pay(Kind::Sale, foreign).await), ResponseCode::FORMAT_ERROR);
+    let mut no_pin = request(4, 100);
+    no_pin.entry_mode = acquiring::EntryMode::new(11).unwrap();
+    assert_eq!(code(stage.pay(Kind::Sale, no_pin).await), ResponseCode::FORMAT_ERROR);
+    for trace in 1..=4 {
+        assert_eq!(stage.state(trace).await, PaymentState::Declined);
+    }
+    assert_eq!(stage.script.seen(), Vec::<Seen>::new());
+}
+
+/// After so many wrong MACs in a row the terminal must sign in again; a right one in between forgives.
+#[tokio::test]
+async fn many_wrong_macs_lock_the_terminal_until_it_signs_in() {
+    let stage = Stage::set().await;
+    let wrong = || {
+        stage
+            .engine
+            .authenticate(&engine::TerminalMessage {
+                spec: Kind::Sale.spec(),
+                merchant: merchant(),
+                terminal: common::terminal(),
+                batch: None,
+                mac: Some(engine::MacClaim { block: b"x", value: b"00000000" }),
+                mac_algorithm: hsm::MacAlgorithm::CupEcb,
+            })
+            .map(|_| ())
+            .map_err(|refused| refused.refusal.code)
+    };
+    for _ in 0..19 {
+        assert_eq!(wrong(), Err(ResponseCode::MAC_ERROR));
+    }
+    assert!(stage.authenticate(Kind::Sale).is_ok());
+    for _ in 0..20 {
+        assert_eq!(wrong(), Err(ResponseCode::MAC_ERROR));
+    }
+    assert_eq!(wrong(), Err(ResponseCode::SIGN_IN_AGAIN));
+    stage.sign_in().await;
+    assert!(stage.authenticate(Kind::Sale).is_ok());
+}
+
+/// A terminal that missed the answer of its sign-in goes on with its old keys, and may sign in as often as
+/// it likes without losing them.
+#[tokio::test]
+async fn old_keys_stay_good_until_the_new_ones_have_proved_themselves() {
+    let stage = Stage::set().await;
+    let entry = stage.engine.identify(merchant(), common::terminal()).unwrap();
+    let old = entry.session().keys.unwrap();
+    assert!(stage.authenticate(Kind::Sale).is_ok());
+    stage.sign_in().await;
+    stage.sign_in().await;
+    let sign = |keys: &engine::directory::LiveKeys| {
+        hsm::Hsm::mac(stage.vault.as_ref(), &keys.mac, hsm::MacAlgorithm::CupEcb, b"block").unwrap()
+    };
+    let verifies = |value: [u8; 8]| {
+        stage
+            .engine
+            .authenticate(&engine::TerminalMessage {
+                spec: Kind::Sale.spec(),
+                merchant: merchant(),
+                terminal: common::terminal(),
+                batch: None,
+                mac: Some(engine::MacClaim { block: b"block", value: &value }),
+                mac_algorithm: hsm::MacAlgorithm::CupEcb,
+            })
+            .is_ok()
+    };
+    assert!(verifies(sign(&old)), "the keys of the first sign-in");
+    let newest = entry.session().keys.unwrap();
+    assert!(verifies(sign(&newest)), "the newest keys");
+    assert!(!verifies(sign(&old)), "the old keys, after the new ones verified");
+}
