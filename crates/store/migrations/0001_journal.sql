@@ -90,14 +90,15 @@ CREATE TABLE payment (
 
 -- Tells a repeat; also serves the totals of a batch.
 CREATE UNIQUE INDEX payment_key ON payment (merchant, terminal, batch, trace);
-CREATE INDEX payment_rrn ON payment (merchant, rrn);
+CREATE INDEX payment_rrn ON payment (merchant, rrn, id);
 CREATE INDEX payment_original ON payment (merchant, original) WHERE original IS NOT NULL;
 -- Late and unmatched answers of the network; not on the payment path.
-CREATE INDEX payment_network ON payment (network_trace, created);
--- Newest first, for people.
+CREATE INDEX payment_network ON payment (network_trace, created, id);
+-- Newest first, for people: of one merchant, of all.
+CREATE INDEX payment_merchant_time ON payment (merchant, created, id);
 CREATE INDEX payment_time ON payment (created, id);
 -- What is under way: recovery after a crash, and the health page.
-CREATE INDEX payment_open ON payment (state, created)
+CREATE INDEX payment_open ON payment (state, created, id)
     WHERE state IN ('pending', 'unresolved', 'reversing');
 
 CREATE TABLE journal_entry (

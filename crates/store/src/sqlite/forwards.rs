@@ -18,6 +18,15 @@ macro_rules! forward_columns {
     };
 }
 
+// Look-ups of every pass; a test asks the engine for their plans.
+pub(super) const HEAD: &str = concat!(
+    "SELECT ",
+    forward_columns!(),
+    " FROM forward WHERE line = ?1 AND done_at IS NULL AND status = 'waiting' ORDER BY sequence LIMIT 1"
+);
+pub(super) const DEPTH: &str =
+    "SELECT COUNT(*) FROM forward WHERE line = ?1 AND done_at IS NULL AND status = 'waiting'";
+
 fn item(c: &mut Columns<'_>) -> Op<ForwardItem> {
     Ok(ForwardItem {
         merchant: c.merchant()?,
@@ -60,11 +69,7 @@ pub(crate) fn enqueue(
 }
 
 pub(crate) fn head(db: &Connection, line: &str) -> Op<Option<ForwardItem>> {
-    let mut select = db.prepare_cached(concat!(
-        "SELECT ",
-        forward_columns!(),
-        " FROM forward WHERE line = ?1 AND done_at IS NULL AND status = 'waiting' ORDER BY sequence LIMIT 1"
-    ))?;
+    let mut select = db.prepare_cached(HEAD)?;
     one(&mut select, params![line], item)
 }
 
@@ -135,9 +140,7 @@ pub(crate) fn release(db: &Connection, line: &str, sequence: i64, now: Timestamp
 }
 
 pub(crate) fn depth(db: &Connection, line: &str) -> Op<u64> {
-    let mut select = db.prepare_cached(
-        "SELECT COUNT(*) FROM forward WHERE line = ?1 AND done_at IS NULL AND status = 'waiting'",
-    )?;
+    let mut select = db.prepare_cached(DEPTH)?;
     let count: i64 = select.query_row(params![line], |row| row.get(0))?;
     Ok(count.unsigned_abs())
 }

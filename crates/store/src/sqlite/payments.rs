@@ -27,33 +27,46 @@ impl Key {
     }
 }
 
+// Look-ups; a test asks the engine for their plans.
+const BY_TRACE: &str = concat!(
+    "SELECT ",
+    payment_columns!(),
+    " FROM payment WHERE merchant = ?1 AND terminal = ?2 AND batch = ?3 AND trace = ?4"
+);
+const BY_ID: &str = concat!("SELECT ", payment_columns!(), " FROM payment WHERE merchant = ?1 AND id = ?2");
+const BY_REFERENCE: &str = concat!(
+    "SELECT ",
+    payment_columns!(),
+    " FROM payment WHERE merchant = ?1 AND rrn = ?2 ORDER BY id DESC LIMIT 1"
+);
+const BY_NETWORK_KEY: &str = concat!(
+    "SELECT ",
+    payment_columns!(),
+    " FROM payment WHERE network_trace = ?1 AND created >= ?2 AND line = ?3 AND (?4 IS NULL OR rrn = ?4) \
+         ORDER BY created DESC, id DESC LIMIT 1"
+);
+const PENDING_BEFORE: &str = concat!(
+    "SELECT ",
+    payment_columns!(),
+    " FROM payment WHERE state IN ('pending', 'unresolved', 'reversing') AND state = 'pending' \
+         AND created < ?1 ORDER BY created, id LIMIT ?2"
+);
+
 pub(crate) fn by_trace(db: &Connection, key: Key) -> Op<Option<PaymentRecord>> {
-    let mut select = db.prepare_cached(concat!(
-        "SELECT ",
-        payment_columns!(),
-        " FROM payment WHERE merchant = ?1 AND terminal = ?2 AND batch = ?3 AND trace = ?4"
-    ))?;
+    let mut select = db.prepare_cached(BY_TRACE)?;
     let params = params![key.merchant.as_str(), key.terminal.as_str(), key.batch.get(), key.trace.get()];
     one(&mut select, params, |c| c.payment())
 }
 
 pub(crate) fn by_id(db: &Connection, merchant: MerchantId, id: PaymentId) -> Op<Option<PaymentRecord>> {
-    let mut select = db.prepare_cached(concat!(
-        "SELECT ",
-        payment_columns!(),
-        " FROM payment WHERE merchant = ?1 AND id = ?2"
-    ))?;
+    let mut select = db.prepare_cached(BY_ID)?;
     one(&mut select, params![merchant.as_str(), id.0], |c| c.payment())
 }
 
 /// The newest payment with this reference number: the number begins with the day, so that it comes again
 /// after a year.
 pub(crate) fn by_reference(db: &Connection, merchant: MerchantId, rrn: Rrn) -> Op<Option<PaymentRecord>> {
-    let mut select = db.prepare_cached(concat!(
-        "SELECT ",
-        payment_columns!(),
-        " FROM payment WHERE merchant = ?1 AND rrn = ?2 ORDER BY id DESC LIMIT 1"
-    ))?;
+    let mut select = db.prepare_cached(BY_REFERENCE)?;
     one(&mut select, params![merchant.as_str(), rrn.as_str()], |c| c.payment())
 }
 
@@ -64,22 +77,12 @@ pub(crate) fn by_network_key(
     rrn: Option<Rrn>,
     since: Timestamp,
 ) -> Op<Option<PaymentRecord>> {
-    let mut select = db.prepare_cached(concat!(
-        "SELECT ",
-        payment_columns!(),
-        " FROM payment WHERE network_trace = ?1 AND created >= ?2 AND line = ?3 AND (?4 IS NULL OR rrn = ?4) \
-         ORDER BY created DESC, id DESC LIMIT 1"
-    ))?;
+    let mut select = db.prepare_cached(BY_NETWORK_KEY)?;
     one(&mut select, params![trace, millis(since), line, rrn.as_ref().map(Rrn::as_str)], |c| c.payment())
 }
 
 pub(crate) fn pending_before(db: &Connection, at: Timestamp, limit: usize) -> Op<Vec<PaymentRecord>> {
-    let mut select = db.prepare_cached(concat!(
-        "SELECT ",
-        payment_columns!(),
-        " FROM payment WHERE state IN ('pending', 'unresolved', 'reversing') AND state = 'pending' \
-         AND created < ?1 ORDER BY created, id LIMIT ?2"
-    ))?;
+    let mut select = db.prepare_cached(PENDING_BEFORE)?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     all(&mut select, params![millis(at), limit], |c| c.payment())
 }
@@ -443,4 +446,39 @@ fn adopt_marker_entries(db: &Connection, key: Key, id: PaymentId) -> Op<()> {
     let params = params![key.merchant.as_str(), key.terminal.as_str(), key.batch.get(), key.trace.get()];
     let entries = all(&mut select, params, |c| c.entry())?;
     append(db, key.merchant, id, &entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite::{forwards, migrate};
+
+    /// The look-ups of the payment path, and those of every pass of store-and-forward and recovery, go
+    /// straight to their rows: by an index with every column that the look-up names, without a sort.
+    #[test]
+    fn look_ups_go_straight_to_their_rows() {
+        let db = Connection::open_in_memory().unwrap();
+        for sql in migrate::MIGRATIONS {
+            db.execute_batch(sql).unwrap();
+        }
+        let plans = [
+            (BY_TRACE, "payment_key (merchant=? AND terminal=? AND batch=? AND trace=?)"),
+            (BY_ID, "sqlite_autoindex_payment_1 (merchant=? AND id=?)"),
+            (BY_REFERENCE, "payment_rrn (merchant=? AND rrn=?)"),
+            (BY_NETWORK_KEY, "payment_network (network_trace=? AND created>?)"),
+            (PENDING_BEFORE, "payment_open (state=? AND created<?)"),
+            (forwards::HEAD, "forward_open (line=? AND status=?)"),
+            (forwards::DEPTH, "forward_open (line=? AND status=?)"),
+        ];
+        for (sql, index) in plans {
+            let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let mut rows = statement.raw_query();
+            let mut steps: Vec<String> = Vec::new();
+            while let Some(row) = rows.next().unwrap() {
+                steps.push(row.get(3).unwrap());
+            }
+            assert_eq!(steps.len(), 1, "{steps:?} for {sql}");
+            assert!(steps[0].starts_with("SEARCH") && steps[0].ends_with(index), "{steps:?} for {sql}");
+        }
+    }
 }
