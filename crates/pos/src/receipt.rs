@@ -167,7 +167,8 @@ fn head(paper: &mut Paper, config: &TerminalConfig) {
 fn original(paper: &mut Paper, record: &Record) {
     let Some(original) = &record.original else { return };
     if let (Some(batch), Some(trace)) = (original.batch, original.trace) {
-        paper.pair(&format!("原批次号: {batch:06}"), &format!("原凭证号: {trace:06}"));
+        paper.text(&format!("原批次号: {batch:06}"));
+        paper.text(&format!("原凭证号: {trace:06}"));
     }
     if let Some(rrn) = &original.rrn {
         paper.text(&format!("原参考号: {rrn}"));

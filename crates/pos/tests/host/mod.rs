@@ -157,6 +157,11 @@ impl Host {
         self.0.lock().unwrap().mac_key = key;
     }
 
+    /// The reference number of the next answer.
+    pub fn next_rrn(&self, rrn: u64) {
+        self.0.lock().unwrap().rrn = rrn - 1;
+    }
+
     /// Every request so far.
     pub fn seen(&self) -> Vec<Seen> {
         self.0.lock().unwrap().seen.clone()
