@@ -148,17 +148,6 @@ pub(crate) enum Prefix {
     Ascii3,
 }
 
-impl Prefix {
-    pub(crate) const fn len(self) -> usize {
-        match self {
-            Self::None => 0,
-            Self::Bcd1 => 1,
-            Self::Bcd2 | Self::Ascii2 => 2,
-            Self::Ascii3 => 3,
-        }
-    }
-}
-
 /// Which test a field's body must pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Check {
@@ -176,19 +165,32 @@ pub(crate) enum Check {
     Any,
 }
 
-/// What the inner loops need of a line, in six bytes.
+/// What the inner loops need of a line, in eight bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Op {
     pub(crate) check: Check,
     pub(crate) prefix: Prefix,
+    prefix_len: u8,
+    /// 1 when digits are packed two a byte, else 0.
+    packed: u8,
     pub(crate) max: u16,
     pub(crate) pad: u8,
+    /// Place of the field among the dialect's fields, from 1; 0 is the place of what is absent.
+    pub(crate) slot: u8,
 }
 
 impl Op {
-    const ABSENT: Self = Self { check: Check::Absent, prefix: Prefix::None, max: 0, pad: 0 };
+    const ABSENT: Self = Self {
+        check: Check::Absent,
+        prefix: Prefix::None,
+        prefix_len: 0,
+        packed: 0,
+        max: 0,
+        pad: 0,
+        slot: 0,
+    };
 
-    const fn of(spec: &FieldSpec, prefixes: Coding) -> Self {
+    const fn of(spec: &FieldSpec, prefixes: Coding, slot: u8) -> Self {
         let check = match (spec.format, spec.coding, spec.justify) {
             (Format::N, Coding::Bcd, Justify::Left) => Check::Bcd,
             (Format::N, Coding::Bcd, Justify::Right) => Check::BcdRight,
@@ -208,21 +210,37 @@ impl Op {
             (Length::Ll(_), Coding::Ascii) => Prefix::Ascii2,
             (Length::Lll(_), Coding::Ascii) => Prefix::Ascii3,
         };
-        Self { check, prefix, max: spec.length.max(), pad: spec.pad }
+        let prefix_len = match prefix {
+            Prefix::None => 0,
+            Prefix::Bcd1 => 1,
+            Prefix::Bcd2 | Prefix::Ascii2 => 2,
+            Prefix::Ascii3 => 3,
+        };
+        let packed = matches!(check, Check::Bcd | Check::BcdRight | Check::Nibbles) as u8;
+        Self { check, prefix, prefix_len, packed, max: spec.length.max(), pad: spec.pad, slot }
     }
 
     /// Whether the length counts digits that are packed two a byte.
     #[inline(always)]
-    pub(crate) const fn is_packed(self) -> bool {
-        matches!(self.check, Check::Bcd | Check::BcdRight | Check::Nibbles)
+    pub(crate) const fn is_packed(&self) -> bool {
+        self.packed == 1
+    }
+
+    /// Bytes of the length prefix.
+    #[inline(always)]
+    pub(crate) const fn prefix_len(&self) -> usize {
+        self.prefix_len as usize
     }
 
     /// Bytes of a body whose length is `count` digits or bytes.
     #[inline(always)]
-    pub(crate) const fn body_len(self, count: usize) -> usize {
-        if self.is_packed() { count.div_ceil(2) } else { count }
+    pub(crate) const fn body_len(&self, count: usize) -> usize {
+        (count + self.packed as usize) >> self.packed
     }
 }
+
+/// Most fields of one dialect, with one place for what is absent.
+pub(crate) const SLOTS: usize = 64;
 
 /// A dialect: how the message type, the bitmap, the prefixes and each field are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -256,8 +274,9 @@ impl Dialect {
             assert!(specs[place].is_none(), "two lines for one field");
             assert!(place > 0 && place < bitmap_len * 8, "field outside the bitmap");
             specs[place] = Some(spec);
-            ops[place] = Op::of(&spec, numerals);
             line += 1;
+            assert!(line < SLOTS, "more fields than a message has slots");
+            ops[place] = Op::of(&spec, numerals, line as u8);
         }
         let mac_field = (bitmap_len * 8) as u8;
         Self {
@@ -323,7 +342,7 @@ impl Dialect {
 
     fn refresh(&mut self) {
         for (op, spec) in self.ops.iter_mut().zip(&self.specs) {
-            *op = spec.as_ref().map_or(Op::ABSENT, |spec| Op::of(spec, self.numerals));
+            *op = spec.as_ref().map_or(Op::ABSENT, |spec| Op::of(spec, self.numerals, op.slot));
         }
     }
 
@@ -367,7 +386,7 @@ impl Dialect {
 
     /// `number` must be 1 to 128; others wrap.
     #[inline(always)]
-    pub(crate) fn op(&self, number: u32) -> Op {
-        self.ops.get((number.wrapping_sub(1) & 127) as usize).copied().unwrap_or(Op::ABSENT)
+    pub(crate) fn op(&self, number: u32) -> &Op {
+        self.ops.get((number.wrapping_sub(1) & 127) as usize).unwrap_or(&Op::ABSENT)
     }
 }

@@ -36,11 +36,13 @@ struct Span {
 pub struct Draft {
     dialect: Option<&'static Dialect>,
     mti: Mti,
-    bitmap: u128,
+    bits: Bits,
     /// The fields of `arena` stand in ascending order without gaps, so it can be copied as a whole.
     ordered: bool,
     last: u8,
+    /// Encoded fields in the order of putting, `used` bytes of them; the rest is room.
     arena: Vec<u8>,
+    used: usize,
     spans: [Span; 128],
 }
 
@@ -58,12 +60,41 @@ impl Drop for Draft {
 
 impl std::fmt::Debug for Draft {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Draft({}, {} fields)", self.mti, self.bitmap.count_ones())
+        write!(f, "Draft({}, {} fields)", self.mti, self.bits.word().count_ones())
     }
 }
 
-const fn bit(number: u8) -> u128 {
-    1 << (127 - (number.wrapping_sub(1) & 127))
+/// Which fields are there: field 1 is the first bit of the first word.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Bits {
+    high: u64,
+    low: u64,
+}
+
+impl Bits {
+    const NONE: Self = Self { high: 0, low: 0 };
+
+    /// The field alone.
+    #[inline(always)]
+    const fn of(number: u8) -> Self {
+        let bit = 1 << 63 >> (number.wrapping_sub(1) & 63);
+        if number <= 64 { Self { high: bit, low: 0 } } else { Self { high: 0, low: bit } }
+    }
+
+    #[inline(always)]
+    const fn with(self, other: Self) -> Self {
+        Self { high: self.high | other.high, low: self.low | other.low }
+    }
+
+    #[inline(always)]
+    const fn without(self, other: Self) -> Self {
+        Self { high: self.high & !other.high, low: self.low & !other.low }
+    }
+
+    /// As the bitmap on the wire.
+    const fn word(self) -> u128 {
+        (self.high as u128) << 64 | self.low as u128
+    }
 }
 
 impl Draft {
@@ -73,10 +104,11 @@ impl Draft {
         Self {
             dialect: None,
             mti: Mti::new(0),
-            bitmap: 0,
+            bits: Bits::NONE,
             ordered: true,
             last: 0,
             arena: Vec::new(),
+            used: 0,
             spans: [Span { start: 0, len: 0 }; 128],
         }
     }
@@ -85,10 +117,10 @@ impl Draft {
     pub fn start(&mut self, dialect: &'static Dialect, mti: Mti) {
         self.dialect = Some(dialect);
         self.mti = mti;
-        self.bitmap = 0;
+        self.bits = Bits::NONE;
         self.ordered = true;
         self.last = 0;
-        self.arena.clear();
+        self.used = 0;
     }
 
     /// The message type given to [`Draft::start`].
@@ -100,19 +132,19 @@ impl Draft {
     /// Whether field `number` was put.
     #[must_use]
     pub const fn has(&self, number: u8) -> bool {
-        number != 0 && number <= 128 && self.bitmap & bit(number) != 0
+        number != 0 && number <= 128 && self.bits.word() & Bits::of(number).word() != 0
     }
 
     /// Takes field `number` out again, if it was put.
     pub fn remove(&mut self, number: u8) {
         if self.has(number) {
-            self.bitmap &= !bit(number);
+            self.bits = self.bits.without(Bits::of(number));
             self.ordered = false;
         }
     }
 
     #[inline(always)]
-    fn op(&self, number: u8) -> Result<(&'static Dialect, Op), BuildError> {
+    fn op(&self, number: u8) -> Result<(&'static Dialect, &'static Op), BuildError> {
         let dialect = self.dialect.ok_or(BuildError::new(number, BuildErrorKind::NotStarted))?;
         let op = dialect.op(u32::from(number));
         if op.check == Check::Absent || number == 0 || number > 128 {
@@ -121,16 +153,72 @@ impl Draft {
         Ok((dialect, op))
     }
 
-    /// Notes that field `number` is what was appended to the arena from `start` on.
+    /// Room for `len` bytes at the end of the arena. They become a field with [`Draft::note`].
     #[inline(always)]
-    fn note(&mut self, number: u8, start: usize) {
-        let len = self.arena.len() - start;
-        if let Some(span) = self.spans.get_mut((number.wrapping_sub(1) & 127) as usize) {
-            *span = Span { start: start as u32, len: len as u32 };
+    fn room(&mut self, len: usize) -> &mut [u8] {
+        let end = self.used + len;
+        if end > self.arena.len() {
+            self.grow(end);
         }
+        self.arena.get_mut(self.used..end).unwrap_or_default()
+    }
+
+    #[cold]
+    fn grow(&mut self, end: usize) {
+        let mut larger = vec![0; end.next_power_of_two().max(ARENA_LEN_MIN)];
+        if let Some(room) = larger.get_mut(..self.arena.len()) {
+            room.copy_from_slice(&self.arena);
+        }
+        // Not left to the allocator: it would give the old bytes away unwiped.
+        self.arena.zeroize();
+        self.arena = larger;
+    }
+
+    /// Makes the next `len` bytes of the arena field `number`.
+    #[inline(always)]
+    fn note(&mut self, number: u8, len: usize) {
+        if let Some(span) = self.spans.get_mut((number.wrapping_sub(1) & 127) as usize) {
+            *span = Span { start: self.used as u32, len: len as u32 };
+        }
+        self.used += len;
         self.ordered &= number > self.last;
         self.last = self.last.max(number);
-        self.bitmap |= bit(number);
+        self.bits = self.bits.with(Bits::of(number));
+    }
+
+    /// Encodes a value of `count` digits or bytes: checks the length, writes the prefix, lets `write` fill the
+    /// body. `write` answers whether every character was good.
+    #[inline(always)]
+    fn put(
+        &mut self,
+        number: u8,
+        op: &Op,
+        count: usize,
+        write: impl FnOnce(&mut [u8]) -> bool,
+    ) -> Result<(), BuildError> {
+        let error = |kind| Err(BuildError::new(number, kind));
+        if count > usize::from(op.max) {
+            return error(BuildErrorKind::TooLong { max: op.max });
+        }
+        let prefix_len = op.prefix_len();
+        let len = prefix_len + op.body_len(count);
+        match op.prefix {
+            Prefix::None if count != usize::from(op.max) => {
+                return error(BuildErrorKind::WrongLength { expected: op.max });
+            }
+            Prefix::None => {}
+            _ if count == 0 => return error(BuildErrorKind::Empty),
+            _ => {}
+        }
+        let (prefix, body) = self.room(len).split_at_mut(prefix_len);
+        if op.prefix != Prefix::None {
+            write_prefix(op.prefix, prefix, count as u16);
+        }
+        if !write(body) {
+            return error(BuildErrorKind::BadCharacter);
+        }
+        self.note(number, len);
+        Ok(())
     }
 
     /// Puts a number into a numeric field. A fixed field is filled with zeros on the left; a variable one gets
@@ -144,28 +232,20 @@ impl Draft {
         if !matches!(op.check, Check::Bcd | Check::BcdRight | Check::AsciiDigits) {
             return error(BuildErrorKind::WrongFormat);
         }
-        // Wide enough for the widest fixed numeric field of any dialect, filled with zeros on the left.
-        let mut digits = [b'0'; NUMBER_WIDTH_MAX];
-        let mut first = digits.len();
-        let mut rest = value;
-        for (place, pair) in digits.as_chunks_mut::<2>().0.iter_mut().enumerate().rev() {
-            let low = (rest % 100) as u8;
-            *pair = [b'0' + low / 10, b'0' + low % 10];
-            rest /= 100;
-            first = place * 2 + usize::from(low < 10);
-            if rest == 0 {
-                break;
-            }
-        }
-        let shown = digits.len() - first;
+        let shown = if value == 0 { 1 } else { value.ilog10() as usize + 1 };
         if shown > usize::from(op.max) {
             return error(BuildErrorKind::TooLong { max: op.max });
         }
-        let width = if op.prefix == Prefix::None { usize::from(op.max) } else { shown };
-        match digits.len().checked_sub(width).and_then(|start| digits.get(start..)) {
-            Some(digits) => self.put_ascii_digits(number, digits),
-            None => error(BuildErrorKind::WrongFormat),
-        }
+        let count = if op.prefix == Prefix::None { usize::from(op.max) } else { shown };
+        self.put(number, op, count, |body| {
+            match op.check {
+                Check::AsciiDigits => write_ascii_number(body, value),
+                // An odd count from the left is the number times ten, the filler in the place of the last digit.
+                Check::Bcd if count & 1 == 1 => write_odd_number(body, value, op.pad),
+                _ => write_packed_number(body, value),
+            }
+            true
+        })
     }
 
     /// Puts digits into a numeric or track field. A fixed field needs exactly its number of digits. In tracks
@@ -180,36 +260,34 @@ impl Draft {
     #[inline(always)]
     fn put_ascii_digits(&mut self, number: u8, digits: &[u8]) -> Result<(), BuildError> {
         let (dialect, op) = self.op(number)?;
-        let start = self.arena.len();
-        self.put_prefix(number, op, digits.len())?;
-        let good = match op.check {
-            Check::Bcd => pack_digits(&mut self.arena, digits, op.pad),
+        if !is_digits_field(op) {
+            return Err(BuildError::new(number, BuildErrorKind::WrongFormat));
+        }
+        self.put(number, op, digits.len(), |body| match op.check {
+            Check::Bcd => pack_digits(body, digits, op.pad),
             Check::BcdRight => {
-                let (first, rest) = digits.split_at(digits.len() & 1);
+                let (odd, even) = digits.split_at(digits.len() & 1);
+                let (first, rest) = body.split_at_mut(odd.len());
                 let good = first
-                    .iter()
-                    .all(|digit| swar::decimal(*digit).map(|value| self.arena.push(value)).is_some());
-                good && pack_digits(&mut self.arena, rest, op.pad)
+                    .iter_mut()
+                    .zip(odd)
+                    .all(|(to, digit)| swar::decimal(*digit).map(|value| *to = value).is_some());
+                good && pack_digits(rest, even, op.pad)
             }
-            Check::Nibbles => pack_track(&mut self.arena, digits, op.pad),
+            Check::Nibbles => pack_track(body, digits, op.pad),
             Check::AsciiDigits => {
-                self.arena.extend_from_slice(digits);
+                body.copy_from_slice(digits);
                 swar::is_ascii_digits(digits)
             }
-            Check::AsciiTrack => digits.iter().all(|byte| {
+            _ => body.iter_mut().zip(digits).all(|(to, byte)| {
                 let character = match swar::track_nibble(*byte) {
                     Some(0xd) => Some(dialect.separator),
                     Some(nibble) => Some(swar::hex_digit(nibble)),
                     None => None,
                 };
-                character.map(|character| self.arena.push(character)).is_some()
+                character.map(|character| *to = character).is_some()
             }),
-            _ => {
-                self.arena.truncate(start);
-                return Err(BuildError::new(number, BuildErrorKind::WrongFormat));
-            }
-        };
-        self.finish(number, start, good)
+        })
     }
 
     /// Puts text. Fixed fields are filled with spaces on the right; Chinese is written in GBK where the field
@@ -240,30 +318,28 @@ impl Draft {
     }
 
     #[inline(always)]
-    fn put_filled(&mut self, number: u8, op: Op, bytes: &[u8]) -> Result<(), BuildError> {
-        let width = usize::from(op.max);
-        let fill = match (op.prefix, op.check) {
-            (Prefix::None, Check::Alphanumeric | Check::Printable | Check::Text) => {
-                width.saturating_sub(bytes.len())
-            }
-            _ => 0,
+    fn put_filled(&mut self, number: u8, op: &Op, bytes: &[u8]) -> Result<(), BuildError> {
+        if is_digits_field(op) {
+            return Err(BuildError::new(number, BuildErrorKind::WrongFormat));
+        }
+        let is_text = matches!(op.check, Check::Alphanumeric | Check::Printable | Check::Text);
+        let count = if op.prefix == Prefix::None && is_text {
+            bytes.len().max(usize::from(op.max))
+        } else {
+            bytes.len()
         };
-        let start = self.arena.len();
-        self.put_prefix(number, op, bytes.len() + fill)?;
-        let good = match op.check {
-            Check::Any => true,
-            Check::Alphanumeric => swar::is_alphanumeric(bytes),
-            Check::Printable => swar::is_printable(bytes),
-            Check::Text => swar::is_text(bytes),
-            Check::Signed => is_signed(bytes),
-            _ => {
-                self.arena.truncate(start);
-                return Err(BuildError::new(number, BuildErrorKind::WrongFormat));
+        self.put(number, op, count, |body| {
+            let (text, fill) = body.split_at_mut(bytes.len().min(body.len()));
+            text.copy_from_slice(bytes);
+            fill.fill(b' ');
+            match op.check {
+                Check::Alphanumeric => swar::is_alphanumeric(bytes),
+                Check::Printable => swar::is_printable(bytes),
+                Check::Text => swar::is_text(bytes),
+                Check::Signed => is_signed(bytes),
+                _ => true,
             }
-        };
-        self.arena.extend_from_slice(bytes);
-        self.arena.resize(self.arena.len() + fill, b' ');
-        self.finish(number, start, good)
+        })
     }
 
     /// Copies a field of a parsed message byte for byte, its filler nibble included.
@@ -278,42 +354,9 @@ impl Draft {
         if !same || !fits {
             return Err(BuildError::new(field.number(), BuildErrorKind::OtherDialect));
         }
-        let start = self.arena.len();
-        self.arena.extend_from_slice(field.wire());
-        self.note(field.number(), start);
-        Ok(())
-    }
-
-    /// Checks the length and writes its prefix.
-    #[inline(always)]
-    fn put_prefix(&mut self, number: u8, op: Op, count: usize) -> Result<(), BuildError> {
-        let error = |kind| Err(BuildError::new(number, kind));
-        if count > usize::from(op.max) {
-            return error(BuildErrorKind::TooLong { max: op.max });
-        }
-        let count = count as u16;
-        let (hundreds, tens, units) = ((count / 100) as u8, (count / 10 % 10) as u8, (count % 10) as u8);
-        match op.prefix {
-            Prefix::None if count != op.max => {
-                return error(BuildErrorKind::WrongLength { expected: op.max });
-            }
-            Prefix::None => {}
-            _ if count == 0 => return error(BuildErrorKind::Empty),
-            Prefix::Bcd1 => self.arena.push(tens << 4 | units),
-            Prefix::Bcd2 => self.arena.extend_from_slice(&[hundreds, tens << 4 | units]),
-            Prefix::Ascii2 => self.arena.extend_from_slice(&[b'0' + tens, b'0' + units]),
-            Prefix::Ascii3 => self.arena.extend_from_slice(&[b'0' + hundreds, b'0' + tens, b'0' + units]),
-        }
-        Ok(())
-    }
-
-    #[inline(always)]
-    fn finish(&mut self, number: u8, start: usize, good: bool) -> Result<(), BuildError> {
-        if !good {
-            self.arena.truncate(start);
-            return Err(BuildError::new(number, BuildErrorKind::BadCharacter));
-        }
-        self.note(number, start);
+        let wire = field.wire();
+        self.room(wire.len()).copy_from_slice(wire);
+        self.note(field.number(), wire.len());
         Ok(())
     }
 
@@ -324,7 +367,7 @@ impl Draft {
     /// as it was.
     pub fn write(&self, out: &mut Vec<u8>) -> Result<(), BuildError> {
         let dialect = self.dialect.ok_or(BuildError::new(0, BuildErrorKind::NotStarted))?;
-        self.write_fields(dialect, out, self.bitmap, self.bitmap)
+        self.write_fields(dialect, out, self.bits, self.bits)
     }
 
     /// Appends the message with its MAC. The MAC field's bit is set first; `mac` is then called with exactly
@@ -341,9 +384,9 @@ impl Draft {
         mac: impl FnOnce(&[u8]) -> Result<[u8; 8], E>,
     ) -> Result<(), E> {
         let dialect = self.dialect.ok_or(BuildError::new(0, BuildErrorKind::NotStarted))?;
-        let mac_bit = bit(dialect.mac_field);
+        let mac_bit = Bits::of(dialect.mac_field);
         let start = out.len();
-        self.write_fields(dialect, out, self.bitmap | mac_bit, self.bitmap & !mac_bit)?;
+        self.write_fields(dialect, out, self.bits.with(mac_bit), self.bits.without(mac_bit))?;
         match mac(out.get(start..).unwrap_or(&[])) {
             Ok(value) => {
                 out.extend_from_slice(&value);
@@ -362,8 +405,8 @@ impl Draft {
         &self,
         dialect: &Dialect,
         out: &mut Vec<u8>,
-        announced: u128,
-        carried: u128,
+        announced: Bits,
+        carried: Bits,
     ) -> Result<(), BuildError> {
         let error = |kind| Err(BuildError::new(0, kind));
         let value = self.mti.value();
@@ -375,18 +418,18 @@ impl Draft {
         match dialect.numerals {
             Coding::Bcd => {
                 out.extend_from_slice(&[((high / 10) << 4) | (high % 10), ((low / 10) << 4) | (low % 10)]);
-                out.extend_from_slice(&((announced >> 64) as u64).to_be_bytes());
+                out.extend_from_slice(&announced.high.to_be_bytes());
             }
             Coding::Ascii => {
                 let digits = [high / 10, high % 10, low / 10, low % 10].map(|digit| b'0' + digit);
                 out.extend_from_slice(&digits);
-                out.extend_from_slice(&(announced | 1 << 127).to_be_bytes());
+                out.extend_from_slice(&(announced.word() | 1 << 127).to_be_bytes());
             }
         }
-        if self.ordered && carried == self.bitmap {
-            out.extend_from_slice(&self.arena);
+        if self.ordered && carried == self.bits {
+            out.extend_from_slice(self.arena.get(..self.used).unwrap_or_default());
         } else {
-            let mut rest = carried;
+            let mut rest = carried.word();
             while rest != 0 {
                 let place = rest.leading_zeros();
                 rest &= !(1 << 127 >> place);
@@ -405,50 +448,109 @@ impl Draft {
     }
 }
 
-/// Digits of the widest fixed numeric field: the original data elements, field 90, have 42.
-const NUMBER_WIDTH_MAX: usize = 48;
+/// Room that a draft begins with: a whole sale.
+const ARENA_LEN_MIN: usize = 512;
+
+/// Whether the field takes digits (and not text or bytes).
+#[inline(always)]
+const fn is_digits_field(op: &Op) -> bool {
+    op.is_packed() || matches!(op.check, Check::AsciiDigits | Check::AsciiTrack)
+}
+
+/// Writes a length prefix into its bytes. Most fields have none, so it stays out of their way.
+#[inline(never)]
+fn write_prefix(prefix: Prefix, to: &mut [u8], count: u16) {
+    let (hundreds, tens, units) = ((count / 100) as u8, (count / 10 % 10) as u8, (count % 10) as u8);
+    match (prefix, to) {
+        (Prefix::Bcd1, [a]) => *a = (tens << 4) | units,
+        (Prefix::Bcd2, [a, b]) => (*a, *b) = (hundreds, (tens << 4) | units),
+        (Prefix::Ascii2, [a, b]) => (*a, *b) = (b'0' + tens, b'0' + units),
+        (Prefix::Ascii3, [a, b, c]) => (*a, *b, *c) = (b'0' + hundreds, b'0' + tens, b'0' + units),
+        _ => {}
+    }
+}
+
+/// Writes `value` as packed digits, zeros before it. It fits.
+#[inline(always)]
+fn write_packed_number(to: &mut [u8], value: u64) {
+    let mut rest = value;
+    for byte in to.iter_mut().rev() {
+        let pair = (rest % 100) as u8;
+        *byte = ((pair / 10) << 4) | (pair % 10);
+        rest /= 100;
+    }
+}
+
+/// The same for an odd count of digits from the left: the last one shares its byte with the filler.
+fn write_odd_number(to: &mut [u8], value: u64, pad: u8) {
+    if let Some((last, rest)) = to.split_last_mut() {
+        *last = ((value % 10) as u8) << 4 | pad;
+        write_packed_number(rest, value / 10);
+    }
+}
+
+/// Writes `value` as ASCII digits, zeros before it. It fits.
+fn write_ascii_number(to: &mut [u8], value: u64) {
+    let mut rest = value;
+    for byte in to.iter_mut().rev() {
+        *byte = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+}
 
 /// Packs decimal digits from the left; false when one is not decimal.
 #[inline(always)]
-fn pack_digits(arena: &mut Vec<u8>, digits: &[u8], pad: u8) -> bool {
+fn pack_digits(to: &mut [u8], digits: &[u8], pad: u8) -> bool {
     let (eights, rest) = digits.as_chunks::<8>();
-    for eight in eights {
+    let (whole, tail) = to.split_at_mut((eights.len() * 4).min(to.len()));
+    for (four, eight) in whole.as_chunks_mut::<4>().0.iter_mut().zip(eights) {
         match swar::pack8(*eight) {
-            Some(four) => arena.extend_from_slice(&four),
+            Some(packed) => *four = packed,
             None => return false,
         }
     }
     let (pairs, odd) = rest.as_chunks::<2>();
-    for [high, low] in pairs {
-        match (swar::decimal(*high), swar::decimal(*low)) {
-            (Some(high), Some(low)) => arena.push(high << 4 | low),
-            _ => return false,
-        }
+    let mut bad = 0;
+    let mut nibble = |character: u8| {
+        let value = character.wrapping_sub(b'0');
+        bad |= u8::from(value > 9);
+        value & 15
+    };
+    let mut bytes = tail.iter_mut();
+    for ([high, low], byte) in pairs.iter().zip(&mut bytes) {
+        *byte = (nibble(*high) << 4) | nibble(*low);
     }
-    odd.iter().all(|digit| swar::decimal(*digit).map(|value| arena.push(value << 4 | pad)).is_some())
+    for (digit, byte) in odd.iter().zip(bytes) {
+        *byte = (nibble(*digit) << 4) | pad;
+    }
+    bad == 0
 }
 
 /// Packs track characters from the left; false when one is not a track character.
 #[inline(always)]
-fn pack_track(arena: &mut Vec<u8>, characters: &[u8], pad: u8) -> bool {
+fn pack_track(to: &mut [u8], characters: &[u8], pad: u8) -> bool {
     let (eights, rest) = characters.as_chunks::<8>();
-    for eight in eights {
+    let (whole, tail) = to.split_at_mut((eights.len() * 4).min(to.len()));
+    for (four, eight) in whole.as_chunks_mut::<4>().0.iter_mut().zip(eights) {
         match swar::pack8(*eight) {
-            Some(four) => arena.extend_from_slice(&four),
-            None if pack_track_pairs(arena, eight, pad) => {}
+            Some(packed) => *four = packed,
+            None if pack_track_pairs(four, eight, pad) => {}
             None => return false,
         }
     }
-    pack_track_pairs(arena, rest, pad)
+    pack_track_pairs(tail, rest, pad)
 }
 
-fn pack_track_pairs(arena: &mut Vec<u8>, characters: &[u8], pad: u8) -> bool {
-    let (pairs, odd) = characters.as_chunks::<2>();
-    for [high, low] in pairs {
-        match (swar::track_nibble(*high), swar::track_nibble(*low)) {
-            (Some(high), Some(low)) => arena.push(high << 4 | low),
-            _ => return false,
-        }
-    }
-    odd.iter().all(|digit| swar::track_nibble(*digit).map(|value| arena.push(value << 4 | pad)).is_some())
+fn pack_track_pairs(to: &mut [u8], characters: &[u8], pad: u8) -> bool {
+    to.iter_mut().zip(characters.chunks(2)).all(|(to, pair)| {
+        let value = match pair {
+            [high, low] => match (swar::track_nibble(*high), swar::track_nibble(*low)) {
+                (Some(high), Some(low)) => Some((high << 4) | low),
+                _ => None,
+            },
+            [high] => swar::track_nibble(*high).map(|high| (high << 4) | pad),
+            _ => None,
+        };
+        value.map(|value| *to = value).is_some()
+    })
 }

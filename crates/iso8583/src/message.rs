@@ -5,7 +5,7 @@ use std::ops::Deref;
 
 use zeroize::Zeroize;
 
-use crate::dialect::{Check, Coding, Dialect, FieldSpec, Op, Prefix};
+use crate::dialect::{Check, Coding, Dialect, FieldSpec, Op, Prefix, SLOTS};
 use crate::error::{ErrorKind, ParseError};
 use crate::mti::Mti;
 use crate::swar;
@@ -16,14 +16,15 @@ pub const MESSAGE_LEN_MAX: usize = 0xffff;
 /// Most digits that [`Digits`] holds: the longest track.
 pub const DIGITS_MAX: usize = 104;
 
-/// First and last byte of a field; an end of zero means that the field is absent.
+/// Where a field's body lies and its length in digits or bytes; an end of zero means that it is absent.
 #[derive(Clone, Copy)]
 struct Slot {
     start: u16,
     end: u16,
+    count: u16,
 }
 
-const NO_SLOT: Slot = Slot { start: 0, end: 0 };
+const NO_SLOT: Slot = Slot { start: 0, end: 0, count: 0 };
 
 /// A message that passed every rule of its dialect's table. It borrows the bytes and allocates nothing.
 ///
@@ -35,7 +36,7 @@ pub struct Message<'a> {
     bytes: &'a [u8],
     bitmap: u128,
     mti: Mti,
-    slots: [Slot; 128],
+    slots: [Slot; SLOTS],
 }
 
 impl Dialect {
@@ -56,18 +57,19 @@ impl Dialect {
         }
         let (mti, high, low) = self.head(body)?;
         let mut position = self.head_len();
-        let mut slots = [NO_SLOT; 128];
+        let mut slots = [NO_SLOT; SLOTS];
         for (word, base) in [(high, 0u32), (low, 64)] {
             let mut rest = word;
             while rest != 0 {
                 let place = base + rest.leading_zeros();
                 rest &= !(1 << 63 >> rest.leading_zeros());
-                let end = field_end(self.op(place + 1), body, position)
+                let op = self.op(place + 1);
+                let slot = read_field(op, body, position)
                     .ok_or_else(|| explain(self, place as u8 + 1, body, position))?;
-                if let Some(slot) = slots.get_mut((place & 127) as usize) {
-                    *slot = Slot { start: position as u16, end: end as u16 };
+                position = usize::from(slot.end);
+                if let Some(to) = slots.get_mut(usize::from(op.slot) & (SLOTS - 1)) {
+                    *to = slot;
                 }
-                position = end;
             }
         }
         if position != body.len() {
@@ -118,23 +120,65 @@ impl Dialect {
     }
 }
 
-/// End of the field that starts at `position`, or nothing when it breaks its rule. Why is found by [`explain`],
-/// away from the path that good messages take.
+/// The field that starts at `position`, or nothing when it breaks its rule. Why is found by [`explain`], away
+/// from the path that good messages take.
 #[inline(always)]
-fn field_end(op: Op, body: &[u8], position: usize) -> Option<usize> {
+fn read_field(op: &Op, body: &[u8], position: usize) -> Option<Slot> {
     let (count, start) = match op.prefix {
-        Prefix::None => (usize::from(op.max), position),
+        Prefix::None => (op.max, position),
         _ => {
             let count = prefix_value(op.prefix, body.get(position..)?)?;
             if count > op.max {
                 return None;
             }
-            (usize::from(count), position + op.prefix.len())
+            (count, position + op.prefix_len())
         }
     };
-    let end = start + op.body_len(count);
-    let field = body.get(start..end)?;
+    let end = start + op.body_len(usize::from(count));
+    if end > body.len() {
+        return None;
+    }
     let good = match op.check {
+        Check::Any | Check::Nibbles => true,
+        Check::Absent => false,
+        _ => match body.get(end.wrapping_sub(8)..end).and_then(|window| window.first_chunk::<8>()) {
+            // Message type and bitmap stand before every field, so the eight bytes that end with a short field
+            // are always there: one load and one test.
+            Some(window) if end - start <= 8 && end > start => {
+                is_good_word(op, u64::from_be_bytes(*window), end - start, count)
+            }
+            _ => is_good(op, body.get(start..end)?, usize::from(count)),
+        },
+    };
+    good.then_some(Slot { start: start as u16, end: end as u16, count })
+}
+
+/// Whether a field of `len` bytes, at most eight, passes its check; it stands at the low end of `window`.
+#[inline(always)]
+fn is_good_word(op: &Op, window: u64, len: usize, count: u16) -> bool {
+    let mask = u64::MAX >> ((64 - 8 * len) & 63);
+    // The other bytes become zeros, which are digits, or `0` characters.
+    let bytes = window & mask;
+    let characters = bytes | (!mask & 0x3030_3030_3030_3030);
+    match op.check {
+        Check::Bcd => swar::word_is_bcd(bytes & !(0xf * u64::from(count & 1))),
+        Check::BcdRight => {
+            swar::word_is_bcd(bytes) && (count & 1 == 0 || (bytes << ((64 - 8 * len) & 63)) >> 60 == 0)
+        }
+        Check::AsciiDigits => swar::word_is_digits(characters),
+        Check::Alphanumeric => swar::word_is_alphanumeric(characters),
+        Check::Printable => swar::word_is_printable(characters),
+        Check::Text => swar::word_is_text(characters),
+        Check::AsciiTrack => swar::is_ascii_track(&characters.to_be_bytes()),
+        Check::Signed => false,
+        Check::Any | Check::Nibbles => true,
+        Check::Absent => false,
+    }
+}
+
+/// Whether a field of any length passes its check.
+fn is_good(op: &Op, field: &[u8], count: usize) -> bool {
+    match op.check {
         Check::Absent => false,
         Check::Bcd => is_bcd_left(field, count),
         Check::BcdRight => {
@@ -147,8 +191,7 @@ fn field_end(op: Op, body: &[u8], position: usize) -> Option<usize> {
         Check::Alphanumeric => swar::is_alphanumeric(field),
         Check::Printable => swar::is_printable(field),
         Check::Text => swar::is_text(field),
-    };
-    good.then_some(end)
+    }
 }
 
 /// Packed digits from the left; the filler nibble of an odd count may be anything.
@@ -198,14 +241,14 @@ fn explain(dialect: &Dialect, number: u8, body: &[u8], position: usize) -> Parse
     let rest = body.get(position..).unwrap_or(&[]);
     let count = match op.prefix {
         Prefix::None => op.max,
-        prefix if rest.len() < prefix.len() => return error(body.len(), ErrorKind::Truncated),
+        _ if rest.len() < op.prefix_len() => return error(body.len(), ErrorKind::Truncated),
         prefix => match prefix_value(prefix, rest) {
             None => return error(position, ErrorKind::BadLengthPrefix),
             Some(count) if count > op.max => return error(position, ErrorKind::TooLong { max: op.max }),
             Some(count) => count,
         },
     };
-    let start = position + op.prefix.len();
+    let start = position + op.prefix_len();
     let Some(field) = body.get(start..start + op.body_len(usize::from(count))) else {
         return error(body.len(), ErrorKind::Truncated);
     };
@@ -251,7 +294,7 @@ impl<'a> Message<'a> {
     #[must_use]
     #[inline]
     pub fn has(&self, number: u8) -> bool {
-        self.wire(number).is_some()
+        self.slot(number).is_some()
     }
 
     /// The bytes that were parsed.
@@ -260,31 +303,32 @@ impl<'a> Message<'a> {
         self.bytes
     }
 
-    /// The whole field as it stands in the message, with its length prefix.
+    /// Where field `number` lies, and its line.
     #[inline]
-    fn wire(&self, number: u8) -> Option<&'a [u8]> {
-        let slot = self.slots.get(usize::from(number).wrapping_sub(1))?;
-        if slot.end == 0 { None } else { self.bytes.get(usize::from(slot.start)..usize::from(slot.end)) }
+    fn slot(&self, number: u8) -> Option<(&'a Op, Slot)> {
+        let op = self.dialect.op(u32::from(number));
+        let slot = *self.slots.get(usize::from(op.slot) & (SLOTS - 1))?;
+        // Numbers outside 1 to 128 have wrapped in the look-up of the line.
+        if slot.end == 0 || number.wrapping_sub(1) > 127 { None } else { Some((op, slot)) }
     }
 
     /// The field's body and its length in digits or bytes.
     #[inline]
-    fn body(&self, number: u8) -> Option<(Op, &'a [u8], usize)> {
-        let wire = self.wire(number)?;
-        let op = self.dialect.op(u32::from(number));
-        let body = wire.get(op.prefix.len()..)?;
-        let count = match op.prefix {
-            Prefix::None => usize::from(op.max),
-            prefix => usize::from(prefix_value(prefix, wire)?),
-        };
-        Some((op, body, count))
+    fn body(&self, number: u8) -> Option<(&'a Op, &'a [u8], usize)> {
+        let (op, slot) = self.slot(number)?;
+        let body = self.bytes.get(usize::from(slot.start)..usize::from(slot.end))?;
+        Some((op, body, usize::from(slot.count)))
     }
 
     /// Field `number`, if present.
     #[must_use]
     pub fn field(&self, number: u8) -> Option<Field<'a>> {
-        let (op, body, count) = self.body(number)?;
-        Some(Field { number, op, spec: self.dialect.spec(number)?, body, wire: self.wire(number)?, count })
+        let (op, slot) = self.slot(number)?;
+        let end = usize::from(slot.end);
+        let body = self.bytes.get(usize::from(slot.start)..end)?;
+        let wire = self.bytes.get(usize::from(slot.start) - op.prefix_len()..end)?;
+        let spec = self.dialect.spec(number)?;
+        Some(Field { number, op, spec, body, wire, count: usize::from(slot.count) })
     }
 
     /// The present fields, ascending.
@@ -304,20 +348,28 @@ impl<'a> Message<'a> {
     #[must_use]
     #[inline]
     pub fn number(&self, number: u8) -> Option<u64> {
-        let (op, body, count) = self.body(number)?;
+        let (op, slot) = self.slot(number)?;
+        let (start, end, count) = (usize::from(slot.start), usize::from(slot.end), usize::from(slot.count));
         if count == 0 || count > 18 {
             return None;
         }
         match op.check {
-            Check::Bcd if count & 1 == 1 => {
-                Some(swar::bcd_value(body) / 10).filter(|_| count < 18).or_else(|| {
-                    let (last, digits) = body.split_last()?;
-                    Some(swar::bcd_value(digits) * 10 + u64::from(last >> 4))
-                })
+            Check::Bcd | Check::BcdRight if count <= 16 => {
+                // Message type and bitmap stand before every field, so eight bytes end with it.
+                let window = self.bytes.get(end.wrapping_sub(8)..end)?.first_chunk::<8>()?;
+                let nibbles = u64::from_be_bytes(*window) & (u64::MAX >> ((64 - 8 * (end - start)) & 63));
+                let filler = u32::from(op.check == Check::Bcd && count & 1 == 1) * 4;
+                Some(swar::packed_value(nibbles >> filler))
             }
-            Check::Bcd | Check::BcdRight => Some(swar::bcd_value(body)),
+            Check::Bcd | Check::BcdRight => {
+                let (last, digits) = self.bytes.get(start..end)?.split_last()?;
+                let high = swar::bcd_value(digits) * 10 + u64::from(last >> 4);
+                let odd_left = op.check == Check::Bcd && count & 1 == 1;
+                Some(if odd_left { high } else { high * 10 + u64::from(last & 15) })
+            }
             Check::AsciiDigits => {
-                Some(body.iter().fold(0, |value, digit| value * 10 + u64::from(digit & 15)))
+                let digits = self.bytes.get(start..end)?;
+                Some(digits.iter().fold(0, |value, digit| value * 10 + u64::from(digit & 15)))
             }
             _ => None,
         }
@@ -340,7 +392,9 @@ impl<'a> Message<'a> {
         let (op, body, _) = self.body(number)?;
         match op.check {
             Check::Bcd | Check::BcdRight | Check::Nibbles | Check::Absent => None,
-            _ => std::str::from_utf8(body).ok().filter(|text| text.is_ascii()),
+            Check::Text | Check::Any => std::str::from_utf8(body).ok().filter(|text| text.is_ascii()),
+            // The table's check left nothing but ASCII.
+            _ => std::str::from_utf8(body).ok(),
         }
     }
 
@@ -355,13 +409,21 @@ impl<'a> Message<'a> {
     /// double bitmap), the bitmap as transmitted. Nothing when the message carries no MAC.
     #[must_use]
     pub fn mac_block(&self) -> Option<&'a [u8]> {
-        let slot = self.slots.get(usize::from(self.dialect.mac_field) - 1)?;
-        if slot.end == 0 { None } else { self.bytes.get(..usize::from(slot.start)) }
+        let (_, slot) = self.slot(self.dialect.mac_field)?;
+        self.bytes.get(..usize::from(slot.start))
+    }
+
+    /// Body of a packed decimal field that has `digits` digits.
+    #[inline]
+    pub(crate) fn packed(&self, number: u8, digits: usize) -> Option<&'a [u8]> {
+        self.body(number)
+            .filter(|(op, _, count)| op.check == Check::Bcd && *count == digits)
+            .map(|(_, body, _)| body)
     }
 
     /// Where field `number` ends, in bytes from the start; 0 when it is absent.
     pub(crate) fn offset_after(&self, number: u8) -> usize {
-        self.slots.get(usize::from(number).wrapping_sub(1)).map_or(0, |slot| usize::from(slot.end))
+        self.slot(number).map_or(0, |(_, slot)| usize::from(slot.end))
     }
 
     /// Walks field 55, if present, through all its TLV items.
@@ -376,10 +438,7 @@ impl<'a> Message<'a> {
     /// Turns an error of a field's inside into one of this message: field number and offset from its start.
     #[must_use]
     pub fn place(&self, number: u8, error: ParseError) -> ParseError {
-        let start = match (self.slots.get(usize::from(number).wrapping_sub(1)), self.body(number)) {
-            (Some(slot), Some((op, ..))) => usize::from(slot.start) + op.prefix.len(),
-            _ => 0,
-        };
+        let start = self.slot(number).map_or(0, |(_, slot)| usize::from(slot.start));
         ParseError::new(number, start + error.offset, error.kind)
     }
 }
@@ -396,7 +455,7 @@ impl fmt::Debug for Message<'_> {
 #[derive(Clone, Copy)]
 pub struct Field<'a> {
     number: u8,
-    pub(crate) op: Op,
+    pub(crate) op: &'a Op,
     spec: &'a FieldSpec,
     body: &'a [u8],
     wire: &'a [u8],
@@ -507,7 +566,7 @@ impl Digits {
     }
 
     #[inline]
-    fn from_body(op: Op, body: &[u8], count: usize) -> Option<Self> {
+    fn from_body(op: &Op, body: &[u8], count: usize) -> Option<Self> {
         if count > DIGITS_MAX {
             return None;
         }
@@ -610,9 +669,7 @@ impl fmt::Debug for Digits {
 
 impl Drop for Digits {
     fn drop(&mut self) {
-        // The nibble after an odd count may have been unpacked as well.
-        if let Some(used) = self.characters.get_mut(..(self.len + 1).min(DIGITS_MAX)) {
-            used.zeroize();
-        }
+        // As a slice it is wiped in bulk, as an array byte by byte.
+        self.characters.as_mut_slice().zeroize();
     }
 }

@@ -38,40 +38,68 @@ const fn in_range(word: u64, low: u64, high: u64) -> u64 {
     (word + (0x80 - low) * ONES) & !(word + (0x7f - high) * ONES) & HIGH
 }
 
+/// Every nibble of the word is 0 to 9.
+#[inline(always)]
+pub const fn word_is_bcd(word: u64) -> bool {
+    // A nibble is above nine when its top bit is set together with one of the two bits below it.
+    word & (word << 1 | word << 2) & 0x8888_8888_8888_8888 == 0
+}
+
+/// Every byte of the word is an ASCII digit.
+#[inline(always)]
+pub const fn word_is_digits(word: u64) -> bool {
+    word & HIGH == 0 && in_range(word & LOW7, 0x30, 0x39) == HIGH
+}
+
+/// Every byte of the word is an ASCII letter, digit or space.
+#[inline(always)]
+pub const fn word_is_alphanumeric(word: u64) -> bool {
+    let letters = in_range((word & LOW7) | (0x20 * ONES), 0x61, 0x7a);
+    let digits = in_range(word & LOW7, 0x30, 0x39);
+    let spaces = in_range(word & LOW7, 0x20, 0x20);
+    word & HIGH == 0 && letters | digits | spaces == HIGH
+}
+
+/// Every byte of the word is printable ASCII or space.
+#[inline(always)]
+pub const fn word_is_printable(word: u64) -> bool {
+    word & HIGH == 0 && in_range(word & LOW7, 0x20, 0x7e) == HIGH
+}
+
+/// No byte of the word is an ASCII control character; bytes from 0x80 (GBK) are let through.
+#[inline(always)]
+pub const fn word_is_text(word: u64) -> bool {
+    in_range(word & LOW7, 0x20, 0x7e) | (word & HIGH) == HIGH
+}
+
 /// Every nibble is 0 to 9.
 #[inline(always)]
 pub fn is_bcd(bytes: &[u8]) -> bool {
-    // A nibble is above nine when its top bit is set together with one of the two bits below it.
-    all(bytes, |word| word & (word << 1 | word << 2) & 0x8888_8888_8888_8888 == 0)
+    all(bytes, word_is_bcd)
 }
 
 /// Every byte is an ASCII digit.
 #[inline(always)]
 pub fn is_ascii_digits(bytes: &[u8]) -> bool {
-    all(bytes, |word| word & HIGH == 0 && in_range(word, 0x30, 0x39) == HIGH)
+    all(bytes, word_is_digits)
 }
 
 /// Every byte is an ASCII letter, digit or space.
 #[inline(always)]
 pub fn is_alphanumeric(bytes: &[u8]) -> bool {
-    all(bytes, |word| {
-        let letters = in_range((word & LOW7) | (0x20 * ONES), 0x61, 0x7a);
-        let digits = in_range(word & LOW7, 0x30, 0x39);
-        let spaces = in_range(word & LOW7, 0x20, 0x20);
-        word & HIGH == 0 && letters | digits | spaces == HIGH
-    })
+    all(bytes, word_is_alphanumeric)
 }
 
 /// Every byte is printable ASCII or space.
 #[inline(always)]
 pub fn is_printable(bytes: &[u8]) -> bool {
-    all(bytes, |word| word & HIGH == 0 && in_range(word, 0x20, 0x7e) == HIGH)
+    all(bytes, word_is_printable)
 }
 
 /// No byte is an ASCII control character; bytes from 0x80 (GBK) are let through.
 #[inline(always)]
 pub fn is_text(bytes: &[u8]) -> bool {
-    all(bytes, |word| in_range(word & LOW7, 0x20, 0x7e) | (word & HIGH) == HIGH)
+    all(bytes, word_is_text)
 }
 
 /// Track data in ASCII: hexadecimal digits in upper case, or `=`.
@@ -89,7 +117,40 @@ pub fn bcd_byte(byte: u8) -> Option<u16> {
 /// The value of packed bytes, which must be decimal and at most nine bytes long.
 #[inline(always)]
 pub fn bcd_value(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0, |value, byte| value * 100 + u64::from(byte >> 4) * 10 + u64::from(byte & 15))
+    match bytes.len() {
+        0..=8 => packed_value(big_endian(bytes)),
+        _ => {
+            bytes.iter().fold(0, |value, byte| value * 100 + u64::from(byte >> 4) * 10 + u64::from(byte & 15))
+        }
+    }
+}
+
+/// At most eight bytes as a big-endian number.
+#[inline(always)]
+fn big_endian(bytes: &[u8]) -> u64 {
+    // Two loads that may overlap: the bytes that both have are the same, so they can be joined.
+    if let (Some(head), Some(tail)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        let shift = (bytes.len() - 4) * 8;
+        u64::from(u32::from_be_bytes(*head)) << (shift & 63) | u64::from(u32::from_be_bytes(*tail))
+    } else if let (Some(head), Some(tail)) = (bytes.first_chunk::<2>(), bytes.last_chunk::<2>()) {
+        let shift = (bytes.len() - 2) * 8;
+        u64::from(u16::from_be_bytes(*head)) << (shift & 63) | u64::from(u16::from_be_bytes(*tail))
+    } else {
+        bytes.first().map_or(0, |byte| u64::from(*byte))
+    }
+}
+
+/// The value of sixteen decimal nibbles.
+#[inline(always)]
+pub const fn packed_value(nibbles: u64) -> u64 {
+    const EVEN_NIBBLES: u64 = 0x0f0f_0f0f_0f0f_0f0f;
+    const EVEN_BYTES: u64 = 0x00ff_00ff_00ff_00ff;
+    const EVEN_PAIRS: u64 = 0x0000_ffff_0000_ffff;
+    // Neighbours are joined: nibbles to 0..99, those to 0..9999, and so on.
+    let pairs = ((nibbles >> 4) & EVEN_NIBBLES) * 10 + (nibbles & EVEN_NIBBLES);
+    let fours = ((pairs >> 8) & EVEN_BYTES) * 100 + (pairs & EVEN_BYTES);
+    let eights = ((fours >> 16) & EVEN_PAIRS) * 10_000 + (fours & EVEN_PAIRS);
+    (eights >> 32) * 100_000_000 + (eights & 0xffff_ffff)
 }
 
 /// Four packed bytes as eight ASCII characters, `0` to `9` and `A` to `F`.
@@ -187,6 +248,12 @@ mod tests {
             let ok = byte.is_ascii_digit();
             assert_eq!(pack8([b'1', b'2', b'3', byte, b'5', b'6', b'7', b'8']).is_some(), ok);
         }
-        assert_eq!(bcd_value(&[0x12, 0x34]), 1234);
+        let digits = [0x12, 0x34, 0x56, 0x78, 0x90, 0x12, 0x34, 0x56, 0x78];
+        let mut expected = 0;
+        for (len, byte) in (1..).zip(digits) {
+            expected = expected * 100 + u64::from(byte >> 4) * 10 + u64::from(byte & 15);
+            assert_eq!(bcd_value(&digits[..len]), expected);
+        }
+        assert_eq!(bcd_value(&[0x99; 8]), 9_999_999_999_999_999);
     }
 }

@@ -68,6 +68,22 @@ impl<'a> Iterator for Items<'a> {
 
 #[inline(always)]
 fn split_item(data: &[u8]) -> Option<(Tlv<'_>, &[u8])> {
+    // Nearly every item has a tag of one or two bytes and a length of one.
+    let (tag, len, rest) = match *data {
+        [first, len @ 0..=0x7f, ref rest @ ..] if first & 0x1f != 0x1f && first != 0 => {
+            (u32::from(first), len, rest)
+        }
+        [first, second @ 0..=0x7f, len @ 0..=0x7f, ref rest @ ..] if first & 0x1f == 0x1f => {
+            (u32::from(first) << 8 | u32::from(second), len, rest)
+        }
+        _ => return split_long_item(data),
+    };
+    let (value, rest) = rest.split_at_checked(usize::from(len))?;
+    Some((Tlv { tag, value }, rest))
+}
+
+/// An item of any form.
+fn split_long_item(data: &[u8]) -> Option<(Tlv<'_>, &[u8])> {
     let (first, mut rest) = data.split_first()?;
     if *first == 0 {
         return None;

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::Reader;
 use crate::error::{ErrorKind, ParseError};
 use crate::message::{Digits, Message};
+use crate::swar::bcd_value;
 
 /// Field 60: what kind of message this is, in which batch.
 ///
@@ -57,7 +58,21 @@ impl PosField60 {
     ///
     /// # Errors
     /// As [`PosField60::parse`], placed in the message.
+    #[inline]
     pub fn of(message: &Message<'_>) -> Result<Option<Self>, ParseError> {
+        // The usual form in a few steps: packed, with 14 digits.
+        if let Some(&[kind, b1, b2, b3, c1, c2, d]) = message.packed(60, 14) {
+            return Ok(Some(Self {
+                msg_type: bcd_value(&[kind]) as u8,
+                batch: bcd_value(&[b1, b2, b3]) as u32,
+                network_code: Some((bcd_value(&[c1]) * 10) as u16 + u16::from(c2 >> 4)),
+                capability: Some(c2 & 15),
+                chip_condition: Some(d >> 4),
+                partial_approval: Some(d & 15),
+                account_type: None,
+                beyond: 0,
+            }));
+        }
         read(message, 60, Self::parse)
     }
 
