@@ -164,8 +164,7 @@ fn decode(args: DecodeArgs, screen: &mut Screen) -> anyhow::Result<()> {
     }
     let description = describe::describe(&message);
     if args.json {
-        let mut object = description_json(&description);
-        object["envelope"] = envelope.into();
+        let object = json!({"envelope": envelope, "message": description_json(&description)});
         screen.line(serde_json::to_string_pretty(&object)?)?;
     } else {
         let line = screen.paint(Tone::Faint, envelope);

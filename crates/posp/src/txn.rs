@@ -241,8 +241,8 @@ async fn show(config: &Config, args: ShowArgs, screen: &mut Screen) -> anyhow::R
     };
     let history = store.history(record.merchant, record.id).await?;
     if args.json {
-        let mut object = summary(record);
-        object["history"] = history.iter().map(entry_json).collect();
+        let history: Vec<_> = history.iter().map(entry_json).collect();
+        let object = json!({"payment": summary(record), "history": history});
         screen.line(serde_json::to_string_pretty(&object)?)?;
         return Ok(ExitCode::SUCCESS);
     }

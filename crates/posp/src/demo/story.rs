@@ -46,7 +46,8 @@ impl Teller<'_> {
         since: Instant,
     ) -> anyhow::Result<()> {
         for preceding in &outcome.preceding {
-            self.line("    先发 first", preceding, None)?;
+            let row = preceding.kind.row();
+            self.line(&format!("  └ {} {}", row.zh, row.en), preceding, None)?;
         }
         self.line(what, outcome, Some(since))?;
         for notice in &outcome.notices {
