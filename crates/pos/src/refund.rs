@@ -69,6 +69,7 @@ impl Terminal {
             rrn: Some(refund.original_rrn),
             date: Some(refund.original_date),
         });
+        self.frame(&request)?; // what cannot be written must not be left open
         self.state.refund =
             Some(OpenRefund { trace, amount_fen: refund.amount_fen, sealed: self.seal(&request)?, record });
         self.save().await?;
@@ -115,19 +116,11 @@ impl Terminal {
     async fn deliver_refund(&mut self, request: &Request, fresh: bool) -> Result<Outcome, PosError> {
         let trace = crate::terminal::trace_of(request);
         let batch = self.state.refund.as_ref().map_or(self.state.batch, |open| open.record.batch);
+        let frame = self.frame(request)?;
         let mut sent = !fresh;
         let mut last = None;
         for attempt in 1..=self.config.resend_retries {
-            let (reply, frame) = match self.send(request).await {
-                Ok(sent) => sent,
-                Err(error) if sent => return Err(error),
-                Err(error) => {
-                    self.state.refund = None;
-                    self.save().await?;
-                    return Err(error);
-                }
-            };
-            let (outcome, answer) = match reply {
+            let (outcome, answer) = match self.deliver(request, &frame).await {
                 Reply::NotSent(source) if !sent => {
                     self.state.refund = None;
                     self.save().await?;
@@ -140,13 +133,13 @@ impl Terminal {
                 }
                 Reply::NoAnswer(why) => {
                     let mut outcome = Outcome::new(Kind::Refund, Status::NoAnswer, trace, batch);
-                    outcome.request = frame;
+                    outcome.request = frame.clone();
                     outcome.notices.push(why);
                     (outcome, None)
                 }
                 Reply::Judged(judged, received) => {
                     let (mut outcome, answer) = self.read_judged(request, judged, trace, batch);
-                    outcome.request = frame;
+                    outcome.request = frame.clone();
                     outcome.response = Some(received);
                     (outcome, answer)
                 }

@@ -47,12 +47,13 @@ impl Terminal {
         }
         let mut request = self.unseal(&pending.sealed)?.text(39, pending.reason.code());
         request = request.maybe_text(38, pending.auth_code.as_deref());
+        let frame = self.frame(&request)?;
         // Counted before it leaves, so that a terminal that loses power while sending does not try for ever.
         let attempts = pending.attempts.saturating_add(1);
         self.count_attempt(attempts);
         self.save().await?;
 
-        let (reply, frame) = self.send(&request).await?;
+        let reply = self.deliver(&request, &frame).await;
         let batch = request
             .get(60)
             .and_then(|field| field.get(2..8))

@@ -15,6 +15,12 @@ use crate::terminal::{Reply, Terminal};
 /// Detail lines in one 0320.
 const LINES_MAX: usize = 8;
 
+/// Field 39 of a host that says in it, and not in field 48, that the totals differ.
+const TOTALS_DIFFER: &str = "95";
+/// Result digits of field 48.
+const NOT_BALANCED: u8 = 2;
+const RESULT_ERROR: u8 = 3;
+
 /// Counts and sums of a batch, in fen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
@@ -81,11 +87,15 @@ impl Terminal {
                 .text(49, "156")
                 .text(63, format!("{} ", self.config.operator));
             let (outcome, answer) = self.manage(request, batch).await?;
-            let Some(answer) = answer.filter(|_| outcome.approved) else {
+            // Most hosts answer 00 and put the result into field 48; some answer 95 and mean "not balanced".
+            let differs = outcome.response_code.as_deref() == Some(TOTALS_DIFFER);
+            let Some(answer) = answer.filter(|_| outcome.approved || differs) else {
                 return Ok(Outcome { preceding, ..outcome });
             };
-            let results = answer.totals.unwrap_or_default();
-            let digit = |at: usize| results.as_bytes().get(at).map_or(3, |digit| digit.wrapping_sub(b'0'));
+            let results = answer.totals.filter(|_| !differs).unwrap_or_default();
+            let missing = if differs { NOT_BALANCED } else { RESULT_ERROR };
+            let digit =
+                |at: usize| results.as_bytes().get(at).map_or(missing, |digit| digit.wrapping_sub(b'0'));
             self.state.settlement = Some(Progress {
                 totals,
                 domestic: digit(30),
@@ -118,8 +128,9 @@ impl Terminal {
         while let Some(progress) = self.state.settlement.clone() {
             let Some(step) = self.next_step(&progress)? else { return Ok(()) };
             let request = self.step_request(&step);
+            let frame = self.frame(&request)?;
             self.save().await?;
-            let (reply, frame) = self.send(&request).await?;
+            let reply = self.deliver(&request, &frame).await;
             let trace = crate::terminal::trace_of(&request);
             let batch = self.state.batch;
             let (judged, received) = match reply {

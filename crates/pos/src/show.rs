@@ -1,7 +1,7 @@
 //! How outcomes look: lines for people, JSON for programs, and the bytes of both frames, masked.
 
 use iso8583::frame;
-use iso8583::{CUP_POS, mask};
+use iso8583::{CUP_POS, describe, mask};
 use serde_json::{Value, json};
 
 use crate::amount::yuan;
@@ -99,20 +99,9 @@ pub fn frame_hex(config: &TerminalConfig, bytes: &[u8]) -> String {
 pub fn frame_text(config: &TerminalConfig, bytes: &[u8]) -> String {
     let Some((_, body)) = split(config, bytes) else { return unreadable(bytes) };
     let Ok(message) = CUP_POS.parse(body) else { return unreadable(bytes) };
-    let mut masked = Vec::new();
-    mask::mask_message(&message, &mut masked);
-    let Ok(message) = CUP_POS.parse(&masked) else { return unreadable(bytes) };
-    let mut text = format!("  {}\n", message.mti());
-    for field in message.fields() {
-        let spec = field.spec();
-        let value = match (field.digits(), std::str::from_utf8(field.body())) {
-            (Some(digits), _) => digits.as_str().to_owned(),
-            (None, Ok(plain)) if plain.bytes().all(|byte| (0x20..0x7F).contains(&byte)) => {
-                format!("\"{plain}\"")
-            }
-            _ => hex::encode_upper(field.body()),
-        };
-        text.push_str(&format!("  {:>3} {} {}: {value}\n", field.number(), spec.name_zh, spec.name_en));
+    let mut text = describe::describe(&message).to_table(describe::Language::Chinese);
+    if !text.ends_with('\n') {
+        text.push('\n');
     }
     text.push_str(&format!("  {}\n", frame_hex(config, bytes)));
     text

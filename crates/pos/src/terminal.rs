@@ -1,7 +1,7 @@
 //! The terminal: one directory, one state, one line to the host.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hsm::{Hsm, SoftVault};
@@ -15,8 +15,8 @@ use crate::keys::{self, KeyLayout, MasterKeyChecks, TmkComponent};
 use crate::message::{Kind, Request, field60_management, next_in_ring};
 use crate::outcome::{Outcome, Status};
 use crate::state::{
-    CONFIG, Directory, LastSlip, MASTER_KEY, Notice, Record, STATE, State, WorkingKeys, read_json,
-    write_atomic, write_json,
+    CONFIG, Directory, LastSlip, MASTER_KEY, Notice, Record, STATE, State, read_json, write_atomic,
+    write_json,
 };
 use crate::wire::{self, Answer, Judged};
 
@@ -45,6 +45,9 @@ pub struct Terminal {
     pub(crate) vault: SoftVault,
     pub(crate) surroundings: Surroundings,
     link: Option<Box<dyn Link>>,
+    /// Number of the last state handed to the disk, and of the last one that is on it.
+    version: u64,
+    written: Arc<Mutex<u64>>,
 }
 
 impl std::fmt::Debug for Terminal {
@@ -108,7 +111,7 @@ impl Terminal {
         let state = State::new();
         write_json(&directory.file(STATE), &state)?;
         write_json(&directory.file(CONFIG), &config)?;
-        Ok(Self { directory, config, state, vault, surroundings, link: None })
+        Ok(Self::assemble(directory, config, state, vault, surroundings))
     }
 
     /// Opens the terminal in `dir`, with everything it remembered.
@@ -130,7 +133,26 @@ impl Terminal {
         let state = directory.load_state()?;
         let vault = SoftVault::open_file(directory.file(MASTER_KEY))
             .map_err(|error| PosError::Vault(error.to_string()))?;
-        Ok(Self { directory, config, state, vault, surroundings, link: None })
+        Ok(Self::assemble(directory, config, state, vault, surroundings))
+    }
+
+    fn assemble(
+        directory: Directory,
+        config: TerminalConfig,
+        state: State,
+        vault: SoftVault,
+        surroundings: Surroundings,
+    ) -> Self {
+        Self {
+            directory,
+            config,
+            state,
+            vault,
+            surroundings,
+            link: None,
+            version: 0,
+            written: Arc::default(),
+        }
     }
 
     /// The configuration.
@@ -330,9 +352,9 @@ impl Terminal {
         batch: u32,
     ) -> Result<(Outcome, Option<Answer>), PosError> {
         let trace = trace_of(&request);
+        let frame = self.frame(&request)?;
         self.save().await?;
-        let (reply, frame) = self.send(&request).await?;
-        let (mut outcome, answer) = match reply {
+        let (mut outcome, answer) = match self.deliver(&request, &frame).await {
             Reply::NotSent(source) => return Err(self.no_connection(source)),
             Reply::NoAnswer(why) => {
                 let mut outcome = Outcome::new(request.kind, Status::NoAnswer, trace, batch);
@@ -393,23 +415,25 @@ impl Terminal {
         self.state.sign_in_forced |= answer.sign_in_demanded;
     }
 
-    /// Writes, sends and judges a request. The caller has saved the state before.
-    pub(crate) async fn send(&mut self, request: &Request) -> Result<(Reply, Vec<u8>), PosError> {
-        let keys = self.state.keys.working.clone();
-        let keys: Option<(&dyn Hsm, &WorkingKeys)> =
-            keys.as_ref().map(|keys| (&self.vault as &dyn Hsm, keys));
-        let frame = wire::write(&self.config, request, keys)?;
-        let keys = self.state.keys.working.clone();
-        let reply = match self.exchange(&frame).await {
+    /// Writes the frame of a request, signed when its kind is.
+    pub(crate) fn frame(&self, request: &Request) -> Result<Vec<u8>, PosError> {
+        let keys = self.state.keys.working.as_ref().map(|keys| (&self.vault as &dyn Hsm, keys));
+        wire::write(&self.config, request, keys)
+    }
+
+    /// Sends the frame of a request and judges what comes back. The caller has saved the state before. Once a frame
+    /// may have left there is no way out by an error: whatever goes wrong is a reply.
+    pub(crate) async fn deliver(&mut self, request: &Request, frame: &[u8]) -> Reply {
+        match self.exchange(frame).await {
             Exchange::NotSent(source) => Reply::NotSent(source),
             Exchange::NoAnswer(why) => Reply::NoAnswer(why),
             Exchange::Received(received) => {
-                let keys: Option<(&dyn Hsm, &WorkingKeys)> =
-                    keys.as_ref().map(|keys| (&self.vault as &dyn Hsm, keys));
-                Reply::Judged(wire::judge(&self.config, request, keys, &received)?, received)
+                let keys = self.state.keys.working.as_ref().map(|keys| (&self.vault as &dyn Hsm, keys));
+                let judged = wire::judge(&self.config, request, keys, &received)
+                    .unwrap_or_else(|error| Judged::Unfitting(error.to_string()));
+                Reply::Judged(judged, received)
             }
-        };
-        Ok((reply, frame))
+        }
     }
 
     /// One frame out, one frame in. A link that failed or fell silent is closed: whatever comes late on it must not
@@ -476,18 +500,39 @@ impl Terminal {
     }
 
     /// Writes the state, durably. Runs aside, so that a slow disk does not hold the runtime up.
-    pub(crate) async fn save(&self) -> Result<(), PosError> {
+    ///
+    /// When that fails the disk is the truth: the state is read back from it, so that this process goes on from
+    /// where a restart would.
+    pub(crate) async fn save(&mut self) -> Result<(), PosError> {
         let path: PathBuf = self.directory.file(STATE);
         let bytes = serde_json::to_vec(&self.state)
             .map_err(|error| PosError::Damaged { path: path.clone(), reason: error.to_string() })?;
-        match tokio::task::spawn_blocking(move || write_atomic(&path, &bytes)).await {
-            Ok(written) => written,
+        let bytes = zeroize::Zeroizing::new(bytes);
+        self.version += 1;
+        let (version, written) = (self.version, Arc::clone(&self.written));
+        let write = move || {
+            let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
+            // A caller that was dropped while it saved may have left an older write behind this one.
+            if version > *written {
+                write_atomic(&path, &bytes)?;
+                *written = version;
+            }
+            Ok(())
+        };
+        let result = match tokio::task::spawn_blocking(write).await {
+            Ok(result) => result,
             Err(error) => Err(PosError::Storage {
                 what: "writing",
                 path: self.directory.file(STATE),
                 source: std::io::Error::other(error),
             }),
+        };
+        if result.is_err()
+            && let Ok(state) = self.directory.load_state()
+        {
+            self.state = state;
         }
+        result
     }
 
     /// Seals a stored request.

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use crate::amount::AMOUNT_MAX_FEN;
 use crate::card::{self, CardData, CardInput, Entry};
 use crate::chip::{self, ChipPayment, Setting, Verdict};
+use crate::codes;
 use crate::config::Sm4PinCarrier;
 use crate::deck::Behaviour;
 use crate::error::PosError;
@@ -19,7 +20,7 @@ use crate::receipt;
 use crate::rules::{self, Event, Reason, ReversalEffect};
 use crate::state::{LastSlip, Original, PendingReversal, Record};
 use crate::terminal::{Reply, Terminal, stamp};
-use crate::wire::Answer;
+use crate::wire::{Answer, Judged};
 
 /// A sale.
 #[derive(Debug)]
@@ -212,6 +213,7 @@ impl Terminal {
 
         let request = self.compose(&job, trace, batch, chip.as_ref())?;
         let record = self.record(&job, trace, batch)?;
+        let frame = self.frame(&request)?;
         if row.recovery == Recovery::Reverse {
             let mut reversal = request.reversal(&job.card.pan, job.card.expiry.as_deref());
             if let Some(chip) = &chip {
@@ -229,16 +231,7 @@ impl Terminal {
         }
         self.save().await?;
 
-        let (reply, frame) = match self.send(&request).await {
-            Ok(sent) => sent,
-            Err(error) => {
-                // The request could not even be written: nothing left.
-                self.state.reversal = None;
-                self.save().await?;
-                return Err(error);
-            }
-        };
-        let (mut outcome, answer, received) = match reply {
+        let (mut outcome, answer, received) = match self.deliver(&request, &frame).await {
             Reply::NotSent(source) => {
                 self.apply(Event::NotSent);
                 self.save().await?;
@@ -251,9 +244,18 @@ impl Terminal {
                 (outcome, None, None)
             }
             Reply::Judged(judged, received) => {
-                self.apply(judged.event());
+                let refused = match (&judged, &mut chip) {
+                    (Judged::Answer(answer), Some(chip)) => hear_chip(chip, answer) == Verdict::Refuses,
+                    _ => false,
+                };
+                if refused {
+                    self.apply(Event::ChipRefused);
+                    self.amend_reversal(&request, &job.card, chip.as_ref(), &judged);
+                } else {
+                    self.apply(judged.event());
+                }
                 let (outcome, answer) = self.read_judged(&request, judged, trace, batch);
-                (outcome, answer, Some(received))
+                (if refused { refused_by_chip(outcome) } else { outcome }, answer, Some(received))
             }
         };
         base(&mut outcome);
@@ -261,13 +263,6 @@ impl Terminal {
         outcome.response = received;
 
         if let Some(answer) = &answer {
-            if let Some(chip) = &mut chip {
-                let verdict = chip.finish(outcome.approved, &answer.chip)?;
-                if verdict == Verdict::Refuses {
-                    self.keep_chip_reversal(&request, &job.card, chip, answer, trace)?;
-                    outcome = refused_by_chip(outcome);
-                }
-            }
             if answer.code == "10" && outcome.approved {
                 outcome.amount_fen = answer.amount.or(outcome.amount_fen);
             }
@@ -308,29 +303,24 @@ impl Terminal {
         }
     }
 
-    /// The chip refused an approval: the reversal stands again, now with what the chip said.
-    fn keep_chip_reversal(
+    /// The chip refused an approval: the reversal that stands now says what the chip said. If that cannot be sealed
+    /// the record stays as it was, which reverses as well.
+    fn amend_reversal(
         &mut self,
         request: &Request,
         card: &CardData,
-        chip: &ChipPayment,
-        answer: &Answer,
-        trace: u32,
-    ) -> Result<(), PosError> {
-        if request.kind.row().recovery != Recovery::Reverse {
-            return Ok(());
-        }
+        chip: Option<&ChipPayment>,
+        judged: &Judged,
+    ) {
+        let (Some(chip), Judged::Answer(answer)) = (chip, judged) else { return };
         let reversal = request.reversal(&card.pan, card.expiry.as_deref()).bytes(55, &chip.reversal55(true));
-        self.state.reversal = Some(PendingReversal {
-            kind: request.kind,
-            trace,
-            amount_fen: request.number(4).unwrap_or_default(),
-            reason: Reason::Unusable,
-            attempts: 0,
-            sealed: self.seal(&reversal)?,
-            auth_code: answer.auth_code.clone(),
-        });
-        Ok(())
+        let sealed = self.seal(&reversal);
+        if let Some(pending) = &mut self.state.reversal {
+            pending.auth_code = answer.auth_code.clone();
+            if let Ok(sealed) = sealed {
+                pending.sealed = sealed;
+            }
+        }
     }
 
     fn start_chip(&mut self, job: &Job, trace: u32) -> Result<ChipPayment, PosError> {
@@ -524,6 +514,12 @@ pub(crate) fn complete(record: Record, answer: Option<&Answer>, at: &str) -> Rec
         remark: answer.remark.clone(),
         ..record
     }
+}
+
+/// Brings the answer to the chip. A chip that cannot be heard has not agreed.
+fn hear_chip(chip: &mut ChipPayment, answer: &Answer) -> Verdict {
+    let approved = codes::approves(&answer.code);
+    chip.finish(approved, &answer.chip).unwrap_or(if approved { Verdict::Refuses } else { Verdict::Agrees })
 }
 
 fn refused_by_chip(outcome: Outcome) -> Outcome {
