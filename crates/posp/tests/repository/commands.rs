@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::checkout::{all_files, has_word, root, settle};
+use crate::checkout::{all_files, has_word, read, root, settle};
 
 /// Runs the binary; what it printed, when it went well.
 fn posp(arguments: &[&str]) -> Result<String, String> {
@@ -111,4 +111,28 @@ fn the_environment_overrides_every_setting() {
     let output = command.output().unwrap();
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(printed.trim(), wanted.trim(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn the_documented_defaults_are_the_defaults() {
+    let document = read("docs/configuration.md");
+    let mut section = String::new();
+    let mut broken = Vec::new();
+    for line in posp(&["config", "--defaults"]).unwrap().lines() {
+        section = line.strip_prefix('[').map_or(section, |name| name.trim_end_matches(']').to_owned());
+        let Some((key, value)) = line.split_once(" = ") else { continue };
+        let shown = match value.trim_matches('"') {
+            "" => "empty".to_owned(),
+            value => format!("`{value}`"),
+        };
+        let wanted = format!("| `{section}.{key}` | {shown} |");
+        if !document.lines().any(|(_, line)| line.starts_with(&wanted)) {
+            broken.push(format!("no line begins with {wanted}"));
+        }
+    }
+    settle(
+        "docs/configuration.md shows the defaults that the program has",
+        "what is left out of a configuration is decided by that column",
+        broken,
+    );
 }

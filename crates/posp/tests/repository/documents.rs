@@ -258,3 +258,22 @@ fn scripts_can_be_run_and_stop_at_the_first_fault() {
         broken,
     );
 }
+
+#[test]
+fn the_terminal_guide_shows_the_transaction_table() {
+    let guide = read("docs/terminal-guide.md");
+    let mut broken = Vec::new();
+    for spec in acquiring::kind::KINDS {
+        let fields: Vec<String> = spec.mandatory.iter().map(|field| field.to_string()).collect();
+        let named = format!("| {} ", spec.en);
+        let wanted = format!("| {} |", fields.join(" "));
+        if !guide.lines().any(|(_, line)| line.starts_with(&named) && line.ends_with(&wanted)) {
+            broken.push(format!("no line `{named}… {wanted}`"));
+        }
+    }
+    settle(
+        "docs/terminal-guide.md names the mandatory fields of each transaction as the table in code has them",
+        "a terminal is programmed after the guide and judged by the table",
+        broken,
+    );
+}
