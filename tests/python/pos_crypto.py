@@ -23,6 +23,10 @@ class DesKey:
             raise ValueError("a DES key has 8 or 16 bytes")
         self._value = bytes(value)
 
+    def __len__(self) -> int:
+        """Bytes of the key: 8 or 16."""
+        return len(self._value)
+
     def _apply(self, data: bytes, encrypt: bool) -> bytes:
         left, right = self._value[:8], self._value[-8:]
         if left == right:

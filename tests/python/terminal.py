@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import iso8583
 
-from deck import Card
+from deck import Card, ChipRead
 from pos_crypto import (
     DesKey,
     Sm4Key,
@@ -91,6 +91,7 @@ class Entry:
     rrn: str = ""
     auth_code: str = ""
     voided: bool = False
+    chip: ChipRead | None = None
 
 
 @dataclass
@@ -410,18 +411,21 @@ class Terminal:
         *,
         pin: str | None,
         fallback: bool | None = None,
+        chip: ChipRead | None = None,
         trace: int | None = None,
     ) -> dict:
-        """The fields that all payments share, for a swiped card; `pin` None sends no PIN.
+        """The fields that all payments share; `pin` None sends no PIN.
 
-        `fallback` marks a chip card swiped after its chip failed; by default such cards are swiped that way.
+        The card is swiped unless `chip` tells what its chip gave. `fallback` marks a chip card swiped after its
+        chip failed; by default such cards are swiped that way.
         """
         line = KINDS[kind]
-        fallback = card.has_chip if fallback is None else fallback
+        fallback = (card.has_chip and chip is None) if fallback is None else fallback
+        entry = chip.entry if chip else "80" if fallback else "02"
         fields = self._identity(self.take_trace() if trace is None else trace)
         fields |= {
             "3": line.processing,
-            "22": ("80" if fallback else "02") + ("2" if pin is None else "1"),
+            "22": entry + ("2" if pin is None else "1"),
             "25": "00",
             "35": card.track2,
             "49": "156",
@@ -430,6 +434,8 @@ class Terminal:
         }
         if amount is not None:
             fields["4"] = f"{amount:012}"
+        if chip:
+            fields |= {"2": card.pan, "14": card.expiry, "23": chip.sequence, "55": chip.request}
         if self.encrypt_tracks:
             fields["35"] = encrypt_track(self.keys.track, card.track2)
         if pin is not None:
@@ -452,10 +458,20 @@ class Terminal:
         """余额查询."""
         return self.transact("balance", card, self.payment_fields("balance", card, None, pin=pin))
 
-    def sale(self, card: Card, amount: int, pin: str | None, *, fallback: bool | None = None) -> Outcome:
+    def sale(
+        self,
+        card: Card,
+        amount: int,
+        pin: str | None,
+        *,
+        fallback: bool | None = None,
+        chip: ChipRead | None = None,
+    ) -> Outcome:
         """消费, amount in fen."""
-        fields = self.payment_fields("sale", card, amount, pin=pin, fallback=fallback)
-        return self.transact("sale", card, fields)
+        fields = self.payment_fields("sale", card, amount, pin=pin, fallback=fallback, chip=chip)
+        outcome = self.transact("sale", card, fields)
+        outcome.entry.chip = chip
+        return outcome
 
     def void(self, original: Entry, pin: str | None) -> Outcome:
         """消费撤销 of a sale of this batch."""
@@ -607,6 +623,20 @@ class Terminal:
             codes.append(self.exchange("0320", fields, signed=False)[0].code)
         return codes
 
+    def upload_chip(self, entry: Entry, balanced: bool) -> str:
+        """批上送 of a chip payment with its certificate; returns the code of the answer."""
+        fields = self._identity(entry.trace)
+        detail = f"610000{entry.amount:012}156"
+        fields |= {
+            "2": entry.card.pan,
+            "22": entry.chip.entry + "1",
+            "23": entry.chip.sequence,
+            "55": entry.chip.certificate,
+            "60": self._management60("203" if balanced else "205"),
+            "62": detail.encode().hex().upper(),
+        }
+        return self.exchange("0320", fields, signed=False)[0].code
+
     def end_batch(self, uploaded: int, balanced: bool) -> Answer:
         """批上送结束: closes the batch at the host; on success the terminal goes on with the next one."""
         fields = self._identity(self.take_trace())
@@ -624,11 +654,16 @@ class Terminal:
         settlement, _ = self.settlement_request()
         if settlement.code != "00":
             return settlement
+        chips = [entry for entry in self.journal if entry.chip and entry.chip.certificate]
+        codes = []
         if not settlement.balanced:
-            lines = [self.detail(entry) for entry in self.journal]
-            codes = self.upload(lines)
-            if any(code != "00" for code in codes):
-                raise BadAnswer("the host did not take a detail")
-            settlement.uploaded = len(lines)
+            lines = [self.detail(entry) for entry in self.journal if entry not in chips]
+            codes += self.upload(lines)
+            settlement.uploaded += len(lines)
+        for entry in chips:
+            codes.append(self.upload_chip(entry, settlement.balanced))
+            settlement.uploaded += 1
+        if any(code != "00" for code in codes):
+            raise BadAnswer("the host did not take a detail")
         settlement.end_code = self.end_batch(settlement.uploaded, settlement.balanced).code
         return settlement
