@@ -264,6 +264,10 @@ class Laboratory:
             text = answer.read()
         return json.loads(text) if text else None
 
+    def faults(self, *rules: dict) -> None:
+        """Sets the simulator's fault switches; without rules there are none."""
+        self.simulator("/api/faults", {"rules": list(rules)})
+
     def record(self, terminal: str | None = None) -> list[dict]:
         """What the network processed, for one terminal or for all, oldest first."""
         lines: list[dict] = []
@@ -366,6 +370,7 @@ class Scenario(unittest.TestCase):
     def setUp(self) -> None:
         self._used: list[Terminal] = []
         self.addCleanup(self._compare_books)
+        self.addCleanup(self.lab.faults)
 
     def terminal(self, layout: str | None = "003", **options) -> Terminal:
         """A fresh terminal, signed in with the layout (None: not signed in)."""

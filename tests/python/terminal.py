@@ -473,14 +473,18 @@ class Terminal:
         outcome.entry.chip = chip
         return outcome
 
-    def void(self, original: Entry, pin: str | None) -> Outcome:
-        """消费撤销 of a sale of this batch."""
+    def void_fields(self, original: Entry, pin: str | None) -> dict:
+        """A void request: the original is told by batch, trace and reference."""
         fields = self.payment_fields("void", original.card, original.amount, pin=pin)
         fields["37"] = original.rrn
         fields["61"] = f"{original.batch:06}{original.trace:06}"
         if original.auth_code:
             fields["38"] = original.auth_code
-        outcome = self.transact("void", original.card, fields)
+        return fields
+
+    def void(self, original: Entry, pin: str | None) -> Outcome:
+        """消费撤销 of a sale of this batch."""
+        outcome = self.transact("void", original.card, self.void_fields(original, pin))
         if outcome.approved:
             original.voided = True
         return outcome
