@@ -7,6 +7,10 @@ use crate::faults::AMOUNT_RULES;
 use crate::record::{CardView, FinalState, RecordLine, names};
 use crate::start::SimHandle;
 
+/// The faults by the names that a switch takes.
+const SWITCHED_FAULTS: &str = "no_answer late_answer double_answer lost_reversal_answer drop_after drop_before \
+                               lost bounce {\"decline\":\"96\"}";
+
 /// Transactions shown.
 const LATEST: u64 = 40;
 
@@ -155,7 +159,13 @@ pub fn render(sim: &SimHandle) -> String {
     let switches = serde_json::to_string_pretty(&faults).unwrap_or_default();
     let _ = write!(
         out,
-        "</table><p>开关 <i>switches: <code>POST /api/faults</code></i></p><pre>{}</pre></section>",
+        "</table><p>开关, 整体替换 <i>switches, replaced as a whole: <code>POST /api/faults</code></i></p>\
+         <p><button data-post=\"/api/faults\" data-body='{{\"mute\":true}}'>静默 <i>mute</i></button> \
+         <button data-post=\"/api/faults\" data-body='{{\"refuse_sign_on\":true}}'>拒绝签到 \
+         <i>refuse sign-on</i></button> <button data-post=\"/api/faults\" data-body='{{}}'>清除 \
+         <i>clear</i></button></p>\
+         <p class=m>fault: {SWITCHED_FAULTS}<br>span: {{\"next\":3}} {{\"percent\":{{\"percent\":10,\"seed\":1}}}} \
+         \"always\"<br>classes: 100 200 220 420 620</p><pre>{}</pre></section>",
         escape(&switches)
     );
 
@@ -203,9 +213,7 @@ th,td{text-align:left;padding:.34rem .55rem;border-bottom:1px solid var(--l);whi
 section>table td{white-space:normal}th{font-weight:600}.w{overflow-x:auto}.n{text-align:right;\
 font-variant-numeric:tabular-nums}.m,pre,code{font-family:ui-monospace,monospace;font-size:.9em}\
 pre{overflow-x:auto;margin:.4rem 0;padding:.6rem;border:1px solid var(--l);border-radius:6px}\
-dl{display:grid;grid-template-columns:repeat(auto-fit,minmax(15rem,1fr));gap:.5rem 1rem;margin:.6rem 0}\
-dt{grid-row:1;font-size:.9em}dl{grid-auto-flow:row}dl{display:block}dt{display:inline-block;min-width:16rem}\
-dd{display:inline;margin:0}dd:after{content:\"\";display:block}\
+dl{display:grid;grid-template-columns:auto 1fr;gap:.25rem 1.2rem;margin:.6rem 0}dt,dd{margin:0}dd{overflow-wrap:anywhere}\
 .t{display:inline-block;font-weight:600;font-size:.86em;padding:.05rem .5rem;border-radius:99px}.t i{color:inherit}\
 .ok{color:var(--ok);background:var(--okb)}.bad{color:var(--bad);background:var(--badb)}\
 .part{color:var(--part);background:var(--partb)}.gone{color:var(--gone);background:var(--goneb)}\
@@ -216,7 +224,9 @@ cursor:pointer}button:hover{border-color:var(--d)}button:focus-visible{outline:2
 
 const TAIL: &str = "<p><i>JSON: /api/status /api/record /api/totals /api/cards /api/faults</i></p></main><script>\
 document.addEventListener('click',async e=>{const b=e.target.closest('[data-post]');if(!b)return;b.disabled=true;\
-const r=await fetch(b.dataset.post,{method:'POST'});if(r.ok)location.reload();else{const j=await r.json();\
+const o={method:'POST'};\
+if(b.dataset.body){o.body=b.dataset.body;o.headers={'content-type':'application/json'}}\
+const r=await fetch(b.dataset.post,o);if(r.ok)location.reload();else{const j=await r.json();\
 document.getElementById('said').textContent=j.error;b.disabled=false}})</script></html>";
 
 #[cfg(test)]

@@ -176,6 +176,7 @@ impl Service {
         let mut key_reset = false;
         let answer = match code {
             _ if !complete => "30",
+            Some(1 | 2) if !message.has(100) => "30",
             Some(1) if self.core().faults.settings().refuse_sign_on => "91",
             Some(1) => {
                 self.zone().signed_on = true;
