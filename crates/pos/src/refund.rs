@@ -16,6 +16,8 @@ use crate::transact::{check_amount, complete};
 
 /// The code that says the host is still working on the first sending.
 const IN_PROCESS: &str = "09";
+/// The code of a host that has seen a repeated message before and does not say what became of it.
+const DUPLICATE: &str = "94";
 
 /// A refund of a payment, of today or earlier.
 #[derive(Debug)]
@@ -144,8 +146,11 @@ impl Terminal {
                     (outcome, answer)
                 }
             };
+            // 94 to a repeat says that the first sending arrived, not what became of it.
+            let open = |code: &str| code == IN_PROCESS || (sent && code == DUPLICATE);
+            let answer = answer.filter(|answer| !open(&answer.code));
             sent = true;
-            if let Some(answer) = answer.filter(|answer| answer.code != IN_PROCESS) {
+            if let Some(answer) = answer {
                 return self.close_refund(outcome, &answer).await;
             }
             let in_process = outcome.response_code.is_some();

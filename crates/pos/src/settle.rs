@@ -97,6 +97,7 @@ impl Terminal {
             let digit =
                 |at: usize| results.as_bytes().get(at).map_or(missing, |digit| digit.wrapping_sub(b'0'));
             self.state.settlement = Some(Progress {
+                trace: outcome.trace,
                 totals,
                 domestic: digit(30),
                 foreign: digit(61),
@@ -254,7 +255,7 @@ impl Terminal {
         let batch = self.state.batch;
         let text = receipt::settlement(&self.config, &self.state.journal, &progress, batch, self.now());
         let mut outcome =
-            Outcome::new(Kind::Settlement, Status::Approved, self.state.trace, batch).with_code("00");
+            Outcome::new(Kind::Settlement, Status::Approved, progress.trace, batch).with_code("00");
         if progress.domestic != 1 || matches!(progress.foreign, 2 | 3) {
             let text = self.notice("对账不平,明细已上送 / the totals differ, the details were uploaded");
             outcome.notices.push(text);

@@ -211,6 +211,8 @@ pub struct Notice {
 /// How far settlement has come: the flags it resumes by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Progress {
+    /// Trace of the 0500.
+    pub trace: u32,
     /// Field 48 of the 0500.
     pub totals: String,
     /// The host's result for domestic and foreign cards: 1 balanced, 2 not, 3 error.

@@ -1,6 +1,6 @@
 //! The terminal: one directory, one state, one line to the host.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -39,7 +39,8 @@ impl Default for Surroundings {
 
 /// A terminal, held by one process.
 pub struct Terminal {
-    pub(crate) directory: Directory,
+    /// Shared with a write under way, so that nobody else takes the directory before it has ended.
+    pub(crate) directory: Arc<Directory>,
     pub(crate) config: TerminalConfig,
     pub(crate) state: State,
     pub(crate) vault: SoftVault,
@@ -144,7 +145,7 @@ impl Terminal {
         surroundings: Surroundings,
     ) -> Self {
         Self {
-            directory,
+            directory: Arc::new(directory),
             config,
             state,
             vault,
@@ -504,17 +505,16 @@ impl Terminal {
     /// When that fails the disk is the truth: the state is read back from it, so that this process goes on from
     /// where a restart would.
     pub(crate) async fn save(&mut self) -> Result<(), PosError> {
-        let path: PathBuf = self.directory.file(STATE);
-        let bytes = serde_json::to_vec(&self.state)
-            .map_err(|error| PosError::Damaged { path: path.clone(), reason: error.to_string() })?;
-        let bytes = zeroize::Zeroizing::new(bytes);
+        let damaged = |reason| PosError::Damaged { path: self.directory.file(STATE), reason };
+        let bytes = serde_json::to_vec(&self.state).map_err(|error| damaged(error.to_string()))?;
         self.version += 1;
         let (version, written) = (self.version, Arc::clone(&self.written));
+        let directory = Arc::clone(&self.directory);
         let write = move || {
             let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
             // A caller that was dropped while it saved may have left an older write behind this one.
             if version > *written {
-                write_atomic(&path, &bytes)?;
+                write_atomic(&directory.file(STATE), &bytes)?;
                 *written = version;
             }
             Ok(())

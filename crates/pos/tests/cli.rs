@@ -173,6 +173,9 @@ async fn results_exit_codes_and_json() {
     )
     .await;
     assert!(matches!(result, Err(PosError::AlreadyEnrolled(_))));
+    let hidden = ["pos", "sale", "--amount", "1", "--pan", "6224242000000013", "--pin", "123456"];
+    let shown = format!("{:?}", Command::try_parse_from(hidden).unwrap().args);
+    assert!(!shown.contains("6224242000000013") && !shown.contains("123456"), "{shown}");
     assert!(Command::try_parse_from(["pos", "sale", "--amount", "1.234", "--card", "L01"]).is_err());
     assert!(
         Command::try_parse_from(["pos", "sale", "--amount", "1", "--card", "L01", "--pan", "1"]).is_err()

@@ -79,7 +79,8 @@ async fn a_refund_is_repeated_with_its_trace() {
 #[tokio::test]
 async fn an_unanswered_refund_stays_open_across_a_power_cut() {
     let mut rig = rig().await;
-    rig.host.faults([Fault::Silent, Fault::Silent, Fault::Code("09")]);
+    // 94 to a repeat says that the first one arrived, not what became of it.
+    rig.host.faults([Fault::Silent, Fault::Code("94"), Fault::Code("09")]);
     let outcome = rig.terminal.refund(refund()).await.unwrap();
     assert_eq!((outcome.status, outcome.approved, outcome.reversal), (Status::NoAnswer, false, None));
     assert!(rig.terminal.notices()[0].text.contains("no known outcome"));
@@ -178,6 +179,24 @@ async fn an_unbalanced_batch_uploads_everything() {
     assert_eq!(&lines[..42], format!("0800{:06}0000{}{:012}", traces[0], "6224242000000021", 100));
     assert_eq!(&seen[2].get(48)[..2], "02");
     assert_eq!(seen[4].get(48), "0011");
+}
+
+/// A host that says "the totals differ" in field 39 gets the details too.
+#[tokio::test]
+async fn code_95_means_not_balanced() {
+    let mut rig = rig().await;
+    let sale = rig.sale(5_000);
+    rig.terminal.sale(sale).await.unwrap();
+    rig.host.forget();
+    rig.host.faults([Fault::Code("95")]);
+    assert!(rig.terminal.settle().await.unwrap().approved);
+    let codes: Vec<String> = rig.host.seen()[1..3].iter().map(|one| one.get(60)[8..].to_owned()).collect();
+    assert_eq!(codes, ["201", "202"]);
+    // Any other code is a decline: nothing has begun.
+    rig.terminal.sign_in(KeyLayout::TripleDesTrack).await.unwrap();
+    rig.host.faults([Fault::Code("96")]);
+    assert_eq!(rig.terminal.settle().await.unwrap().status, Status::Declined);
+    assert!(!rig.terminal.settlement_open());
 }
 
 /// An item the host refuses is sent again as often as allowed, then left out and reported.

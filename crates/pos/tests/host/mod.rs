@@ -1,7 +1,7 @@
 //! A host in a few lines, written on the codec and the raw cryptography alone. It answers as a good host would,
 //! unless the test has put a fault in the queue, and keeps every request it saw.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::pending;
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -128,6 +128,23 @@ struct Inner {
     rrn: u64,
     batch: u32,
     dials: u32,
+    books: BTreeMap<u64, Entry>,
+    watcher: Option<Watcher>,
+}
+
+/// Called with the message type of each request, before it is answered.
+pub type Watcher = Box<dyn Fn(u16) + Send>;
+
+/// What the host's books say of one trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code)]
+pub struct Entry {
+    pub mti: u16,
+    pub processing: u64,
+    pub amount: u64,
+    pub reversed: bool,
+    /// How often it arrived.
+    pub times: u32,
 }
 
 /// The host; cheap to clone, all clones are the same host.
@@ -144,6 +161,8 @@ impl Host {
             rrn: 112_410_000_000,
             batch: 1,
             dials: 0,
+            books: BTreeMap::new(),
+            watcher: None,
         })))
     }
 
@@ -181,6 +200,20 @@ impl Host {
         self.0.lock().unwrap().seen.clear();
     }
 
+    /// What the host moved, by trace.
+    pub fn books(&self) -> BTreeMap<u64, Entry> {
+        self.0.lock().unwrap().books.clone()
+    }
+
+    pub fn at_each_request(&self, watcher: Option<Watcher>) {
+        self.0.lock().unwrap().watcher = watcher;
+    }
+
+    /// From now on nothing goes wrong.
+    pub fn heal(&self) {
+        self.0.lock().unwrap().faults.clear();
+    }
+
     pub fn dials(&self) -> u32 {
         self.0.lock().unwrap().dials
     }
@@ -191,6 +224,17 @@ impl Host {
         let mut inner = self.0.lock().unwrap();
         let fault = inner.faults.pop_front().unwrap_or(Fault::None);
         inner.seen.push(Seen { frame: request.to_vec() });
+        let seen_before = inner.books.contains_key(&inner.trace_of(request));
+        let is_refund = inner.seen.last().unwrap().mti() == 220;
+        let fault = match fault {
+            // A repeat is answered as the first was: what was done is not declined afterwards.
+            Fault::Code(code) if is_refund && seen_before && !matches!(code, "09" | "94") => Fault::None,
+            fault => fault,
+        };
+        inner.keep_books(request, &fault);
+        if let Some(watcher) = &inner.watcher {
+            watcher(inner.seen.last().unwrap().mti());
+        }
         match fault {
             Fault::Silent => None,
             Fault::Close => Some(Err(io::ErrorKind::UnexpectedEof.into())),
@@ -201,6 +245,40 @@ impl Host {
 }
 
 impl Inner {
+    fn trace_of(&self, request: &[u8]) -> u64 {
+        Seen { frame: request.to_vec() }.get(11).parse().unwrap_or_default()
+    }
+
+    /// Moves money as the answer says, or would have said.
+    fn keep_books(&mut self, request: &[u8], fault: &Fault) {
+        if matches!(fault, Fault::Code(code) | Fault::Unsigned(code) if *code != "00") {
+            return;
+        }
+        let (_, payload) = frame::split(request, 4096).unwrap().unwrap();
+        let parts = frame::parse_pos(payload, &Profile::CUP_POS_1).unwrap();
+        let message = CUP_POS.parse(parts.body).unwrap();
+        let trace = message.number(11).unwrap_or_default();
+        match message.mti().value() {
+            mti @ (200 | 220) if message.number(3) != Some(310_000) => {
+                let entry = self.books.entry(trace).or_insert(Entry {
+                    mti,
+                    processing: message.number(3).unwrap(),
+                    amount: message.number(4).unwrap(),
+                    reversed: false,
+                    times: 0,
+                });
+                entry.times += 1;
+            }
+            400 => {
+                if let Some(entry) = self.books.get_mut(&trace) {
+                    assert_eq!(entry.amount, message.number(4).unwrap());
+                    entry.reversed = true;
+                }
+            }
+            _ => {}
+        }
+    }
+
     fn respond(&mut self, request: &[u8], fault: &Fault) -> Vec<u8> {
         let (_, payload) = frame::split(request, 4096).unwrap().unwrap();
         let parts = frame::parse_pos(payload, &Profile::CUP_POS_1).unwrap();
