@@ -130,7 +130,21 @@ pub fn configuration(args: SimArgs) -> Result<SimConfig, CliError> {
     Ok(config)
 }
 
-/// Runs the simulator until Ctrl-C. Keys live in a vault of its own that is gone afterwards.
+/// Waits for Ctrl-C or, as a service manager sends it, SIGTERM.
+async fn stop_signal() -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        tokio::select! {
+            stopped = tokio::signal::ctrl_c() => stopped,
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
+}
+
+/// Runs the simulator until Ctrl-C or SIGTERM. Keys live in a vault of its own that is gone afterwards.
 ///
 /// # Errors
 ///
@@ -142,7 +156,7 @@ pub async fn run(args: SimArgs) -> Result<(), CliError> {
     if let Some(control) = sim.control_addr() {
         tracing::info!("page: http://{control}/");
     }
-    tokio::signal::ctrl_c().await.map_err(CliError::Signal)?;
+    stop_signal().await.map_err(CliError::Signal)?;
     tracing::info!("stopping");
     sim.shutdown().await?;
     Ok(())

@@ -12,8 +12,26 @@
 //! Inside, [`network`], [`issuer`], [`ledger`], [`faults`] and [`kinds`] are pure: `(state, event, moment)` in,
 //! answer out. [`service`] stands between them and the sockets.
 //!
-//! Modelled, because the facts are not public: reject codes of the header, the order of the issuer's checks,
-//! answers where the specification names several. Each is said where it is decided.
+//! # Modelled
+//!
+//! Where the facts are not public, this simulator decides as follows; each is a line of a table or a key of
+//! [`SimConfig`].
+//!
+//! | point | decision |
+//! |---|---|
+//! | reject codes of the header | [`service::reject`]: 10001 malformed, 10002 destination, 10003 not a member, 10004 not signed on, 10005 no keys, 10009 fault rule |
+//! | uniqueness | class of the MTI and fields 7, 11, 32, 33; a repeated request is 94, a repeated advice is answered as the first, one with another body 94 |
+//! | wrong MAC | A0, signed with the key in force; does not use up the message's key |
+//! | missing or impossible field | 30; the record says which field |
+//! | order of the issuer's checks | status, expiry 54, chip swiped 45, track 59, cryptogram 05, PIN (99, A7, 75, 55), amount 13, 61, 65, 51 |
+//! | PIN missing though needed | 55, without counting a try; needed on debit unless tapped up to `no_pin_limit` or on a phone |
+//! | third wrong PIN | 75, and so until the card is reset |
+//! | void | field 37 the original's (`void_reference`), else 12; other card or merchant 12; other amount 64; already voided or refunded 12; declined or reversed 25 |
+//! | refund | above what is left 64; voided or reversed original 25; after `refund_days` 22 |
+//! | reversal | unknown original 25 and the original is refused from then on; other amount 64; other card or merchant 12; of a declined or already reversed one 00 |
+//! | reversal of a completion's void | 12 when the pre-authorisation has been completed anew |
+//! | key reset | MAC key first, proved by itself; then the PIN key, proved by it |
+//! | after a restart | not signed on and no keys; balances and record come from the books file |
 
 pub mod books;
 pub mod cli;

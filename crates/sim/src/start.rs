@@ -23,6 +23,9 @@ use crate::record::{self, CardView, DayTotals, RecordLine};
 use crate::service::{Core, Service};
 use crate::time::{Clock, SettleDate, SystemClock, TimeOfDay};
 
+/// How long a shutdown waits for connections to end; a browser may hold one open.
+const SHUTDOWN_MAX: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// How the simulator stands.
 #[derive(Clone, Debug, Serialize)]
 pub struct Status {
@@ -321,7 +324,7 @@ impl SimHandle {
         self.shell.stop.cancelled().await;
     }
 
-    /// Stops: closes all lines, waits for the tasks, brings the books file to disk.
+    /// Stops: closes all lines, waits a while for the tasks, brings the books file to disk.
     ///
     /// # Errors
     ///
@@ -329,7 +332,9 @@ impl SimHandle {
     pub async fn shutdown(&self) -> Result<(), SimError> {
         self.shell.stop.cancel();
         self.shell.tasks.close();
-        self.shell.tasks.wait().await;
+        if tokio::time::timeout(SHUTDOWN_MAX, self.shell.tasks.wait()).await.is_err() {
+            tracing::warn!("some connections did not end in time");
+        }
         let core = self.shell.service.core();
         core.books.as_ref().map_or(Ok(()), BooksFile::sync)
     }
