@@ -112,8 +112,12 @@ async fn refunds_that_cannot_go_on() {
     assert_eq!(rig.host.mtis(), [220]);
     assert!(matches!(rig.terminal.resume_refund().await, Err(PosError::MustSignIn(_))));
     rig.terminal.sign_in(KeyLayout::TripleDesTrack).await.unwrap();
-    rig.host.faults([Fault::Code("25")]);
+    assert!(rig.terminal.resume_refund().await.unwrap().approved);
+
+    rig.host.faults([Fault::Code("09"), Fault::Code("09"), Fault::Code("09"), Fault::Code("25")]);
+    assert_eq!(rig.terminal.refund(refund()).await.unwrap().status, Status::NoAnswer);
     assert_eq!(rig.terminal.resume_refund().await.unwrap().status, Status::Declined);
+    assert!(rig.terminal.open_refund().is_none());
 
     rig.host.faults([Fault::Silent, Fault::Silent, Fault::Silent]);
     rig.terminal.refund(refund()).await.unwrap();
