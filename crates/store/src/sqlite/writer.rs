@@ -1,5 +1,9 @@
 //! The one writer, with group commit: it takes every operation that waits, runs each in a savepoint of one
 //! transaction, commits once, and only then answers.
+//!
+//! Metrics: `posp_store_queue_depth` (operations that wait), `posp_store_group_size`,
+//! `posp_store_group_seconds` (a whole group), `posp_store_commit_seconds` (its flush),
+//! `posp_store_refused_total` (new payments refused by a full queue), `posp_store_failed_total`.
 
 use std::fs::File;
 use std::sync::{Mutex, PoisonError};
@@ -215,7 +219,7 @@ impl Worker {
         match self.transact(&mut operations, &mut replies) {
             Ok(()) => {
                 metrics::histogram!("posp_store_group_size").record(count(size));
-                metrics::histogram!("posp_store_commit_seconds").record(began.elapsed().as_secs_f64());
+                metrics::histogram!("posp_store_group_seconds").record(began.elapsed().as_secs_f64());
                 for reply in replies {
                     reply(None);
                 }
@@ -255,7 +259,10 @@ impl Worker {
                 Verdict::Fatal(reason) => Err(reason),
             }
         });
-        each.and_then(|()| run("COMMIT")).inspect_err(|_| {
+        let ran = Instant::now();
+        let committed = each.and_then(|()| run("COMMIT"));
+        metrics::histogram!("posp_store_commit_seconds").record(ran.elapsed().as_secs_f64());
+        committed.inspect_err(|_| {
             // The engine may have undone it already; either way nothing of it may stand.
             let _ = run("ROLLBACK");
         })
