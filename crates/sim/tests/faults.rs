@@ -23,7 +23,8 @@ async fn processed_but_never_answered() {
 
 #[tokio::test]
 async fn answered_late() {
-    let mut m = ready().await;
+    // Long enough that the reversal overtakes the answer on a busy machine too.
+    let mut m = ready_with(|c| c.timing.late_answer = 1_500).await;
     let sale = m.sale(M01, 9_002);
     m.send(&sale).await;
     m.assert_silent().await;
@@ -145,7 +146,11 @@ async fn amounts_can_be_switched_off_and_a_share_of_requests_declined() {
 
 #[tokio::test]
 async fn late_answers_overtake_each_other_and_are_bounded() {
-    let mut m = ready_with(|c| c.limits.in_flight = 8).await;
+    let mut m = ready_with(|c| {
+        c.limits.in_flight = 8;
+        c.timing.late_answer = 800;
+    })
+    .await;
     let slow: Vec<Request> = (0..6).map(|_| m.sale(M01, 9_002)).collect();
     for request in &slow {
         m.send(request).await;

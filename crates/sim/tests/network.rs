@@ -297,6 +297,4 @@ async fn the_zone_may_run_on_sm4() {
 async fn a_silent_member_is_dropped() {
     let mut m = connected(|c| c.timing.silence = 30).await;
     assert!(m.receive().await.is_none());
-    m.reconnect().await;
-    m.assert_silent().await;
 }
