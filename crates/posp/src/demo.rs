@@ -60,7 +60,7 @@ pub struct DemoArgs {
     /// Address of the simulator's page.
     #[arg(long, default_value = "127.0.0.1:18580")]
     page: SocketAddr,
-    /// Print the addresses as one JSON line when everything is up.
+    /// Print the addresses as one JSON line instead of the hints, when everything is up.
     #[arg(long)]
     announce: bool,
 }
@@ -113,16 +113,15 @@ pub async fn run(args: DemoArgs, screen: &mut Screen) -> anyhow::Result<ExitCode
     }
     write_config(&args.dir.join("posp.toml"), &config)?;
     let page = network.control_addr().map_or_else(|| args.page.to_string(), |page| page.to_string());
-    if args.announce {
-        let line = serde_json::json!({
+    let announcement = args.announce.then(|| {
+        serde_json::json!({
             "pos": node.pos, "ops": node.ops, "network": network.addr(), "page": page,
             "merchant": scene::MERCHANT, "terminals": scene.terminals(),
-        });
-        screen.line(line.to_string())?;
-    }
+        })
+    });
 
     let played = if args.quiet {
-        Ok(())
+        story::open_shop(&scene, &node).await
     } else {
         tokio::select! {
             played = story::play(&scene, &node, &network, args.bytes, screen) => played,
@@ -130,8 +129,9 @@ pub async fn run(args: DemoArgs, screen: &mut Screen) -> anyhow::Result<ExitCode
         }
     };
     if played.is_ok() && !args.exit {
-        if !args.announce {
-            hints(&args, &node, &page, screen)?;
+        match announcement {
+            Some(line) => screen.line(line.to_string())?,
+            None => hints(&args, &node, &page, screen)?,
         }
         stop_signal().await?;
     }

@@ -83,11 +83,20 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli) {
         Ok(code) => code,
+        // The reader of our output had enough (`posp txn list | head`): nothing is wrong.
+        Err(error) if reader_left(&error) => ExitCode::SUCCESS,
         Err(error) => {
             Screen::error(&error);
             ExitCode::FAILURE
         }
     }
+}
+
+fn reader_left(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {

@@ -118,6 +118,17 @@ fn sale(fen: u64, card: &str, entry: Entry, pin: Option<Pin>) -> anyhow::Result<
     Ok(SaleRequest { amount_fen: fen, card: CardInput::deck(card)?, entry, pin })
 }
 
+/// Without a story: takes the terminals out of their boxes and signs them in, ready for use.
+pub async fn open_shop(scene: &Scene, node: &Node) -> anyhow::Result<()> {
+    for prop in scene.props() {
+        let outcome = prop.unpack(&node.pos.to_string()).await?.sign_in(prop.layout).await?;
+        if !outcome.approved {
+            bail!("terminal {} cannot sign in: {}", prop.id, outcome.text());
+        }
+    }
+    Ok(())
+}
+
 /// Plays the morning.
 pub async fn play(
     scene: &Scene,
@@ -211,6 +222,12 @@ pub async fn play(
     tell.chapter("批结算", "Settlement")?;
     for terminal in [first, national, third] {
         settle(&mut tell, terminal).await?;
+    }
+    tell.chapter("下午继续", "The afternoon")?;
+    for (prop, terminal) in &mut terminals {
+        let since = Instant::now();
+        let outcome = terminal.sign_in(prop.layout).await?;
+        tell.step(&format!("签到 sign-in  {}", prop.id), &outcome, &["00"], since)?;
     }
     if let Some(receipt) = &swiped.receipt {
         tell.chapter("签购单", "The slip of the first sale")?;
