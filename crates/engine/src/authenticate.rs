@@ -128,6 +128,12 @@ impl Engine {
             if session.previous.is_some() {
                 // The new keys have proved themselves: the old ones are of no use any more.
                 entry.change_session(|s| s.previous = None);
+                let (store, merchant, terminal) = (self.0.store.clone(), message.merchant, message.terminal);
+                self.0.tasks.spawn(async move {
+                    if let Err(error) = store.drop_previous_keys(merchant, terminal).await {
+                        tracing::warn!(%error, %merchant, %terminal, "old keys are still in the store");
+                    }
+                });
             }
             return Ok(Authenticated { entry: Arc::clone(&entry), keys: Some(Arc::clone(keys)), spec });
         }
