@@ -431,7 +431,10 @@ class BooksAgree:
                 self.assertEqual(line["arrivals"], 1, f"record line {line['id']}")
 
     def test_no_reversal_is_left_over(self):
-        self.assertNotIn("unionpay", self.lab.posp("forward", "list"))
+        wait_until(
+            "everything that waited for the network has reached it",
+            lambda: "unionpay" not in self.lab.posp("forward", "list"),
+        )
 
     def test_no_card_data_and_no_pin_block_in_logs_and_data_files(self):
         self.assertEqual(self.lab.leaks(), [])

@@ -4,6 +4,7 @@ In each case the outcome becomes known and the same in three books: at the termi
 the network's record.
 """
 
+import contextlib
 import os
 import random
 import signal
@@ -13,7 +14,7 @@ from dataclasses import replace
 
 from deck import DECK
 from laboratory import BooksAgree, Laboratory, Scenario, books_of_network, wait_until
-from terminal import BadAnswer, NoAnswer
+from terminal import BadAnswer, NoAnswer, ReversalBlocked
 
 
 def setUpModule() -> None:
@@ -27,6 +28,23 @@ def load_tests(loader, _tests, _pattern):
     for case in (Reversals, Silence, Races, Traffic, Restart, Books):
         suite.addTests(loader.loadTestsFromTestCase(case))
     return suite
+
+
+@contextlib.contextmanager
+def losing_answers(terminal):
+    """What the terminal sends inside arrives and is answered; the line breaks before it can read."""
+
+    def deaf(frame):
+        with terminal.dial() as connection:
+            connection.send(frame)
+            connection.receive()
+        raise NoAnswer("the line broke before the answer")
+
+    listen, terminal.send_frame = terminal.send_frame, deaf
+    try:
+        yield
+    finally:
+        terminal.send_frame = listen
 
 
 class Reversals(Scenario):
@@ -97,16 +115,8 @@ class Reversals(Scenario):
     def test_a_terminal_that_lost_the_answer_reverses_before_its_next_sale(self):
         terminal = self.terminal("003")
 
-        def deaf(frame):
-            with terminal.dial() as connection:
-                connection.send(frame)
-                connection.receive()
-            raise NoAnswer("the line broke before the answer")
-
-        listen, terminal.send_frame = terminal.send_frame, deaf
-        with self.assertRaises(NoAnswer):
+        with losing_answers(terminal), self.assertRaises(NoAnswer):
             terminal.sale(DECK["M01"], 7_500, "123456")
-        terminal.send_frame = listen
         self.assertEqual(self.network(terminal)[0]["state"], "approved")
         self.sold(terminal, 7_600)
         self.assertIsNone(terminal.pending)
@@ -302,20 +312,27 @@ class Traffic(Scenario):
         self.lab.faults()
         self.assertEqual(failures, [], f"seed {seed}")
         for terminal in terminals:
+            self.assertTrue(terminal.send_reversal())
             settlement = wait_until(
                 f"terminal {terminal.terminal} settles (seed {seed})",
                 lambda t=terminal: (s := t.settlement_request()[0]).balanced and s,
             )
             self.assertEqual(settlement.code, "00")
 
-    @staticmethod
-    def one_round(terminal, seeded) -> None:
+    def one_round(self, terminal, seeded) -> None:
         """One action of a cashier. What is declined or times out is simply not in the terminal's books."""
         card = seeded.choice((DECK["M01"], DECK["L02"], DECK["L12"]))
         open_sales = [e for e in terminal.journal if e.kind == "sale" and not e.voided]
         action = seeded.choice(("sale", "sale", "sale", "void", "refund", "reversal"))
         if action == "sale" or not open_sales:
-            terminal.sale(card, seeded.randrange(100, 2_000), card.pin)
+            amount = seeded.randrange(100, 2_000)
+            if seeded.random() < 0.1:
+                with losing_answers(terminal), contextlib.suppress(NoAnswer, ReversalBlocked):
+                    terminal.sale(card, amount, card.pin)
+                return
+            sale = terminal.sale(card, amount, card.pin)
+            if sale.code in ("91", "96"):
+                wait_until("the line is up again", self.lab.healthy)
             return
         entry = seeded.choice(open_sales)
         if action == "void":
