@@ -375,4 +375,23 @@ mod tests {
         assert_eq!(raise_counter(&path, "L01").unwrap(), 0x0013);
         assert_eq!(raise_counter(&path, "L02").unwrap(), 0x0012);
     }
+
+    proptest::proptest! {
+        /// Whatever stands in the answer's field 55, the card is asked and nothing breaks; without the right issuer
+        /// cryptogram it may still approve (it was not asked to check), with a wrong one never.
+        #[test]
+        fn any_field_55_is_survived(
+            bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300),
+            arpc in proptest::prelude::any::<[u8; 10]>(),
+        ) {
+            let setting = setting(true, Entry::Chip, 124, 10_000, [0x1A, 0x2B, 0x3C, 0x4D]);
+            let start = || ChipPayment::start(deck::find("L01").unwrap(), 0x0012, &setting).unwrap();
+            let mut payment = start();
+            payment.finish(true, &bytes).unwrap();
+            payment.record("00");
+            let mut field = Vec::new();
+            tlv::write(&mut field, 0x91, &arpc);
+            proptest::prop_assert_eq!(start().finish(true, &field).unwrap(), Verdict::Refuses);
+        }
+    }
 }

@@ -5,6 +5,7 @@
 //! (201), those with a TC one by one (203 or 205).
 
 use crate::card::Entry;
+use crate::codes;
 use crate::error::PosError;
 use crate::message::{Kind, Request, field60_management, next_in_ring};
 use crate::outcome::{Outcome, Status};
@@ -142,7 +143,13 @@ impl Terminal {
             let (mut outcome, _) = self.read_judged(&request, judged, trace, batch);
             outcome.request = frame;
             outcome.response = Some(received);
-            self.pass(&step, outcome.response_code.as_deref() == Some("00"));
+            let code = outcome.response_code.as_deref().unwrap_or_default();
+            if codes::forces_sign_in(code) {
+                // Not the item's fault: sending it again under this sign-in would only use up its resends.
+                self.save().await?;
+                return Err(PosError::SettlementCutOff(format!("{code} {}", codes::look_up(code).en)));
+            }
+            self.pass(&step, code == "00");
             self.save().await?;
             sent.push(outcome);
         }

@@ -43,6 +43,18 @@ pub(crate) struct State {
     pub journal: Vec<Record>,
     pub notices: Vec<Notice>,
     pub last_slip: Option<LastSlip>,
+    /// The last chip that could not be read: its card may be swiped for a while.
+    #[serde(default)]
+    pub chip_failure: Option<ChipFailure>,
+}
+
+/// A chip that did not answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ChipFailure {
+    /// The card, masked.
+    pub card: String,
+    /// Until when its stripe is accepted, in seconds of the machine's clock.
+    pub until: i64,
 }
 
 impl State {
@@ -61,6 +73,7 @@ impl State {
             journal: Vec::new(),
             notices: Vec::new(),
             last_slip: None,
+            chip_failure: None,
         }
     }
 }

@@ -18,9 +18,12 @@ use crate::message::{Kind, Recovery, Request, field60_financial};
 use crate::outcome::{self, Outcome, Status};
 use crate::receipt;
 use crate::rules::{self, Event, Reason, ReversalEffect};
-use crate::state::{LastSlip, Original, PendingReversal, Record};
+use crate::state::{ChipFailure, LastSlip, Original, PendingReversal, Record};
 use crate::terminal::{Reply, Terminal, stamp};
 use crate::wire::{Answer, Judged};
+
+/// How long the stripe of a card is accepted after its chip could not be read.
+const FALLBACK_SECONDS: i64 = 60;
 
 /// A sale.
 #[derive(Debug)]
@@ -181,11 +184,36 @@ impl Terminal {
 
     async fn transact(&mut self, job: Job) -> Result<Outcome, PosError> {
         self.check_ready()?;
-        check_entry(&job, self.config.insist_on_chip)?;
+        self.check_entry(&job).await?;
         let preceding = self.clear_the_way().await?;
         let mut outcome = self.transact_cleared(job).await?;
         outcome.preceding = preceding;
         Ok(outcome)
+    }
+
+    /// Whether the card may be read this way: a chip card is not swiped before its chip was tried (when the terminal
+    /// insists on it), and only a card of the deck has a chip.
+    async fn check_entry(&mut self, job: &Job) -> Result<(), PosError> {
+        if job.entry.is_chip() {
+            let deck =
+                job.card.deck.ok_or_else(|| PosError::Input("only a card of the deck has a chip".into()))?;
+            if deck.behaviour == Behaviour::Mute && job.entry == Entry::Chip && job.kind != Kind::Void {
+                let until = self.surroundings.clock.now().as_second().saturating_add(FALLBACK_SECONDS);
+                self.state.chip_failure = Some(ChipFailure { card: card::mask(&job.card.pan), until });
+                self.save().await?;
+                return Err(PosError::ChipMute);
+            }
+        }
+        if self.config.insist_on_chip && job.kind != Kind::Void && job.card.stripe_says_chip() {
+            let failed = self.state.chip_failure.as_ref().is_some_and(|failure| {
+                failure.card == card::mask(&job.card.pan)
+                    && self.surroundings.clock.now().as_second() <= failure.until
+            });
+            if job.entry == Entry::Swipe || job.entry == Entry::Fallback && !failed {
+                return Err(PosError::OtherEntry("请插卡 / the card has a chip: insert it"));
+            }
+        }
+        Ok(())
     }
 
     /// Everything after the pending reversal is through.
@@ -327,9 +355,6 @@ impl Terminal {
         let Some(deck) = job.card.deck else {
             return Err(PosError::Input("only a card of the deck has a chip".into()));
         };
-        if deck.behaviour == Behaviour::Mute && job.entry == Entry::Chip {
-            return Err(PosError::ChipMute);
-        }
         let file = match &self.config.card_file {
             Some(path) => self.directory.path.join(path),
             None => self.directory.file("cards.json"),
@@ -540,14 +565,4 @@ pub(crate) fn check_amount(amount_fen: u64) -> Result<(), PosError> {
     } else {
         Err(PosError::Input("the amount is 0.01 to 9999999999.99".into()))
     }
-}
-
-fn check_entry(job: &Job, insist_on_chip: bool) -> Result<(), PosError> {
-    if insist_on_chip && job.entry == Entry::Swipe && job.kind != Kind::Void && job.card.stripe_says_chip() {
-        return Err(PosError::OtherEntry("请插卡 / the card has a chip: insert it"));
-    }
-    if job.entry.is_chip() && job.card.deck.is_none() {
-        return Err(PosError::Input("only a card of the deck has a chip".into()));
-    }
-    Ok(())
 }

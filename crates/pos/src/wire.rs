@@ -223,3 +223,143 @@ fn custom63(bytes: &[u8]) -> (Option<String>, Option<String>) {
         None => (printable(bytes), None),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hsm::{KeyAlgorithm, KeyUsage, SoftVault};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::keys::KeyLayout;
+    use crate::message::{Kind, field60_financial, field60_management};
+
+    fn config(terminal: &str, merchant: &str, tpdu: &str, header: &str) -> TerminalConfig {
+        let mut config = TerminalConfig::new("host:1", merchant, terminal);
+        config.tpdu = tpdu.into();
+        config.header = header.into();
+        config
+    }
+
+    fn sign_in(config: &TerminalConfig, trace: &str, network_code: &str) -> Request {
+        Request::new(Kind::SignIn)
+            .digits(11, trace)
+            .text(41, config.terminal.clone())
+            .text(42, config.merchant.clone())
+            .digits(60, field60_management("00", 1, network_code))
+            .text(63, "01 ")
+    }
+
+    /// Two public sign-in frames, one with and one without header, come out to the byte.
+    #[test]
+    fn public_sign_in_frames_are_reproduced() {
+        let with = config("13300016", "188020130012016", "6000030000", "603100311001");
+        let frame = write(&with, &sign_in(&with, "000003", "003"), None).unwrap();
+        assert_eq!(
+            hex::encode_upper(frame),
+            "003C600003000060310031100108000020000000C000120000033133333030303136313838303230313330303132303136001100\
+             00000100300003303120"
+        );
+        let without = config("12345671", "123456789012345", "6000320000", "");
+        let frame = write(&without, &sign_in(&without, "000012", "001"), None).unwrap();
+        assert_eq!(
+            hex::encode_upper(frame),
+            "0036600032000008000020000000C0001200001231323334353637313132333435363738393031323334350011000000010010\
+             0003303120"
+        );
+    }
+
+    struct Bench {
+        config: TerminalConfig,
+        vault: SoftVault,
+        keys: WorkingKeys,
+        request: Request,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let config = config("00000001", "898000000000001", "6000030000", "603200320001");
+            let vault = SoftVault::ephemeral().unwrap();
+            let key = |usage| vault.generate(usage, KeyAlgorithm::TripleDes2).unwrap();
+            let keys = WorkingKeys {
+                layout: KeyLayout::TripleDes,
+                pin: key(KeyUsage::Pin),
+                mac: key(KeyUsage::Mac),
+                track: None,
+            };
+            let request = Request::new(Kind::Sale)
+                .digits(4, "000000010000")
+                .digits(11, "000017")
+                .digits(22, "012")
+                .digits(25, "00")
+                .text(41, "00000001")
+                .text(42, "898000000000001")
+                .text(49, "156")
+                .digits(60, field60_financial("22", 1, 5, false));
+            Self { config, vault, keys, request }
+        }
+
+        fn approval(&self) -> Vec<u8> {
+            let mut draft = Draft::new();
+            draft.start(&CUP_POS, Mti::new(210));
+            draft.put_digits(3, "000000").unwrap();
+            draft.put_digits(4, "000000010000").unwrap();
+            draft.put_digits(11, "000017").unwrap();
+            draft.put_digits(25, "00").unwrap();
+            draft.put_digits(32, "01020000").unwrap();
+            draft.put_text(37, "112410000001").unwrap();
+            draft.put_text(39, "00").unwrap();
+            draft.put_text(41, "00000001").unwrap();
+            draft.put_text(42, "898000000000001").unwrap();
+            draft.put_text(49, "156").unwrap();
+            let mut out = Vec::new();
+            let mark = frame::begin_pos(&mut out, Tpdu::new([0x60, 0, 0, 0, 3]), header(&self.config));
+            draft
+                .write_with_mac::<PosError>(&mut out, |block| {
+                    Ok(self.vault.mac(&self.keys.mac, self.keys.mac_algorithm(), block)?)
+                })
+                .unwrap();
+            frame::finish_pos(&mut out, mark).unwrap();
+            out
+        }
+
+        fn approves(&self, received: &[u8]) -> bool {
+            let keys = Some((&self.vault as &dyn Hsm, &self.keys));
+            match judge(&self.config, &self.request, keys, received).unwrap() {
+                Judged::Answer(answer) => codes::approves(&answer.code),
+                Judged::Unfitting(_) | Judged::MacWrong => false,
+            }
+        }
+    }
+
+    /// Every single bit of an approval is protected: by the MAC, by the comparison, or by the format.
+    #[test]
+    fn an_approval_with_one_bit_changed_is_none() {
+        const BODY: usize = 13; // length, TPDU and header are not covered by the MAC
+        let bench = Bench::new();
+        let good = bench.approval();
+        assert!(bench.approves(&good));
+        for at in 0..good.len() {
+            for bit in 0..8 {
+                let mut changed = good.clone();
+                changed[at] ^= 1 << bit;
+                let approved = bench.approves(&changed);
+                assert!(at < BODY || !approved, "byte {at} bit {bit}");
+            }
+        }
+        for length in 0..good.len() {
+            assert!(!bench.approves(&good[..length]));
+        }
+    }
+
+    proptest! {
+        /// Whatever the line delivers, the terminal judges and never breaks.
+        #[test]
+        fn any_bytes_are_judged(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let bench = Bench::new();
+            prop_assert!(!bench.approves(&bytes));
+            let mut framed = u16::try_from(bytes.len()).unwrap().to_be_bytes().to_vec();
+            framed.extend_from_slice(&bytes);
+            prop_assert!(!bench.approves(&framed));
+        }
+    }
+}

@@ -198,6 +198,43 @@ async fn cards_that_never_go_online_by_chip() {
     assert!(!seen.fields().contains(&55) && !seen.fields().contains(&23));
 }
 
+/// A terminal that insists on the chip: no swipe, and a fallback only for the card whose chip just failed.
+#[tokio::test]
+async fn a_chip_card_is_swiped_only_after_its_chip_failed() {
+    let mut config = Rig::config();
+    config.insist_on_chip = true;
+    let mut rig = Rig::with(config);
+    rig.prepare(KeyLayout::TripleDesTrack).await;
+    let read = |card, entry| SaleRequest { entry, ..chip_sale(card) };
+    for (card, entry) in [("L09", Entry::Swipe), ("L09", Entry::Fallback)] {
+        assert!(matches!(rig.terminal.sale(read(card, entry)).await, Err(PosError::OtherEntry(_))));
+    }
+    assert!(rig.terminal.sale(read("M01", Entry::Swipe)).await.unwrap().approved);
+    assert!(matches!(rig.terminal.sale(chip_sale("L09")).await, Err(PosError::ChipMute)));
+    let mut rig = rig.power_cycle();
+    assert!(matches!(rig.terminal.sale(read("L01", Entry::Fallback)).await, Err(PosError::OtherEntry(_))));
+    assert!(rig.terminal.sale(read("L09", Entry::Fallback)).await.unwrap().approved);
+
+    let Rig { terminal, mut surroundings, dir, .. } = rig;
+    drop(terminal);
+    surroundings.clock = Arc::new(pos::clock::FixedClock("2026-11-24T02:16:31Z".parse().unwrap()));
+    let mut late = Terminal::open_in(dir.path(), surroundings).unwrap();
+    assert!(matches!(late.sale(read("L09", Entry::Fallback)).await, Err(PosError::OtherEntry(_))));
+}
+
+/// The futures may move between threads, so that a service can run many terminals.
+#[test]
+fn a_terminal_can_be_driven_from_any_thread() {
+    fn moves<T: Send>(_: &T) {}
+    fn check(terminal: &mut Terminal) {
+        moves(&terminal.sale(chip_sale("L01")));
+        moves(&terminal.settle());
+        moves(&terminal.sign_in(KeyLayout::Sm4));
+        moves(&terminal.send_reversal());
+    }
+    moves::<fn(&mut Terminal)>(&(check as fn(&mut Terminal)));
+}
+
 /// L06: a script that fails before the second cryptogram leaves the sale approved, and says so in TVR and DF31.
 #[tokio::test]
 async fn a_failed_script_does_not_undo_the_sale() {

@@ -217,6 +217,21 @@ async fn a_refused_item_is_resent_then_skipped() {
     assert!(outcome.notices[0].contains("1 items"));
 }
 
+/// A host that wants a sign-in in the middle gets it; no item is lost over it.
+#[tokio::test]
+async fn a_sign_in_in_the_middle_loses_no_item() {
+    let mut rig = rig().await;
+    rig.terminal.sale(chip_sale("L01")).await.unwrap();
+    rig.host.forget();
+    rig.host.faults([Fault::None, Fault::Code("77")]);
+    assert!(matches!(rig.terminal.settle().await, Err(PosError::SettlementCutOff(_))));
+    rig.terminal.sign_in(KeyLayout::TripleDesTrack).await.unwrap();
+    let outcome = rig.terminal.settle().await.unwrap();
+    assert!(outcome.approved && outcome.notices.is_empty());
+    assert_eq!(rig.host.mtis(), [500, 320, 800, 320, 320, 820]);
+    assert_eq!(rig.host.seen()[4].get(48), "0001");
+}
+
 /// Cut off at every message in turn, powered off, and run again: each item reaches the host, and the terminal takes
 /// no transaction in between.
 #[tokio::test]
