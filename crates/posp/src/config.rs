@@ -206,8 +206,15 @@ impl Config {
             }
             builder = builder.add_source(config::File::from(file).format(config::FileFormat::Toml));
         }
-        let environment = config::Environment::with_prefix("POSP").prefix_separator("_").separator("__");
-        let read = builder.add_source(environment.try_parsing(true)).build();
+        // A setting has a section and a key, so its variable has two underscores between them; others that
+        // begin with POSP_ (POSP_CONFIG, POSP_LOG) are not settings.
+        let settings = std::env::vars().filter(|(name, _)| name.contains("__")).collect();
+        let environment = config::Environment::with_prefix("POSP")
+            .prefix_separator("_")
+            .separator("__")
+            .source(Some(settings))
+            .try_parsing(true);
+        let read = builder.add_source(environment).build();
         let config = read.context("the configuration cannot be read")?;
         config.try_deserialize().context("the configuration is not right")
     }
