@@ -207,13 +207,13 @@ impl Config {
             builder = builder.add_source(config::File::from(file).format(config::FileFormat::Toml));
         }
         // A setting has a section and a key, so its variable has two underscores between them; others that
-        // begin with POSP_ (POSP_CONFIG, POSP_LOG) are not settings.
+        // begin with POSP_ (POSP_CONFIG, POSP_LOG) are not settings. Values stay texts until they meet the type
+        // of their setting: institution 00010000 is no number.
         let settings = std::env::vars().filter(|(name, _)| name.contains("__")).collect();
         let environment = config::Environment::with_prefix("POSP")
             .prefix_separator("_")
             .separator("__")
-            .source(Some(settings))
-            .try_parsing(true);
+            .source(Some(settings));
         let read = builder.add_source(environment).build();
         let config = read.context("the configuration cannot be read")?;
         config.try_deserialize().context("the configuration is not right")
