@@ -1,4 +1,4 @@
-//! The lab test deck: fourteen cards that belong to nobody, with the behaviours the terminal has to cope with.
+//! The lab test deck: cards that belong to nobody, with the behaviours the terminal has to cope with.
 //!
 //! The numbers are laboratory data (their BINs belong to the simulated issuer); PINs are printed here because they
 //! are public lab values, as on the deck's own page.

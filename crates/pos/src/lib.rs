@@ -30,7 +30,13 @@
 //! # }
 //! ```
 //!
-//! The chip is a lab card that makes real cryptograms; the terminal's side of it is not an EMV kernel (see `chip`).
+//! The chip is a lab card that makes real cryptograms. The terminal's side of it is **not an EMV kernel**: it selects
+//! no application, reads no records and verifies no certificates.
+//!
+//! Modelled, and each one line to change: the carrier of an SM4 PIN block ([`Sm4PinCarrier`]), which lines go into a
+//! batch upload (`settle`), whether a decline without MAC is an answer
+//! ([`TerminalConfig::accept_unsigned_decline`]), field 61 in the reversal of a void. Not sent: script results (0620),
+//! notices of refused chips (204, 206), terminal information (field 59), e-signatures.
 
 pub mod amount;
 mod card;

@@ -61,7 +61,8 @@ pub struct Outcome {
     pub balance: Option<Balance>,
     /// The reversal that now waits, with its reason.
     pub reversal: Option<Reason>,
-    /// The request as sent, with its length prefix; empty when nothing was sent.
+    /// The request as sent, with its length prefix; empty when nothing was sent. It holds card data: show it through
+    /// [`show`](crate::show) only.
     pub request: Vec<u8>,
     /// The answer as received, with its length prefix.
     pub response: Option<Vec<u8>>,

@@ -16,7 +16,7 @@ pub const WIDTH: usize = 32;
 
 /// Which copy of a slip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Copy {
+pub enum Part {
     /// 商户存根: with chip data, signature line and confirmation.
     Merchant,
     /// 持卡人存根: with less card data.
@@ -99,17 +99,17 @@ impl Paper {
 
 /// Both copies of a transaction's slip, one after the other.
 pub fn transaction(config: &TerminalConfig, record: &Record) -> String {
-    format!("{}\n{}", copy(config, record, Copy::Merchant), copy(config, record, Copy::Cardholder))
+    format!("{}\n{}", part(config, record, Part::Merchant), part(config, record, Part::Cardholder))
 }
 
 /// One copy of a transaction's slip.
-pub fn copy(config: &TerminalConfig, record: &Record, copy: Copy) -> String {
+pub fn part(config: &TerminalConfig, record: &Record, part: Part) -> String {
     let mut paper = Paper::new();
-    let merchant = copy == Copy::Merchant;
+    let merchant = part == Part::Merchant;
     paper.centre("POS 签购单");
-    match copy {
-        Copy::Merchant => paper.pair("商户存根", "MERCHANT COPY"),
-        Copy::Cardholder => paper.pair("持卡人存根", "CARDHOLDER COPY"),
+    match part {
+        Part::Merchant => paper.pair("商户存根", "MERCHANT COPY"),
+        Part::Cardholder => paper.pair("持卡人存根", "CARDHOLDER COPY"),
     }
     paper.rule();
     head(&mut paper, config);

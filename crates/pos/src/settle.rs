@@ -4,6 +4,8 @@
 //! Modelled: approved transactions without a TC (stripe, keyed, tapped, voids, refunds) travel in the detail lines
 //! (201), those with a TC one by one (203 or 205).
 
+use zeroize::Zeroizing;
+
 use crate::card::Entry;
 use crate::codes;
 use crate::error::PosError;
@@ -168,7 +170,7 @@ impl Terminal {
                 .take(LINES_MAX)
                 .collect();
             if let Some((last, _)) = lines.last() {
-                let mut field = format!("{:02}", lines.len());
+                let mut field = Zeroizing::new(format!("{:02}", lines.len()));
                 for (_, record) in &lines {
                     let pan = self.unseal_pan(&record.pan_sealed)?;
                     field.push_str(&format!("00{:06}{:0>20}{:012}", record.trace, *pan, record.amount_fen));
@@ -183,7 +185,7 @@ impl Terminal {
             let chip = record.chip.as_ref();
             let pin = if record.with_pin { 1 } else { 2 };
             return Ok(Some(Step::Certificate {
-                pan: pan.to_string(),
+                pan,
                 trace: record.trace,
                 entry: format!("{}{pin}", record.entry.digits()),
                 sequence: chip.map_or(0, |chip| chip.sequence),
@@ -202,11 +204,11 @@ impl Terminal {
 
     fn step_request(&mut self, step: &Step) -> Request {
         match step {
-            Step::Lines { field, .. } => self.management(Kind::BatchUp, "201").digits(48, field.clone()),
+            Step::Lines { field, .. } => self.management(Kind::BatchUp, "201").digits(48, field.as_str()),
             Step::Certificate { pan, trace, entry, sequence, field55, field62, network_code, .. } => {
                 let batch = self.state.batch;
                 Request::new(Kind::BatchUp)
-                    .digits(2, pan.clone())
+                    .digits(2, pan.as_str())
                     .digits(11, format!("{trace:06}"))
                     .digits(22, entry.clone())
                     .digits(23, format!("{sequence:03}"))
@@ -302,12 +304,12 @@ fn has_certificate(record: &Record) -> bool {
 /// One message of the upload.
 enum Step {
     Lines {
-        field: String,
+        field: Zeroizing<String>,
         count: u32,
         next: usize,
     },
     Certificate {
-        pan: String,
+        pan: Zeroizing<String>,
         trace: u32,
         entry: String,
         sequence: u8,

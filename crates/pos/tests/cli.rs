@@ -127,6 +127,36 @@ status
     assert_eq!(host.mtis(), [800, 820, 200, 200, 200, 200, 200, 400, 200, 220, 500, 320, 820]);
 }
 
+/// A host that hangs up after each answer: a kept connection is found closed and dialled again, nothing is lost.
+#[tokio::test]
+async fn a_connection_closed_while_idle_is_dialled_again() {
+    let host = Host::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (closed, mut wait) = tokio::sync::mpsc::channel::<()>(1);
+    let answering = host.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut frame = vec![0; 2];
+            stream.read_exact(&mut frame).await.unwrap();
+            frame.resize(2 + (usize::from(frame[0]) << 8 | usize::from(frame[1])), 0);
+            stream.read_exact(&mut frame[2..]).await.unwrap();
+            stream.write_all(&answering.answer(&frame).unwrap().unwrap()).await.unwrap();
+            drop(stream);
+            closed.send(()).await.unwrap();
+        }
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let config = pos::TerminalConfig::new(address, "898100000000001", "10000001");
+    let mut terminal = pos::Terminal::enrol(dir.path(), config).unwrap();
+    for _ in 0..3 {
+        let outcome = terminal.echo().await.unwrap();
+        assert!(outcome.approved, "{outcome:?}");
+        wait.recv().await.unwrap();
+    }
+    assert_eq!(host.mtis(), [820, 820, 820]);
+}
+
 #[tokio::test]
 async fn results_exit_codes_and_json() {
     let host = Host::new();
