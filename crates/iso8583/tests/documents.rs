@@ -1,0 +1,135 @@
+//! docs/dialects.md is printed from the tables that the codec runs on, so it cannot say anything else.
+//! `POSP_WRITE_DOCS=1 cargo test -p iso8583 --test documents` writes it anew after a line was changed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+use std::fmt::Write;
+
+use iso8583::dialect::{Coding, Dialect, FieldSpec, Format, Justify, Length, Show};
+use iso8583::subfield::COMPOSITE_60;
+use iso8583::{CUP_POS, CUPS};
+
+const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/dialects.md");
+
+const HEAD: &str = "\
+# The dialects, field by field
+
+Printed from the tables in `crates/iso8583/src/dialect/cup_pos.rs` and `crates/iso8583/src/dialect/cups.rs`; do not
+edit by hand. A message with a field that is not listed is refused with the field's number.
+
+How to read a format: `n` decimal digits, `z` track data, `x+n` sign and digits, `an` letters, digits and space,
+`ans` printable ASCII, `text` the same or GBK, `b` any bytes. `..19 LL` is a variable length of at most 19 with two
+digits of length in front; lengths count digits for `n` and `z`, bytes for the others.
+
+Shown: what a masked copy, a log and a page may hold of the field. Card numbers keep the first six and last four
+digits, tracks the first six; what is *hidden* is overwritten with zeros. *By content* means that a private field is
+shown in the uses whose layout is known to be harmless, and hidden in all others.
+
+Facts marked *modelled* in the code are this project's reading where public sources are silent: the maxima of vendor
+and private fields, where an SM4 PIN travels, the alphabet of the network's MAC text. They are lines of these tables or
+switches of the profile.
+
+";
+
+const PROFILE: &str = "
+## Switches of a profile
+
+Acquirers and terminal families differ; a profile changes lines of the table, never code
+(`crates/iso8583/src/dialect/profile.rs`).
+
+| switch | baseline `cup-pos-1` | other readings |
+|---|---|---|
+| message header | 603200320001 | any template, or none |
+| access equipment block after the TPDU | none | 33 bytes |
+| field 23, odd digits | to the right (`001` is 00 01) | to the left |
+| field 32, odd digits | to the left | to the right |
+| field 60 | packed, at most 17 digits | ASCII; up to 999 |
+| field 55 | at most 255 bytes | up to 999; 700 is known |
+| filler nibble sent after an odd number of digits | 0 | 15; for field 2 by itself |
+| field 64 | 8 hexadecimal characters | 8 raw bytes |
+| items of field 59 | length of 3 digits | 2 digits; opaque |
+| field 53, second digit with SM4 keys | 4 | 3 |
+| SM4 PIN | field 63, `SM016` and 16 bytes (modelled) | field 59, tag A1 |
+| field 26 | 12 | 06 |
+
+Any filler nibble after left-justified digits is accepted on receipt; the one before right-justified digits must be 0.
+";
+
+fn format(spec: &FieldSpec, dialect: &Dialect) -> String {
+    let kind = match spec.format {
+        Format::N => "n",
+        Format::Z => "z",
+        Format::Xn => "x+n",
+        Format::An => "an",
+        Format::Ans => "ans",
+        Format::Text => "text",
+        Format::B => "b",
+    };
+    let length = match spec.length {
+        Length::Fixed(len) => format!(" {len}"),
+        Length::Ll(max) => format!("..{max} LL"),
+        Length::Lll(max) => format!("..{max} LLL"),
+    };
+    let packed = dialect.name() == "cup-pos-1" && spec.coding == Coding::Bcd;
+    let side = match spec.justify {
+        Justify::Right if packed => ", right",
+        _ => "",
+    };
+    format!("{kind}{length}{side}")
+}
+
+const fn shown(show: Show) -> &'static str {
+    match show {
+        Show::Plain | Show::Amount | Show::Time | Show::Date | Show::DateTime | Show::Expiry => "all",
+        Show::Pan | Show::Account => "first 6, last 4",
+        Show::Track => "first 6",
+        Show::Secret => "hidden",
+        Show::Chip => "all but card data",
+        Show::Nested => "by content",
+    }
+}
+
+fn table(out: &mut String, dialect: &Dialect) {
+    out.push_str("| field | 名称 | name | format | shown |\n|---|---|---|---|---|\n");
+    for spec in dialect.specs() {
+        writeln!(
+            out,
+            "| {} | {} | {} | {} | {} |",
+            spec.number,
+            spec.name_zh,
+            spec.name_en,
+            format(spec, dialect),
+            shown(spec.show)
+        )
+        .unwrap();
+    }
+}
+
+fn document() -> String {
+    let mut out = HEAD.to_owned();
+    out.push_str(
+        "## Terminal dialect `cup-pos-1`\n\nFrame: length 2 bytes binary, TPDU 5, header 6, message. ",
+    );
+    out.push_str("Message type 2 bytes packed, bitmap 8 bytes, digits and length prefixes packed.\n\n");
+    table(&mut out, &CUP_POS);
+    out.push_str(PROFILE);
+    out.push_str("\n## Network dialect `cups`\n\nFrame: length 4 ASCII digits, header 46, message; `0000` alone is the ");
+    out.push_str(
+        "heartbeat. Message type 4 ASCII digits, bitmap 16 bytes, digits and length prefixes ASCII.\n\n",
+    );
+    table(&mut out, &CUPS);
+    out.push_str("\n### Network field 60\n\n| sub-field | characters | 名称 | name |\n|---|---|---|---|\n");
+    for (number, len, zh, en) in COMPOSITE_60 {
+        writeln!(out, "| {number} | {len} | {zh} | {en} |").unwrap();
+    }
+    out
+}
+
+#[test]
+fn the_document_is_printed_from_the_tables() {
+    let expected = document();
+    if std::env::var_os("POSP_WRITE_DOCS").is_some() {
+        std::fs::write(PATH, &expected).unwrap();
+    }
+    let found = std::fs::read_to_string(PATH).unwrap_or_default();
+    assert!(found == expected, "docs/dialects.md is out of date; see the head of this test");
+}
