@@ -9,7 +9,7 @@ use acquiring::payment::{
 use acquiring::transition::{Event, Reception};
 use acquiring::{
     Amount, AuthCode, BatchNo, Beijing, EntryMode, Expiry, MerchantId, Pan, PaymentId, ResponseCode, Rrn,
-    Secret, Trace,
+    Secret, TerminalId, Trace,
 };
 use channels::{NetworkRequest, OriginalRef, Outcome, Prepared, TerminalPin};
 use hsm::EncryptedPinBlock;
@@ -130,6 +130,8 @@ impl Engine {
         let kind = auth.spec.kind;
         let started = self.now();
         let mut pan = None;
+        let numbers = (auth.entry.merchant.id, auth.entry.id, request.batch, request.trace);
+        let digest = request.digest;
         let mut reply = match self.admit(auth, request, &mut pan).await {
             Err(reply) => *reply,
             Ok(admitted) => match self.journal(admitted).await {
@@ -141,6 +143,9 @@ impl Engine {
                 }
             },
         };
+        if reply.payment.is_none() {
+            reply = self.unless_known(reply, numbers, &digest).await?;
+        }
         reply.pan = pan;
         let took = self.now().duration_since(started);
         metrics::histogram!("posp_payment_seconds", "kind" => kind.code()).record(took.as_secs_f64());
@@ -426,6 +431,25 @@ impl Engine {
         };
         debug_assert_eq!(reply.rrn, Some(rrn));
         Ok(reply)
+    }
+
+    /// A refusal of a request that never reached the journal says nothing about an earlier sending of the same
+    /// request: when there was one, its outcome is the answer. A refund that is repeated after a new sign-in
+    /// still has its track under the old key, and must not be told that it failed when it went through.
+    async fn unless_known(
+        &self,
+        refusal: Reply,
+        (merchant, terminal, batch, trace): (MerchantId, TerminalId, BatchNo, Trace),
+        digest: &[u8; 32],
+    ) -> Result<Reply, Silent> {
+        match self.0.store.by_trace(merchant, terminal, batch, trace).await {
+            Ok(Some(existing)) => Ok(self.repeat(&existing, digest)),
+            Ok(None) => Ok(refusal),
+            Err(error) => {
+                tracing::error!(%error, "whether a refused request was here before cannot be told");
+                Err(Silent)
+            }
+        }
     }
 
     /// Answers a request that was here before: the same bytes get the same answer, or 09 while it is in

@@ -56,6 +56,12 @@ impl Engine {
             Refusal::new(ResponseCode::MALFUNCTION, "store cannot take the sign-in")
         };
         let store = &self.0.store;
+        let session = entry.session();
+        if session.keys.is_some() && session.previous.is_none() {
+            // The keys in force have proved themselves, so they are what the terminal falls back on should it
+            // miss this answer, also when this process dies: those before them must make room in the store.
+            store.drop_previous_keys(entry.merchant.id, entry.id).await.map_err(failed)?;
+        }
         store.save_sign_in(entry.merchant.id, entry.id, &stored, at).await.map_err(failed)?;
         let number = self.0.numbers.next(store).await.map_err(failed)?;
         entry.clear_wrong_macs();

@@ -197,6 +197,30 @@ async fn an_unanswered_refund_is_repeated() {
     assert_eq!(seen, ["sale", "refund", "repeat", "repeat"]);
 }
 
+/// A refund whose answer was lost is repeated after a new sign-in: its track is still under the old track key
+/// and does not decrypt any more. What is told is the outcome of the first sending, not that failure: else the
+/// operator would refund a second time.
+#[tokio::test]
+async fn a_repeat_that_can_no_longer_be_read_gets_the_first_outcome() {
+    let stage = Stage::set().await;
+    let rrn = stage.sale(1, Act::Code("00")).await.rrn.unwrap();
+    stage.script.expect([Act::Code("00")]);
+    let first = stage.pay(Kind::Refund, refund_of(2, 2_500, rrn)).await;
+    assert_eq!(first.answer.code, ResponseCode::APPROVED);
+    stage.sign_in().await;
+    let unreadable = |trace| engine::PaymentRequest {
+        track2: Some(acquiring::Secret::new(b"0123456789ABCDEF")),
+        track_encrypted: true,
+        ..refund_of(trace, 2_500, rrn)
+    };
+    let again = stage.pay(Kind::Refund, unreadable(2)).await;
+    assert!(again.repeated);
+    assert_eq!((again.answer, again.rrn), (first.answer, first.rrn));
+    // One that was never here is refused as it is.
+    let fresh = stage.pay(Kind::Refund, unreadable(3)).await;
+    assert!(!fresh.answer.code.is_approval() && fresh.payment.is_none());
+}
+
 /// Reversals keep their order on the line, also while the line is down, and go out when it is back.
 #[tokio::test]
 async fn reversals_keep_their_order() {
@@ -355,4 +379,32 @@ async fn old_keys_stay_good_until_the_new_ones_have_proved_themselves() {
     let newest = entry.session().keys.unwrap();
     assert!(verifies(sign(&newest)), "the newest keys");
     assert!(!verifies(sign(&old)), "the old keys, after the new ones verified");
+}
+
+/// The keys to fall back on are those that proved themselves last, also when the node dies between a sign-in
+/// and its answer: the store must not hold on to the very first ones.
+#[tokio::test]
+async fn proven_keys_survive_a_crash_during_the_next_sign_in() {
+    let stage = Stage::set().await;
+    for _ in 0..2 {
+        assert!(stage.authenticate(Kind::Sale).is_ok(), "the keys of the sign-in before prove themselves");
+        stage.sign_in().await;
+    }
+    assert!(stage.authenticate(Kind::Sale).is_ok());
+    let held = stage.engine.identify(merchant(), common::terminal()).unwrap().session().keys.unwrap();
+    // The terminal never hears the answer of this one.
+    stage.sign_in().await;
+    let (directory, vault) = stage.crash().await;
+
+    let stage = Stage::on(directory, vault, false).await;
+    let value = hsm::Hsm::mac(stage.vault.as_ref(), &held.mac, hsm::MacAlgorithm::CupEcb, b"block").unwrap();
+    let authenticated = stage.engine.authenticate(&engine::TerminalMessage {
+        spec: Kind::Sale.spec(),
+        merchant: merchant(),
+        terminal: common::terminal(),
+        batch: None,
+        mac: Some(engine::MacClaim { block: b"block", value: &value }),
+        mac_algorithm: hsm::MacAlgorithm::CupEcb,
+    });
+    assert!(authenticated.is_ok(), "the keys that the terminal holds");
 }
