@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod keys;
 mod log;
+mod metric_names;
 mod ops;
 mod queue;
 mod screen;

@@ -8,10 +8,12 @@ use axum::routing::get;
 use axum::{Json, Router};
 use engine::Engine;
 use jiff::Timestamp;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+use crate::metric_names;
 
 /// Health in the form that `posp doctor` reads.
 #[derive(Debug, Serialize, serde::Deserialize)]
@@ -40,11 +42,21 @@ struct Shared {
 
 /// Installs the recorder that everything counts into.
 pub fn install_metrics() -> anyhow::Result<PrometheusHandle> {
-    let builder = PrometheusBuilder::new().set_buckets(&[
-        0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
-    ])?;
-    Ok(builder.install_recorder()?)
+    let seconds = Matcher::Suffix("_seconds".to_owned());
+    let group_size = Matcher::Full("posp_store_group_size".to_owned());
+    let recorder = PrometheusBuilder::new()
+        .set_buckets_for_metric(seconds, &SECONDS)?
+        .set_buckets_for_metric(group_size, &GROUP_SIZES)?
+        .install_recorder()?;
+    metric_names::describe();
+    Ok(recorder)
 }
+
+/// Buckets of durations: from half a millisecond to the longest patience.
+const SECONDS: [f64; 16] =
+    [0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+/// Buckets of operations that shared a commit.
+const GROUP_SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
 /// Serves until `stop`.
 pub async fn serve(

@@ -1,0 +1,63 @@
+//! What each metric means, for `/metrics`. The operations guide has the same list with its labels.
+
+use metrics::{describe_counter, describe_gauge, describe_histogram};
+
+/// How a metric moves.
+#[derive(Clone, Copy)]
+enum Shape {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+use Shape::{Counter, Gauge, Histogram};
+
+#[rustfmt::skip]
+const METRICS: &[(&str, Shape, &str)] = &[
+    ("posp_payments_total", Counter, "Payments answered, by transaction and response code."),
+    ("posp_payment_seconds", Histogram, "From the authenticated request to the durable outcome."),
+    ("posp_refused_total", Counter, "Requests refused by our own rules, with the sentence that the log has."),
+    ("posp_repeats_total", Counter, "Requests that had been here before."),
+    ("posp_reversals_total", Counter, "Reversals from terminals, by the code we answered."),
+    ("posp_sign_ins_total", Counter, "Sign-ins that got keys."),
+    ("posp_terminal_locked_total", Counter, "Terminals sent to sign in after too many wrong MACs."),
+    ("posp_settlements_total", Counter, "Batches compared, yes or no."),
+    ("posp_batch_differences_total", Counter, "Differences found by batch-up: only_terminal, only_host, amount, card."),
+    ("posp_network_no_answer_total", Counter, "Payments that the network left without an answer."),
+    ("posp_unexpected_answers_total", Counter, "Answers nobody waited for: late or doubled (yes), or of no request of ours (no)."),
+    ("posp_line_ready", Gauge, "1 when payments can go out on the line."),
+    ("posp_line_drops_total", Counter, "Times the line went down. It is built up again by itself."),
+    ("posp_line_dropped_answers_total", Counter, "Answers of the network that could not be used, for example with a wrong MAC."),
+    ("posp_line_bounced_total", Counter, "Messages that the network sent back unread."),
+    ("posp_zone_keys_refused_total", Counter, "Key resets by the network that we refused."),
+    ("posp_forward_depth", Gauge, "Reversals and repeats waiting for the network."),
+    ("posp_forward_done_total", Counter, "Reversals and repeats that the network acknowledged."),
+    ("posp_forward_retries_total", Counter, "Attempts that were not acknowledged."),
+    ("posp_forward_parked_total", Counter, "Items parked for an operator."),
+    ("posp_recovered_total", Counter, "Payments that a previous run left open, taken up at the start."),
+    ("posp_link_connections", Gauge, "Connections of terminals now."),
+    ("posp_link_closed_total", Counter, "Connections ended, with the reason."),
+    ("posp_link_refused_total", Counter, "Connections not taken at all."),
+    ("posp_link_frames_total", Counter, "Frames from terminals."),
+    ("posp_link_malformed_total", Counter, "Frames whose message could not be read (30)."),
+    ("posp_link_unknown_mti_total", Counter, "Messages of a type we do not know (40)."),
+    ("posp_link_refusals_total", Counter, "Messages refused before they became a payment: terminal unknown, not signed in, MAC wrong, field missing."),
+    ("posp_journal_reply_lost_total", Counter, "Answers that were sent but are missing in the payment's history. The payment itself is complete."),
+    ("posp_store_group_size", Histogram, "Operations that shared a commit."),
+    ("posp_store_group_seconds", Histogram, "Time of such a group from its first operation to the end of its commit."),
+    ("posp_store_commit_seconds", Histogram, "Time of the commit alone, with its flush."),
+    ("posp_store_queue_depth", Gauge, "Operations waiting for the writer."),
+    ("posp_store_refused_total", Counter, "Payments refused because that queue was full."),
+    ("posp_store_failed_total", Counter, "Failed commits. One ends the node."),
+];
+
+/// Gives the recorder the meaning of every metric.
+pub fn describe() {
+    for (name, shape, meaning) in METRICS {
+        match shape {
+            Counter => describe_counter!(*name, *meaning),
+            Gauge => describe_gauge!(*name, *meaning),
+            Histogram => describe_histogram!(*name, *meaning),
+        }
+    }
+}
