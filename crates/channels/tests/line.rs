@@ -20,6 +20,7 @@ use iso8583::{CUPS, Draft, Mti};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 const ZMK: [&str; 2] = ["11111111111111112222222222222222", "1032547698BADCFEDCFE98BA54761032"];
 const PAN: &str = "6224242000000021";
@@ -234,9 +235,17 @@ async fn member(network: &Network) -> Member {
         )
     };
     let (sender, unsolicited) = mpsc::channel(16);
-    let channel =
-        UnionPayCard::start(config, vault.clone(), Arc::new(SystemClock), sender).await.unwrap();
+    let channel = UnionPayCard::start(config, vault.clone(), Arc::new(SystemClock), sender).await.unwrap();
     Member { channel, vault, unsolicited }
+}
+
+/// A network, and a member that has signed on and has its keys.
+async fn ready_line() -> (Network, Member, Peer) {
+    let mut network = Network::new().await;
+    let member = member(&network).await;
+    let peer = network.welcome(member.channel.listener()).await;
+    member.channel.ready().await;
+    (network, member, peer)
 }
 
 fn sale(id: i64, pin: Option<TerminalPin>) -> NetworkRequest {
@@ -266,6 +275,15 @@ fn sale(id: i64, pin: Option<TerminalPin>) -> NetworkRequest {
     }
 }
 
+/// Sends a sale without a PIN and waits for its outcome in the background.
+fn send(member: &Member, id: i64, patience: Duration) -> JoinHandle<Outcome> {
+    let channel = Arc::clone(&member.channel);
+    tokio::spawn(async move {
+        let prepared = channel.prepare(&sale(id, None)).unwrap();
+        channel.send(&prepared, patience).await
+    })
+}
+
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn code(outcome: Outcome) -> ResponseCode {
@@ -279,17 +297,10 @@ fn code(outcome: Outcome) -> ResponseCode {
 /// date that the network tells is kept.
 #[tokio::test]
 async fn answers_in_any_order_find_their_requests() {
-    let mut network = Network::new().await;
-    let member = member(&network).await;
-    let mut peer = network.welcome(member.channel.listener()).await;
-    member.channel.ready().await;
+    let (network, member, mut peer) = ready_line().await;
     let mut running = Vec::new();
     for id in 1..=20 {
-        let channel = Arc::clone(&member.channel);
-        running.push(tokio::spawn(async move {
-            let prepared = channel.prepare(&sale(id, None)).unwrap();
-            code(channel.send(&prepared, PATIENCE).await)
-        }));
+        running.push(send(&member, id, PATIENCE));
     }
     let mut requests = Vec::new();
     for _ in 0..20 {
@@ -301,7 +312,7 @@ async fn answers_in_any_order_find_their_requests() {
         network.answer(&mut peer, request, &format!("{:02}", 40 + id)).await;
     }
     for (at, running) in running.into_iter().enumerate() {
-        assert_eq!(running.await.unwrap().as_str(), format!("{:02}", 41 + at));
+        assert_eq!(code(running.await.unwrap()).as_str(), format!("{:02}", 41 + at));
     }
     assert_eq!(member.channel.status().settle_date, Some(1125));
 }
@@ -310,10 +321,7 @@ async fn answers_in_any_order_find_their_requests() {
 /// is none is refused before anything leaves.
 #[tokio::test]
 async fn the_pin_is_translated_to_the_zone_key() {
-    let mut network = Network::new().await;
-    let member = member(&network).await;
-    let mut peer = network.welcome(member.channel.listener()).await;
-    member.channel.ready().await;
+    let (network, member, mut peer) = ready_line().await;
     let terminal_key = member.vault.generate(KeyUsage::Pin, KeyAlgorithm::TripleDes2).unwrap();
     let pin = Pin::new("123456").unwrap();
     let block = member.vault.encrypt_pin(&pin, PAN, &terminal_key, PinFormat::Iso0).unwrap();
@@ -337,13 +345,8 @@ async fn the_pin_is_translated_to_the_zone_key() {
 /// unexpected answers, as does a second one.
 #[tokio::test]
 async fn forged_late_and_doubled_answers() {
-    let mut network = Network::new().await;
-    let mut member = member(&network).await;
-    let mut peer = network.welcome(member.channel.listener()).await;
-    member.channel.ready().await;
-    let channel = Arc::clone(&member.channel);
-    let prepared = channel.prepare(&sale(1, None)).unwrap();
-    let sending = tokio::spawn(async move { channel.send(&prepared, Duration::from_millis(500)).await });
+    let (network, mut member, mut peer) = ready_line().await;
+    let sending = send(&member, 1, Duration::from_millis(500));
     let request = peer.receive().await.unwrap();
     let mut forged = network.answer_draft(&request, "00");
     forged.put_bytes(128, b"0123ABCD").unwrap();
@@ -353,13 +356,11 @@ async fn forged_late_and_doubled_answers() {
     let late = member.unsolicited.recv().await.unwrap();
     assert_eq!((late.mti, late.trace, late.code), (210, 2, Some(ResponseCode::APPROVED)));
 
-    let channel = Arc::clone(&member.channel);
-    let prepared = channel.prepare(&sale(5, None)).unwrap();
-    let sending = tokio::spawn(async move { code(channel.send(&prepared, PATIENCE).await) });
+    let sending = send(&member, 5, PATIENCE);
     let request = peer.receive().await.unwrap();
     network.answer(&mut peer, &request, "51").await;
     network.answer(&mut peer, &request, "51").await;
-    assert_eq!(sending.await.unwrap(), ResponseCode::INSUFFICIENT_FUNDS);
+    assert_eq!(code(sending.await.unwrap()), ResponseCode::INSUFFICIENT_FUNDS);
     assert_eq!(member.unsolicited.recv().await.unwrap().trace, 6);
 }
 
@@ -367,13 +368,8 @@ async fn forged_late_and_doubled_answers() {
 /// signs on again and gets new keys.
 #[tokio::test]
 async fn a_dropped_line_makes_requests_unknown_and_comes_back() {
-    let mut network = Network::new().await;
-    let member = member(&network).await;
-    let mut peer = network.welcome(member.channel.listener()).await;
-    member.channel.ready().await;
-    let channel = Arc::clone(&member.channel);
-    let prepared = channel.prepare(&sale(1, None)).unwrap();
-    let sending = tokio::spawn(async move { channel.send(&prepared, PATIENCE).await });
+    let (mut network, member, mut peer) = ready_line().await;
+    let sending = send(&member, 1, PATIENCE);
     peer.receive().await.unwrap();
     drop(peer);
     assert!(matches!(sending.await.unwrap(), Outcome::NoAnswer("the line dropped")));
@@ -381,15 +377,11 @@ async fn a_dropped_line_makes_requests_unknown_and_comes_back() {
     network.mac = network.vault.generate(KeyUsage::Mac, KeyAlgorithm::TripleDes2).unwrap();
     let mut peer = network.welcome(member.channel.listener()).await;
     member.channel.ready().await;
-    let channel = Arc::clone(&member.channel);
-    let sending = tokio::spawn(async move {
-        let prepared = channel.prepare(&sale(2, None)).unwrap();
-        code(channel.send(&prepared, PATIENCE).await)
-    });
+    let sending = send(&member, 2, PATIENCE);
     let request = peer.receive().await.unwrap();
     assert!(network.verifies(&request));
     network.answer(&mut peer, &request, "00").await;
-    assert_eq!(sending.await.unwrap(), ResponseCode::APPROVED);
+    assert_eq!(code(sending.await.unwrap()), ResponseCode::APPROVED);
 }
 
 /// While the line is down nothing leaves, and the caller knows it.
@@ -412,13 +404,8 @@ async fn nothing_leaves_while_the_line_is_down() {
 /// A message that the network bounces with a reject code in its header was not processed.
 #[tokio::test]
 async fn a_bounced_message_was_not_processed() {
-    let mut network = Network::new().await;
-    let member = member(&network).await;
-    let mut peer = network.welcome(member.channel.listener()).await;
-    member.channel.ready().await;
-    let channel = Arc::clone(&member.channel);
-    let prepared = channel.prepare(&sale(1, None)).unwrap();
-    let sending = tokio::spawn(async move { channel.send(&prepared, PATIENCE).await });
+    let (_network, member, mut peer) = ready_line().await;
+    let sending = send(&member, 1, PATIENCE);
     let request = peer.receive().await.unwrap();
     let mut out = Vec::new();
     let header = CupsHeader { reject_code: *b"00030", ..request.header.swapped() };
@@ -432,20 +419,15 @@ async fn a_bounced_message_was_not_processed() {
 /// A key whose proof is wrong is refused, and the old keys stay in force.
 #[tokio::test]
 async fn a_key_without_its_proof_is_refused() {
-    let mut network = Network::new().await;
-    let member = member(&network).await;
-    let mut peer = network.welcome(member.channel.listener()).await;
-    member.channel.ready().await;
+    let (mut network, member, mut peer) = ready_line().await;
     let address = member.channel.listener();
     assert_eq!(network.send_key(address, 1, false).await, "A0");
     assert_eq!(network.send_key(address, 2, false).await, "A0");
-    let channel = Arc::clone(&member.channel);
-    let prepared = channel.prepare(&sale(1, None)).unwrap();
-    let sending = tokio::spawn(async move { code(channel.send(&prepared, PATIENCE).await) });
+    let sending = send(&member, 1, PATIENCE);
     let request = peer.receive().await.unwrap();
     assert!(network.verifies(&request));
     network.answer(&mut peer, &request, "00").await;
-    assert_eq!(sending.await.unwrap(), ResponseCode::APPROVED);
+    assert_eq!(code(sending.await.unwrap()), ResponseCode::APPROVED);
 }
 
 /// When the network says that our MAC is wrong, new keys are asked for without dropping the line.
@@ -456,23 +438,17 @@ async fn a_wrong_mac_at_the_network_renews_the_keys() {
     let address = member.channel.listener();
     let mut peer = network.welcome(address).await;
     member.channel.ready().await;
-    let channel = Arc::clone(&member.channel);
-    let prepared = channel.prepare(&sale(1, None)).unwrap();
-    let sending = tokio::spawn(async move { code(channel.send(&prepared, PATIENCE).await) });
+    let sending = send(&member, 1, PATIENCE);
     let request = peer.receive().await.unwrap();
     network.answer(&mut peer, &request, "A0").await;
-    assert_eq!(sending.await.unwrap(), ResponseCode::MAC_ERROR);
+    assert_eq!(code(sending.await.unwrap()), ResponseCode::MAC_ERROR);
     network.mac = network.vault.generate(KeyUsage::Mac, KeyAlgorithm::TripleDes2).unwrap();
     network.give_keys(&mut peer, address).await;
-    let channel = Arc::clone(&member.channel);
-    let sending = tokio::spawn(async move {
-        let prepared = channel.prepare(&sale(2, None)).unwrap();
-        code(channel.send(&prepared, PATIENCE).await)
-    });
+    let sending = send(&member, 2, PATIENCE);
     let request = peer.receive().await.unwrap();
     assert!(network.verifies(&request));
     network.answer(&mut peer, &request, "00").await;
-    assert_eq!(sending.await.unwrap(), ResponseCode::APPROVED);
+    assert_eq!(code(sending.await.unwrap()), ResponseCode::APPROVED);
 }
 
 /// Cut-over and echo of the network are answered 00, and the new settlement date is in force at once.
