@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use acquiring::kind::Kind;
 use acquiring::payment::{EntryKind, JournalEntry, PaymentRecord, PaymentState};
-use acquiring::{Amount, Beijing, MerchantId, TerminalId};
+use acquiring::{Amount, Beijing, MerchantId, PaymentId, TerminalId};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use iso8583::describe::{self, Language};
@@ -79,7 +79,7 @@ struct ListArgs {
 
 #[derive(Args)]
 struct ShowArgs {
-    /// Any number of the payment.
+    /// Any number of the payment. Where it fits several, the payment number (without leading zeros) wins.
     number: String,
     /// Data directory of the node (default: node.data of the configuration).
     #[arg(long, value_name = "DIR")]
@@ -222,18 +222,19 @@ fn tone_of(state: PaymentState) -> Tone {
     }
 }
 
-async fn show(config: &Config, args: ShowArgs, screen: &mut Screen) -> anyhow::Result<ExitCode> {
-    let store = open(config, args.data)?;
+async fn show(config: &Config, mut args: ShowArgs, screen: &mut Screen) -> anyhow::Result<ExitCode> {
+    let store = open(config, args.data.take())?;
     let filter = PaymentFilter {
         text: Some(args.number.clone()),
         merchant: args.merchant,
         ..PaymentFilter::default()
     };
     let found = store.find(filter, Page::first(11)).await?;
-    let record = match found.items.as_slice() {
-        [] => bail!("no payment has the number {}", args.number),
-        [record] => record,
-        several => {
+    let own = by_own_number(&store, &args).await?;
+    let record = match (found.items.as_slice(), &own) {
+        ([], _) => bail!("no payment has the number {}", args.number),
+        ([record], _) | (_, Some(record)) => record,
+        (several, None) => {
             screen.line("Several payments fit; name one by its payment number or reference:")?;
             print_table(several, screen)?;
             return Ok(ExitCode::FAILURE);
@@ -281,6 +282,16 @@ async fn show(config: &Config, args: ShowArgs, screen: &mut Screen) -> anyhow::R
         print_entry(entry, args.bytes, screen)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The payment whose own number is written so. A trace number is printed with its leading zeros, so one that is
+/// meant as a trace number is not taken for a payment's.
+async fn by_own_number(store: &Store, args: &ShowArgs) -> anyhow::Result<Option<PaymentRecord>> {
+    let Some(id) = args.number.parse().ok().map(PaymentId).filter(|id| id.to_string() == args.number) else {
+        return Ok(None);
+    };
+    let filter = PaymentFilter { id: Some(id), merchant: args.merchant, ..PaymentFilter::default() };
+    Ok(store.find(filter, Page::first(1)).await?.items.pop())
 }
 
 fn print_payment(record: &PaymentRecord, screen: &mut Screen) -> anyhow::Result<()> {

@@ -257,6 +257,8 @@ pub struct PaymentFilter {
     /// Any number of a payment: ours, reference number, trace number, authorisation code, trace number
     /// toward the network, or a masked account number.
     pub text: Option<String>,
+    /// Only the payment with this number of ours.
+    pub id: Option<PaymentId>,
     /// Only this merchant.
     pub merchant: Option<MerchantId>,
     /// Only this terminal.

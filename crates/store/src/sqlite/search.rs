@@ -18,6 +18,9 @@ pub(crate) fn find(db: &Connection, filter: &PaymentFilter, page: &Page) -> Op<P
         sql.push_str(condition);
         values.push(value);
     };
+    if let Some(id) = filter.id {
+        and("id = ?", Value::from(id.0));
+    }
     if let Some(merchant) = filter.merchant {
         and("merchant = ?", Value::from(merchant.to_string()));
     }
