@@ -62,21 +62,24 @@ impl Node {
         vault: Arc<SoftVault>,
         metrics: PrometheusHandle,
     ) -> anyhow::Result<Node> {
+        // A setting that is missing is found before anything is made.
+        let (line, rules) = (config.line()?, config.engine()?);
         let store = Store::open(config.store())
             .with_context(|| format!("the store in {} cannot be opened", config.node.data.display()))?;
-        store.bind_vault(&vault.fingerprint().to_string()).await?;
+        store.bind_vault(&vault.fingerprint()).await.with_context(|| {
+            let (key, data) = (config.node.master_key.display(), config.node.data.display());
+            format!("the master key file {key} is not the one that the data in {data} was made with")
+        })?;
         let vault: Arc<dyn Hsm> = vault;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let pos_listener = bind(config.pos.listen, "terminals", "pos.listen").await?;
         let ops_listener = bind(config.ops.listen, "health and metrics", "ops.listen").await?;
         let (unsolicited, unexpected) = mpsc::channel(UNSOLICITED_MAX);
-        let channel =
-            UnionPayCard::start(config.line()?, Arc::clone(&vault), Arc::clone(&clock), unsolicited)
-                .await
-                .context("the line to UnionPay cannot be started")?;
+        let channel = UnionPayCard::start(line, Arc::clone(&vault), Arc::clone(&clock), unsolicited)
+            .await
+            .context("the line to UnionPay cannot be started")?;
         let network_listener = channel.listener();
-        let engine =
-            Engine::start(config.engine()?, store.clone(), vault, clock, channel.clone(), unexpected).await?;
+        let engine = Engine::start(rules, store.clone(), vault, clock, channel.clone(), unexpected).await?;
         let stop = CancellationToken::new();
         let (pos, ops) = (pos_listener.local_addr()?, ops_listener.local_addr()?);
         let doors = tokio::spawn(pos_link::serve(pos_listener, engine.clone(), config.link(), stop.clone()));
