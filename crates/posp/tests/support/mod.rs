@@ -437,6 +437,19 @@ impl Lab {
         (terminal, faults)
     }
 
+    /// Opens a terminal again after it was dropped.
+    pub fn reopen(&self, id: &str) -> pos::Terminal {
+        pos::Terminal::open(self.terminal_dir(id)).unwrap()
+    }
+
+    /// Changes what a terminal remembers, as a defective one would; the terminal must be closed.
+    pub fn edit_terminal(&self, id: &str, change: impl FnOnce(&mut Value)) {
+        let path = self.terminal_dir(id).join("state.json");
+        let mut state: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        change(&mut state);
+        fs::write(&path, serde_json::to_vec(&state).unwrap()).unwrap();
+    }
+
     /// A terminal that is signed in with 3DES and track keys.
     pub async fn signed_in(&self, id: &str) -> (pos::Terminal, Arc<line::Faults>) {
         let (mut terminal, faults) = self.terminal(id).await;

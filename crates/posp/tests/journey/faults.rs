@@ -1,0 +1,168 @@
+//! A network that is silent, late, talkative or gone. The simulator does on request what real lines do by chance:
+//! the last four digits of an amount choose the fault.
+
+use pos::{CardInput, Entry, RefundRequest, Status};
+use serde_json::json;
+
+use crate::support::{FIRST, Lab, Setup, metric, until_async};
+use crate::{books_agree, chip, code, sold, swipe};
+
+/// One fault by amount: what the terminal hears, where the payment ends, what the network keeps.
+struct Fault {
+    fen: u64,
+    code: &'static str,
+    state: &'static str,
+    network: Option<&'static str>,
+}
+
+/// Whatever the network does, the payment comes to an end that both sides agree on.
+#[tokio::test]
+async fn every_fault_by_amount_comes_to_an_agreed_end() {
+    let lab = Lab::start(Setup::default()).await;
+    let (mut terminal, _) = lab.signed_in(FIRST).await;
+    let faults = [
+        // Processed and not answered; late; its reversal's answer lost.
+        Fault { fen: 9_001, code: "68", state: "reversed", network: Some("reversed") },
+        Fault { fen: 9_002, code: "68", state: "reversed", network: Some("reversed") },
+        Fault { fen: 9_004, code: "68", state: "reversed", network: Some("reversed") },
+        // Answered twice.
+        Fault { fen: 9_003, code: "00", state: "approved", network: Some("approved") },
+        // The line drops after and before it was processed.
+        Fault { fen: 9_005, code: "68", state: "reversed", network: Some("reversed") },
+        Fault { fen: 9_006, code: "68", state: "reversed", network: None },
+        // Lost on the way, and sent back with a reject code.
+        Fault { fen: 9_007, code: "68", state: "reversed", network: None },
+        Fault { fen: 9_008, code: "96", state: "declined", network: None },
+        // Declined by the network.
+        Fault { fen: 9_105, code: "05", state: "declined", network: Some("declined") },
+    ];
+    for (number, fault) in faults.iter().enumerate() {
+        let request = if number % 2 == 0 { chip(fault.fen) } else { swipe(fault.fen) };
+        let outcome = terminal.sale(request).await.unwrap();
+        assert_eq!(code(&outcome), fault.code, "{}: {outcome:?}", fault.fen);
+        assert_eq!(terminal.pending_reversal(), None, "{}: the terminal has an answer", fault.fen);
+        let reference = outcome.rrn.as_deref().unwrap();
+        lab.payment_in(&[reference], fault.state).await;
+        let record = lab.record(reference, "0200").await;
+        let kept = record.as_ref().map(|record| record["state"].as_str().unwrap());
+        assert_eq!(kept, fault.network, "{}", fault.fen);
+        // After a dropped line the next payment must not meet a line that is still down.
+        lab.ready().await;
+    }
+    books_agree(&lab).await;
+
+    // The lost answer to a reversal: it was sent again, and the network counts both as one.
+    let record = lab.network_says("/api/record").await;
+    let lines = record.as_array().unwrap();
+    let repeated = lines.iter().find(|line| line["amount"] == 9_004 && line["mti"] == "0420").unwrap();
+    assert_eq!(repeated["arrivals"], 2, "{repeated}");
+    let shown = lab.good(&[
+        "txn",
+        "list",
+        "--state",
+        "reversed",
+        "--amount-min",
+        "90.04",
+        "--amount-max",
+        "90.04",
+        "--json",
+    ]);
+    let payment: serde_json::Value = serde_json::from_str(shown.trim()).unwrap();
+    let history = lab.good(&["txn", "show", payment["reference"].as_str().unwrap()]);
+    assert!(history.contains("0421") && history.contains("0430"), "{history}");
+
+    // The late answer and the second answer are in the journal, and moved nothing.
+    let late = lab.payments(&["--amount-min", "90.02", "--amount-max", "90.02"]);
+    let reference = late[0]["reference"].as_str().unwrap().to_owned();
+    until_async("the late answer is recorded", || async {
+        let history = lab.good(&["txn", "show", &reference]);
+        (history.matches("network → posp").count() >= 2).then_some(())
+    })
+    .await;
+    assert_eq!(lab.payments(&[&reference])[0]["state"], "reversed");
+    let twice = lab.payments(&["--amount-min", "90.03", "--amount-max", "90.03"]);
+    let history = lab.good(&["txn", "show", twice[0]["reference"].as_str().unwrap()]);
+    assert!(history.matches("network → posp").count() >= 2, "{history}");
+}
+
+/// A void without an answer is reversed, and a refund without an answer is repeated until it is known.
+#[tokio::test]
+async fn a_void_is_reversed_and_a_refund_repeated() {
+    let lab = Lab::start(Setup { network_patience_ms: 1_500, ..Setup::default() }).await;
+    let (mut terminal, _) = lab.signed_in(FIRST).await;
+    let sale = sold(&mut terminal, swipe(20_000)).await;
+    let request = RefundRequest {
+        amount_fen: 9_001,
+        card: CardInput::deck("M01").unwrap(),
+        entry: Entry::Swipe,
+        pin: None,
+        original_rrn: sale.rrn.clone().unwrap(),
+        original_date: terminal.now().strftime("%m%d").to_string(),
+    };
+    let mut refunded = terminal.refund(request).await.unwrap();
+    // The terminal asks a few times by itself; on a busy machine it may have to be told once more.
+    while terminal.open_refund().is_some() {
+        refunded = terminal.resume_refund().await.unwrap();
+    }
+    assert_eq!((code(&refunded), refunded.status), ("00", Status::Approved), "{refunded:?}");
+    let payment = lab.payment_in(&["--kind", "refund"], "approved").await;
+    let history = lab.good(&["txn", "show", &payment["payment"].to_string()]);
+    assert!(history.contains("outcome unknown") && history.contains("0221"), "{history}");
+    assert_eq!(lab.payments(&["--kind", "sale"])[0]["refunded_fen"], 9_001);
+
+    // A void has the amount of its sale, so a switch makes the network silent for it.
+    let second = sold(&mut terminal, swipe(3_000)).await;
+    lab.set_faults(json!({"rules": [{"fault": "no_answer", "span": {"next": 1}, "classes": [200]}]})).await;
+    let lost = terminal.void(pos::VoidRequest::by_trace(second.trace)).await.unwrap();
+    assert_eq!(code(&lost), "68", "{lost:?}");
+    lab.payment_in(&["--kind", "sale_void"], "reversed").await;
+    lab.payment_in(&[second.rrn.as_deref().unwrap(), "--kind", "sale"], "approved").await;
+    let again = terminal.void(pos::VoidRequest::by_trace(second.trace)).await.unwrap();
+    assert_eq!(code(&again), "00", "{again:?}");
+    books_agree(&lab).await;
+}
+
+/// The network is gone: payments are refused at once, nothing waits; it comes back, and so does business.
+#[tokio::test]
+async fn the_network_goes_away_and_comes_back() {
+    let mut lab = Lab::start(Setup::default()).await;
+    let (mut terminal, _) = lab.signed_in(FIRST).await;
+    sold(&mut terminal, swipe(1_000)).await;
+    // A reversal that cannot get through any more.
+    lab.set_faults(json!({"rules": [{"fault": "lost", "classes": [420]}]})).await;
+    let lost = terminal.sale(swipe(9_001)).await.unwrap();
+    assert_eq!(code(&lost), "68");
+    lab.network.take().unwrap().kill();
+    until_async("the line is down", || async {
+        (metric(&lab.metrics().await, "posp_line_ready", &[]) == 0).then_some(())
+    })
+    .await;
+    let refused = terminal.sale(swipe(2_000)).await.unwrap();
+    assert_eq!(code(&refused), "91", "{refused:?}");
+    assert_eq!(metric(&lab.metrics().await, "posp_forward_depth", &[]), 1);
+    let waiting = lab.good(&["forward", "list"]);
+    assert!(waiting.contains("reversal") && waiting.contains("waiting"), "{waiting}");
+
+    lab.start_network();
+    lab.ready().await;
+    lab.payment_in(&[lost.rrn.as_deref().unwrap()], "reversed").await;
+    assert!(lab.good(&["forward", "list"]).contains("Nothing to show"));
+    sold(&mut terminal, swipe(3_000)).await;
+    books_agree(&lab).await;
+}
+
+/// New zone keys in the middle of business: nobody notices.
+#[tokio::test]
+async fn the_network_changes_its_keys_while_payments_go_on() {
+    let lab = Lab::start(Setup::default()).await;
+    let (mut terminal, _) = lab.signed_in(FIRST).await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    for _ in 0..3 {
+        sold(&mut terminal, swipe(1_000)).await;
+        let url = format!("http://{}/api/key-reset", lab.page);
+        let (reset, sale) = tokio::join!(client.post(url).send(), sold(&mut terminal, chip(1_100)));
+        assert!(reset.unwrap().status().is_success());
+        assert!(sale.approved);
+    }
+    books_agree(&lab).await;
+}

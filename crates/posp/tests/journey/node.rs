@@ -1,0 +1,237 @@
+//! The node's own life: start, drain, restart, its keys, and what `posp doctor` says when a link is broken.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Output;
+
+use pos::{Status, TmkComponent};
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::support::{FIRST, Lab, MERCHANT, SECOND, Setup, TMK, text, until};
+use crate::{books_agree, code, sold, swipe};
+
+/// SIGTERM while a payment is under way: it gets its answer, the node ends well, and nothing is lost.
+#[tokio::test]
+async fn a_stop_lets_the_payment_under_way_have_its_answer() {
+    let setup = Setup { network_patience_ms: 30_000, late_answer_ms: 4_000, ..Setup::default() };
+    let mut lab = Lab::start(setup).await;
+    let (mut terminal, _) = lab.signed_in(FIRST).await;
+    let under_way = tokio::spawn(async move {
+        let outcome = terminal.sale(swipe(9_002)).await.unwrap();
+        (terminal, outcome)
+    });
+    lab.payment_in(&["--amount-min", "90.02", "--amount-max", "90.02"], "pending").await;
+    let mut node = lab.node.take().unwrap();
+    node.signal(Signal::TERM);
+    let (mut terminal, outcome) = under_way.await.unwrap();
+    assert_eq!((code(&outcome), outcome.status), ("00", Status::Approved), "{outcome:?}");
+    let status = node.ended().await;
+    assert!(status.success(), "{status}");
+    let log = lab.log();
+    assert!(log.contains("stopping") && log.trim_end().ends_with("stopped"), "{log}");
+    assert!(terminal.sale(swipe(100)).await.is_err(), "nothing listens any more");
+
+    lab.start_node().await;
+    lab.ready().await;
+    sold(&mut terminal, swipe(100)).await;
+    books_agree(&lab).await;
+}
+
+/// A restart keeps keys, batch and what waits for the network.
+#[tokio::test]
+async fn a_restart_keeps_keys_batch_and_queue() {
+    let mut lab = Lab::start(Setup { network_patience_ms: 1_500, ..Setup::default() }).await;
+    let (mut terminal, _) = lab.signed_in(FIRST).await;
+    sold(&mut terminal, swipe(1_000)).await;
+    assert_eq!(code(&terminal.settle().await.unwrap()), "00");
+    assert_eq!(code(&terminal.sign_in(pos::KeyLayout::TripleDesTrack).await.unwrap()), "00");
+    sold(&mut terminal, swipe(1_100)).await;
+    lab.set_faults(json!({"rules": [{"fault": "lost", "classes": [420]}]})).await;
+    let lost = terminal.sale(swipe(9_001)).await.unwrap();
+    assert_eq!(code(&lost), "68");
+    let reference = lost.rrn.unwrap();
+
+    lab.stop_node().await;
+    lab.start_node().await;
+    lab.ready().await;
+    // The same keys, the same batch, no sign-in.
+    sold(&mut terminal, swipe(1_200)).await;
+    assert_eq!(terminal.batch(), 2);
+    assert_eq!(lab.payments(&[&reference])[0]["state"], "reversing");
+
+    // A crash makes no difference.
+    lab.node.take().unwrap().kill();
+    lab.start_node().await;
+    lab.set_faults(json!({"rules": []})).await;
+    lab.payment_in(&[&reference], "reversed").await;
+    sold(&mut terminal, swipe(1_300)).await;
+    let settled = terminal.settle().await.unwrap();
+    assert!(settled.approved && settled.notices.is_empty(), "{settled:?}");
+    books_agree(&lab).await;
+}
+
+/// Master data entered beside the running node is in force within two seconds (and some for a busy machine).
+#[tokio::test]
+async fn a_merchant_is_added_beside_the_running_node() {
+    const OTHER: &str = "898100000000002";
+    let lab = Lab::start(Setup::default()).await;
+    lab.good(&["merchant", "add", OTHER, "--name", "第二家店", "--mcc", "5812"]);
+    let [one, two] = TMK;
+    let added = ["terminal", "add", OTHER, "20000001", "--tmk-component", one, "--tmk-component", two];
+    lab.good(&added);
+    let mut config = lab.terminal_config("20000001");
+    config.merchant = OTHER.to_owned();
+    let mut terminal = pos::Terminal::enrol(lab.dir.path().join("pos/other"), config).unwrap();
+    let components = TMK.map(TmkComponent::parse);
+    terminal.load_tmk(&components, None).await.unwrap();
+    let mut answers = Vec::new();
+    let started = std::time::Instant::now();
+    while answers.last().map(String::as_str) != Some("00") {
+        assert!(started.elapsed() < crate::support::PATIENCE, "{answers:?}");
+        answers.push(code(&terminal.sign_in(pos::KeyLayout::TripleDes).await.unwrap()).to_owned());
+    }
+    let took = started.elapsed();
+    assert!(answers.iter().all(|answer| ["00", "03", "97"].contains(&answer.as_str())), "{answers:?}");
+    assert!(took.as_secs() < 6, "the node read its master data after {took:?}");
+    sold(&mut terminal, swipe(1_000)).await;
+    let listed = lab.good(&["merchant", "list"]);
+    assert!(listed.contains(OTHER) && listed.contains("第二家店"), "{listed}");
+
+    // A second terminal of the first merchant, closed, is answered 97; open again, it works with its session.
+    let (mut second, _) = lab.signed_in(SECOND).await;
+    for (option, expected) in [(Some("--closed"), "97"), (None, "00")] {
+        let before = lab.log().matches("master data read again").count();
+        let mut add =
+            vec!["terminal", "add", MERCHANT, SECOND, "--tmk-component", one, "--tmk-component", two];
+        add.extend(option);
+        lab.good(&add);
+        until("the change is in force", || {
+            (lab.log().matches("master data read again").count() > before).then_some(())
+        })
+        .await;
+        assert_eq!(code(&second.sign_in(pos::KeyLayout::TripleDes).await.unwrap()), expected);
+    }
+}
+
+/// Without its master key file the node refuses in words that help, and makes nothing.
+#[tokio::test]
+async fn a_node_without_its_master_key_makes_nothing() {
+    let lab = Lab::prepare(&Setup { terminals: Vec::new(), ..Setup::default() });
+    let key = lab.key_file();
+    let fresh = lab.dir.path().join("fresh");
+    let moved = fs::read_to_string(lab.config())
+        .unwrap()
+        .replace(lab.data().to_str().unwrap(), fresh.to_str().unwrap())
+        .replace(key.to_str().unwrap(), lab.dir.path().join("nowhere/master.key").to_str().unwrap());
+    fs::write(lab.config(), moved).unwrap();
+    let refused = lab.posp(&["up"]);
+    assert!(!refused.status.success());
+    let said = text(&refused);
+    assert!(said.contains("nowhere/master.key") && said.contains("posp key init"), "{said}");
+    assert!(!fresh.exists() && !lab.dir.path().join("nowhere").exists(), "something was made");
+
+    // Nor does `key init` overwrite a key that is there.
+    let again = lab.posp(&["key", "init", "--file", key.to_str().unwrap()]);
+    assert!(!again.status.success() && text(&again).contains("exists"), "{}", text(&again));
+}
+
+/// Another node's master key opens neither the data nor a second door: the node refuses to start.
+#[tokio::test]
+async fn data_under_another_master_key_is_refused() {
+    let mut lab = Lab::start(Setup::default()).await;
+    let (mut terminal, _) = lab.signed_in(FIRST).await;
+    sold(&mut terminal, swipe(1_000)).await;
+    lab.stop_node().await;
+    let key = lab.key_file();
+    let right = fs::read(&key).unwrap();
+    fs::remove_file(&key).unwrap();
+    lab.good(&["key", "init"]);
+    let refused = lab.posp(&["up"]);
+    assert!(!refused.status.success());
+    let said = text(&refused);
+    assert!(said.contains("master key"), "{said}");
+    // The right key back, and everything is as before.
+    fs::write(&key, right).unwrap();
+    lab.start_node().await;
+    lab.ready().await;
+    sold(&mut terminal, swipe(1_100)).await;
+    books_agree(&lab).await;
+}
+
+/// What the doctor says of one link: the line that begins with its name.
+fn finding(output: &Output, link: &str, good: bool) -> String {
+    let said = text(output);
+    let mark = if good { "✔" } else { "✘" };
+    let found = said.lines().find(|line| line.starts_with(mark) && line.contains(link));
+    found.unwrap_or_else(|| panic!("{mark} {link} is not in\n{said}")).to_owned()
+}
+
+/// The doctor is content when all is well, and names the link that is broken.
+#[tokio::test]
+async fn the_doctor_names_the_broken_link() {
+    let mut lab = Lab::start(Setup::default()).await;
+    let well = lab.posp(&["doctor"]);
+    assert!(well.status.success(), "{}", text(&well));
+    assert!(text(&well).contains("Every link holds"), "{}", text(&well));
+
+    let key = lab.key_file();
+    let aside = key.with_extension("aside");
+    fs::rename(&key, &aside).unwrap();
+    let ill = lab.posp(&["doctor"]);
+    assert_eq!(ill.status.code(), Some(1));
+    finding(&ill, "master key", false);
+    finding(&ill, "network", true);
+    fs::rename(&aside, &key).unwrap();
+
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let ill = lab.posp(&["doctor"]);
+    assert_eq!(ill.status.code(), Some(1));
+    assert!(finding(&ill, "master key", false).contains("644"), "{}", text(&ill));
+    let refused = lab.posp(&["key", "show"]);
+    assert!(!refused.status.success(), "a key that others can read is not used");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+
+    let config = fs::read_to_string(lab.config()).unwrap();
+    let without =
+        config.lines().filter(|line| !line.starts_with("zone_master_key")).collect::<Vec<_>>().join("\n");
+    fs::write(lab.config(), without).unwrap();
+    let ill = lab.posp(&["doctor"]);
+    assert_eq!(ill.status.code(), Some(1));
+    finding(&ill, "zone master key", false);
+    finding(&ill, "主密钥 master key", true);
+    let refused = lab.posp(&["up"]);
+    assert!(text(&refused).contains("posp key zone"), "{}", text(&refused));
+    fs::write(lab.config(), config).unwrap();
+
+    lab.network.take().unwrap().kill();
+    let ill = until("the node notices that the network is gone", || {
+        let ill = lab.posp(&["doctor"]);
+        text(&ill).lines().any(|line| line.starts_with("✘ 节点 node")).then_some(ill)
+    })
+    .await;
+    assert_eq!(ill.status.code(), Some(1));
+    finding(&ill, "银联 network", false);
+    finding(&ill, "door for terminals", true);
+    assert!(finding(&ill, "line unionpay", false).contains("node"));
+
+    lab.stop_node().await;
+    let ill = lab.posp(&["doctor"]);
+    finding(&ill, "door for terminals", false);
+    finding(&ill, "journal", true);
+    lab.start_network();
+    lab.start_node().await;
+    lab.ready().await;
+    assert!(lab.posp(&["doctor"]).status.success());
+}
+
+/// Two nodes on the same data would both believe that they are the only writer: the second refuses.
+#[tokio::test]
+async fn a_second_node_on_the_same_data_refuses() {
+    let lab = Lab::start(Setup::default()).await;
+    let refused = lab.posp(&["up"]);
+    assert!(!refused.status.success());
+    let said = text(&refused);
+    assert!(said.contains("in use") || said.contains("another"), "{said}");
+    assert!(lab.posp(&["doctor"]).status.success(), "the first one goes on");
+}
