@@ -6,6 +6,7 @@ use std::time::Duration;
 use hsm::Pin;
 
 use crate::card::{self, CardInput, Entry};
+use crate::codes;
 use crate::error::PosError;
 use crate::message::{Kind, Request};
 use crate::outcome::{Outcome, Status};
@@ -146,8 +147,11 @@ impl Terminal {
                     (outcome, answer)
                 }
             };
-            // 94 to a repeat says that the first sending arrived, not what became of it.
-            let open = |code: &str| code == IN_PROCESS || (sent && code == DUPLICATE);
+            // To a repeat, 94 says that the first sending arrived, and a demand to sign in that this one was not
+            // looked at: neither says what became of the first.
+            let open = |code: &str| {
+                code == IN_PROCESS || (sent && (code == DUPLICATE || codes::forces_sign_in(code)))
+            };
             let answer = answer.filter(|answer| !open(&answer.code));
             sent = true;
             if let Some(answer) = answer {

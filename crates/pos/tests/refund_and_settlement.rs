@@ -125,6 +125,26 @@ async fn refunds_that_cannot_go_on() {
     assert!(rig.terminal.open_refund().is_none());
 }
 
+/// A repeat that is answered with a demand to sign in was not looked at: the first sending may have gone through,
+/// so the refund stays open. The same answer to the first sending is a refusal.
+#[tokio::test]
+async fn a_demand_to_sign_in_does_not_close_a_refund_that_was_sent_before() {
+    for code in ["77", "99", "A0"] {
+        let mut rig = rig().await;
+        rig.host.faults([Fault::Silent, Fault::Code(code)]);
+        let outcome = rig.terminal.refund(refund()).await.unwrap();
+        assert_eq!((outcome.status, rig.host.mtis().len()), (Status::NoAnswer, 2), "{code}");
+        assert!(rig.terminal.open_refund().is_some());
+        rig.terminal.sign_in(KeyLayout::TripleDesTrack).await.unwrap();
+        assert!(rig.terminal.resume_refund().await.unwrap().approved);
+        assert_eq!(rig.terminal.journal().len(), 1);
+
+        rig.host.faults([Fault::Code(code)]);
+        assert_eq!(rig.terminal.refund(refund()).await.unwrap().status, Status::Declined, "{code}");
+        assert!(rig.terminal.open_refund().is_none());
+    }
+}
+
 /// Balanced: the chip certificates and the end go up, nothing else.
 #[tokio::test]
 async fn a_balanced_batch_uploads_certificates_only() {

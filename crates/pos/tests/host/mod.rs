@@ -227,8 +227,13 @@ impl Host {
         let seen_before = inner.books.contains_key(&inner.trace_of(request));
         let is_refund = inner.seen.last().unwrap().mti() == 220;
         let fault = match fault {
-            // A repeat is answered as the first was: what was done is not declined afterwards.
-            Fault::Code(code) if is_refund && seen_before && !matches!(code, "09" | "94") => Fault::None,
+            // A repeat is answered as the first was: what was done is not declined afterwards, but a demand to
+            // sign in comes before the repeat is looked at.
+            Fault::Code(code)
+                if is_refund && seen_before && !matches!(code, "09" | "94" | "77" | "99" | "A0") =>
+            {
+                Fault::None
+            }
             fault => fault,
         };
         inner.keep_books(request, &fault);
