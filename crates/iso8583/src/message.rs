@@ -16,15 +16,26 @@ pub const MESSAGE_LEN_MAX: usize = 0xffff;
 /// Most digits that [`Digits`] holds: the longest track.
 pub const DIGITS_MAX: usize = 104;
 
-/// Where a field's body lies and its length in digits or bytes; an end of zero means that it is absent.
+/// Where a field ends and its length in digits or bytes; an end of zero means that it is absent.
 #[derive(Clone, Copy)]
 struct Slot {
-    start: u16,
     end: u16,
     count: u16,
 }
 
-const NO_SLOT: Slot = Slot { start: 0, end: 0, count: 0 };
+impl Slot {
+    fn end(self) -> usize {
+        usize::from(self.end)
+    }
+
+    /// Where the body starts: after the prefix.
+    #[inline(always)]
+    fn start(self, op: &Op) -> usize {
+        self.end().wrapping_sub(op.body_len(usize::from(self.count)))
+    }
+}
+
+const NO_SLOT: Slot = Slot { end: 0, count: 0 };
 
 /// A message that passed every rule of its dialect's table. It borrows the bytes and allocates nothing.
 ///
@@ -66,7 +77,7 @@ impl Dialect {
                 let op = self.op(place + 1);
                 let slot = read_field(op, body, position)
                     .ok_or_else(|| explain(self, place as u8 + 1, body, position))?;
-                position = usize::from(slot.end);
+                position = slot.end();
                 if let Some(to) = slots.get_mut(usize::from(op.slot) & (SLOTS - 1)) {
                     *to = slot;
                 }
@@ -150,7 +161,7 @@ fn read_field(op: &Op, body: &[u8], position: usize) -> Option<Slot> {
             _ => is_good(op, body.get(start..end)?, usize::from(count)),
         },
     };
-    good.then_some(Slot { start: start as u16, end: end as u16, count })
+    good.then_some(Slot { end: end as u16, count })
 }
 
 /// Whether a field of `len` bytes, at most eight, passes its check; it stands at the low end of `window`.
@@ -316,7 +327,7 @@ impl<'a> Message<'a> {
     #[inline]
     fn body(&self, number: u8) -> Option<(&'a Op, &'a [u8], usize)> {
         let (op, slot) = self.slot(number)?;
-        let body = self.bytes.get(usize::from(slot.start)..usize::from(slot.end))?;
+        let body = self.bytes.get(slot.start(op)..slot.end())?;
         Some((op, body, usize::from(slot.count)))
     }
 
@@ -324,9 +335,9 @@ impl<'a> Message<'a> {
     #[must_use]
     pub fn field(&self, number: u8) -> Option<Field<'a>> {
         let (op, slot) = self.slot(number)?;
-        let end = usize::from(slot.end);
-        let body = self.bytes.get(usize::from(slot.start)..end)?;
-        let wire = self.bytes.get(usize::from(slot.start) - op.prefix_len()..end)?;
+        let (start, end) = (slot.start(op), slot.end());
+        let body = self.bytes.get(start..end)?;
+        let wire = self.bytes.get(start.wrapping_sub(op.prefix_len())..end)?;
         let spec = self.dialect.spec(number)?;
         Some(Field { number, op, spec, body, wire, count: usize::from(slot.count) })
     }
@@ -349,27 +360,33 @@ impl<'a> Message<'a> {
     #[inline]
     pub fn number(&self, number: u8) -> Option<u64> {
         let (op, slot) = self.slot(number)?;
-        let (start, end, count) = (usize::from(slot.start), usize::from(slot.end), usize::from(slot.count));
+        let count = u32::from(slot.count);
+        if !matches!(op.check, Check::Bcd | Check::BcdRight) || count.wrapping_sub(1) >= 16 {
+            return self.other_number(op, slot);
+        }
+        // Message type and bitmap stand before every field, so eight bytes end with it.
+        let window = self.bytes.get(slot.end().wrapping_sub(8)..slot.end())?.first_chunk::<8>()?;
+        // Its last `count` nibbles are the digits, once a filler after them is shifted out.
+        let filler = u32::from(op.check == Check::Bcd) & count & 1;
+        let nibbles = (u64::from_be_bytes(*window) >> (filler * 4)) << ((64 - count * 4) & 63);
+        Some(swar::packed_value(nibbles >> ((64 - count * 4) & 63)))
+    }
+
+    /// Value of a field that is longer than 16 digits or not packed.
+    fn other_number(&self, op: &Op, slot: Slot) -> Option<u64> {
+        let (body, count) = (self.bytes.get(slot.start(op)..slot.end())?, slot.count);
         if count == 0 || count > 18 {
             return None;
         }
         match op.check {
-            Check::Bcd | Check::BcdRight if count <= 16 => {
-                // Message type and bitmap stand before every field, so eight bytes end with it.
-                let window = self.bytes.get(end.wrapping_sub(8)..end)?.first_chunk::<8>()?;
-                let nibbles = u64::from_be_bytes(*window) & (u64::MAX >> ((64 - 8 * (end - start)) & 63));
-                let filler = u32::from(op.check == Check::Bcd && count & 1 == 1) * 4;
-                Some(swar::packed_value(nibbles >> filler))
-            }
             Check::Bcd | Check::BcdRight => {
-                let (last, digits) = self.bytes.get(start..end)?.split_last()?;
+                let (last, digits) = body.split_last()?;
                 let high = swar::bcd_value(digits) * 10 + u64::from(last >> 4);
                 let odd_left = op.check == Check::Bcd && count & 1 == 1;
                 Some(if odd_left { high } else { high * 10 + u64::from(last & 15) })
             }
             Check::AsciiDigits => {
-                let digits = self.bytes.get(start..end)?;
-                Some(digits.iter().fold(0, |value, digit| value * 10 + u64::from(digit & 15)))
+                Some(body.iter().fold(0, |value, digit| value * 10 + u64::from(digit & 15)))
             }
             _ => None,
         }
@@ -409,8 +426,8 @@ impl<'a> Message<'a> {
     /// double bitmap), the bitmap as transmitted. Nothing when the message carries no MAC.
     #[must_use]
     pub fn mac_block(&self) -> Option<&'a [u8]> {
-        let (_, slot) = self.slot(self.dialect.mac_field)?;
-        self.bytes.get(..usize::from(slot.start))
+        let (op, slot) = self.slot(self.dialect.mac_field)?;
+        self.bytes.get(..slot.start(op))
     }
 
     /// Body of a packed decimal field that has `digits` digits.
@@ -423,7 +440,7 @@ impl<'a> Message<'a> {
 
     /// Where field `number` ends, in bytes from the start; 0 when it is absent.
     pub(crate) fn offset_after(&self, number: u8) -> usize {
-        self.slot(number).map_or(0, |(_, slot)| usize::from(slot.end))
+        self.slot(number).map_or(0, |(_, slot)| slot.end())
     }
 
     /// Walks field 55, if present, through all its TLV items.
@@ -438,7 +455,7 @@ impl<'a> Message<'a> {
     /// Turns an error of a field's inside into one of this message: field number and offset from its start.
     #[must_use]
     pub fn place(&self, number: u8, error: ParseError) -> ParseError {
-        let start = self.slot(number).map_or(0, |(_, slot)| usize::from(slot.start));
+        let start = self.slot(number).map_or(0, |(op, slot)| slot.start(op));
         ParseError::new(number, start + error.offset, error.kind)
     }
 }

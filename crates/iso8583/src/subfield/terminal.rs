@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use super::Reader;
 use crate::error::{ErrorKind, ParseError};
 use crate::message::{Digits, Message};
-use crate::swar::bcd_value;
 
 /// Field 60: what kind of message this is, in which batch.
 ///
@@ -62,10 +61,11 @@ impl PosField60 {
     pub fn of(message: &Message<'_>) -> Result<Option<Self>, ParseError> {
         // The usual form in a few steps: packed, with 14 digits.
         if let Some(&[kind, b1, b2, b3, c1, c2, d]) = message.packed(60, 14) {
+            let pair = |byte: u8| u32::from(byte >> 4) * 10 + u32::from(byte & 15);
             return Ok(Some(Self {
-                msg_type: bcd_value(&[kind]) as u8,
-                batch: bcd_value(&[b1, b2, b3]) as u32,
-                network_code: Some((bcd_value(&[c1]) * 10) as u16 + u16::from(c2 >> 4)),
+                msg_type: pair(kind) as u8,
+                batch: (pair(b1) * 100 + pair(b2)) * 100 + pair(b3),
+                network_code: Some((pair(c1) * 10) as u16 + u16::from(c2 >> 4)),
                 capability: Some(c2 & 15),
                 chip_condition: Some(d >> 4),
                 partial_approval: Some(d & 15),
