@@ -97,7 +97,7 @@ class Laboratory:
         self.host = "127.0.0.1"
         try:
             self._prepare()
-            self._start_simulator()
+            self.start_simulator()
             self.start_node()
         except BaseException:
             self.close()
@@ -160,12 +160,14 @@ class Laboratory:
         self.processes.append((name, process))
         return process
 
-    def _start_simulator(self) -> None:
+    def start_simulator(self) -> None:
+        """Starts `posp sim`; started again it goes on with the books it had."""
         self._spawn(
             "sim", "sim",
             "--listen", f"127.0.0.1:{self.network_port}",
             "--control", f"127.0.0.1:{self.control_port}",
             "--member-listener", f"127.0.0.1:{self.member_port}",
+            "--books", str(self.directory / "network.jsonl"),
             stdout=subprocess.DEVNULL,
         )
         wait_until("the simulator answers", self._simulator_answers)
@@ -195,13 +197,14 @@ class Laboratory:
             terminal.address = (self.host, self.port)
         wait_until("the node is healthy", self.healthy)
 
-    def stop_node(self, how: int = signal.SIGTERM) -> int:
-        """Ends the node and returns its exit code."""
-        name, process = self.processes.pop()
-        assert name == "node"
+    def stop(self, name: str, how: int = signal.SIGTERM) -> int:
+        """Ends `node` or `sim` and returns its exit code."""
+        process = next(process for of, process in self.processes if of == name)
+        self.processes.remove((name, process))
         process.send_signal(how)
         code = process.wait(30)
-        process.stdout.close()
+        if process.stdout:
+            process.stdout.close()
         return code
 
     def _all_run(self) -> None:

@@ -246,6 +246,17 @@ class Conversations(BadInput):
         self.assert_code(answer, "00")
         terminal.book("sale", fields, answer, DECK["M01"])
 
+    def test_a_message_that_cannot_be_read_does_not_end_the_conversation(self):
+        terminal = self.good
+        fields = terminal.payment_fields("sale", DECK["M01"], 950, pin="123456")
+        right = terminal.encode("0200", fields, signed=True)
+        with terminal.dial() as connection:
+            connection.send(terminal.frame(right + b"\x00") + terminal.frame(right))
+            self.assert_code(terminal.read(connection.receive()), "30")
+            answer = terminal.read(connection.receive())
+        self.assert_code(answer, "00")
+        terminal.book("sale", fields, answer, DECK["M01"])
+
     def test_silent_connections_keep_nobody_waiting(self):
         silent = [self.good.dial() for _ in range(200)]
         try:

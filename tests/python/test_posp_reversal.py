@@ -357,7 +357,7 @@ class Restart(Scenario):
         terminal = self.terminal("003", keep_open=True)
         sale = self.sold(terminal, 9_200)
         keys = terminal.keys
-        self.assertEqual(self.lab.stop_node(), 0)
+        self.assertEqual(self.lab.stop("node"), 0)
         self.lab.start_node()
         self.assertEqual(terminal.send_frame(sale.request).body, sale.answer.body)
         self.assertIs(terminal.keys, keys)
@@ -373,7 +373,7 @@ class Restart(Scenario):
         connection = terminal.dial()
         connection.send(frame)
         wait_until("the sale is under way", lambda: self.network(terminal, kind="sale"))
-        self.lab.stop_node(signal.SIGKILL)
+        self.lab.stop("node", signal.SIGKILL)
         connection.close()
         self.lab.start_node()
         wait_until(
@@ -388,7 +388,7 @@ class Restart(Scenario):
         sale = self.sold(terminal, 9_300)
         self.lab.faults({"fault": "lost", "classes": [420]})
         self.assert_code(terminal.reverse_entry(sale.entry), "00")
-        self.assertEqual(self.lab.stop_node(), 0)
+        self.assertEqual(self.lab.stop("node"), 0)
         self.assertEqual(self.network(terminal, kind="sale")[0]["state"], "approved")
         self.lab.faults()
         self.lab.start_node()
@@ -396,6 +396,23 @@ class Restart(Scenario):
             "the network has it reversed",
             lambda: self.network(terminal, kind="sale")[0]["state"] == "reversed",
         )
+
+    def test_without_a_network_payments_are_declined_at_once_and_management_works(self):
+        terminal = self.terminal("003")
+        self.sold(terminal, 9_400)
+        self.lab.stop("sim")
+        try:
+            wait_until("the node says that its line is down", lambda: not self.lab.healthy())
+            declined = terminal.sale(DECK["M01"], 9_500, "123456")
+            self.assert_code(declined, "91")
+            self.assertIsNone(terminal.pending)
+            self.assertEqual(terminal.echo().code, "00")
+            self.assertEqual(terminal.sign_in("003").code, "00")
+        finally:
+            self.lab.start_simulator()
+        wait_until("the line is up again", self.lab.healthy)
+        self.sold(terminal, 9_600)
+        self.assertTrue(terminal.settle().balanced)
 
 
 class Books(BooksAgree, Scenario):
