@@ -133,7 +133,7 @@ fn describe_field(message: &Message<'_>, field: &Field<'_>) -> DescribedField {
     let spec = field.spec();
     let plain = plain_value(field);
     let value = match spec.show {
-        Show::Plain => plain,
+        Show::Plain | Show::Free => plain,
         Show::Amount => yuan(&plain),
         Show::Time => split_pairs(&plain, ":"),
         Show::Date => split_pairs(&plain, "-"),

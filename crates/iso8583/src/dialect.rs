@@ -99,6 +99,8 @@ pub enum Show {
     Nested,
     /// Account number of a transfer: as a card number.
     Account,
+    /// Free text of vendors and networks: shown, but a run of digits as long as a card number is masked as one.
+    Free,
 }
 
 /// One line of a dialect.

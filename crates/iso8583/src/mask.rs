@@ -67,6 +67,7 @@ fn mask_field(message: &Message<'_>, field: &Field<'_>, body: &mut [u8]) {
         Show::Track => zero_digits(field, body, PAN_HEAD.min(field.len())..field.len()),
         Show::Secret => zero_digits(field, body, 0..field.len()),
         Show::Chip => mask_tlv(body),
+        Show::Free => mask_digit_runs(body),
         Show::Nested => mask_private(message, field, body),
         _ => {}
     }
@@ -91,6 +92,14 @@ fn zero_digits(field: &Field<'_>, body: &mut [u8], hidden: std::ops::Range<usize
 fn fill(body: &mut [u8], range: std::ops::Range<usize>, value: u8) {
     if let Some(hidden) = body.get_mut(range) {
         hidden.fill(value);
+    }
+}
+
+/// Overwrites the middle of every run of digits that is as long as a card number.
+fn mask_digit_runs(text: &mut [u8]) {
+    for run in text.split_mut(|byte| !byte.is_ascii_digit()).filter(|run| run.len() >= PAN_LEN_MIN) {
+        let hidden = hidden_part(run.len());
+        fill(run, hidden, b'0');
     }
 }
 
@@ -143,6 +152,7 @@ fn mask_private(message: &Message<'_>, field: &Field<'_>, body: &mut [u8]) {
         (63, _) if body.starts_with(b"SM") || body.starts_with(b"TK") => {
             fill(body, Sm4Pin63::PREFIX.len().min(len)..len, 0);
         }
+        (63, false) => mask_digit_runs(body),
         // Beside keys, tags of the network's 48 may hold names and identity numbers.
         (48, true) => fill(body, 2.min(len)..len, 0),
         _ => {}

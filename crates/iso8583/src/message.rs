@@ -181,7 +181,7 @@ fn is_good_word(op: &Op, window: u64, len: usize, count: u16) -> bool {
         Check::Printable => swar::word_is_printable(characters),
         Check::Text => swar::word_is_text(characters),
         Check::AsciiTrack => swar::is_ascii_track(&characters.to_be_bytes()),
-        Check::Signed => false,
+        Check::Signed => is_signed(window.to_be_bytes().get(8 - len..).unwrap_or_default()),
         Check::Any | Check::Nibbles => true,
         Check::Absent => false,
     }

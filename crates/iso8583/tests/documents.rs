@@ -21,7 +21,7 @@ How to read a format: `n` decimal digits, `z` track data, `x+n` sign and digits,
 digits of length in front; lengths count digits for `n` and `z`, bytes for the others.
 
 Shown: what a masked copy, a log and a page may hold of the field. Card numbers keep the first six and last four
-digits, tracks the first six; what is *hidden* is overwritten with zeros. *By content* means that a private field is
+digits, tracks the first six; so does any number of 13 digits or more in free text. What is *hidden* is overwritten with zeros. *By content* means that a private field is
 shown in the uses whose layout is known to be harmless, and hidden in all others.
 
 Facts marked *modelled* in the code are this project's reading where public sources are silent: the maxima of vendor
@@ -85,6 +85,7 @@ const fn shown(show: Show) -> &'static str {
         Show::Secret => "hidden",
         Show::Chip => "all but card data",
         Show::Nested => "by content",
+        Show::Free => "all but long numbers",
     }
 }
 

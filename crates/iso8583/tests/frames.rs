@@ -163,3 +163,55 @@ fn an_encrypted_track_is_passed_through() {
     assert_eq!(message.bytes_of(52).unwrap(), [0x01, 0x0f, 0xfe, 0x95, 0x95, 0x5c, 0xe8, 0xa5]);
     assert_eq!(message.bytes_of(64).unwrap(), b"35DF922F");
 }
+
+/// The vectors S9 and S10: a whole sale built from its values is the published frame, and the MAC is asked for
+/// over exactly the bytes that precede it, with its bit set.
+#[test]
+fn the_sales_of_the_mac_vectors_are_built_from_their_values() {
+    let s9 = sample("S9");
+    let sale = |track: &str, security: &str, mac: &[u8; 8]| {
+        let mut draft = Draft::new();
+        draft.start(&CUP_POS, Mti::new(200));
+        draft.put_number(3, 0).unwrap();
+        draft.put_number(4, 100).unwrap();
+        draft.put_number(11, 17).unwrap();
+        draft.put_digits(22, "021").unwrap();
+        draft.put_number(25, 0).unwrap();
+        draft.put_number(26, 12).unwrap();
+        draft.put_digits(35, track).unwrap();
+        draft.put_text(41, "10000001").unwrap();
+        draft.put_text(42, "898100000000001").unwrap();
+        draft.put_text(49, "156").unwrap();
+        draft.put_bytes(52, &[0x01, 0x0f, 0xfe, 0x95, 0x95, 0x5c, 0xe8, 0xa5]).unwrap();
+        draft.put_digits(53, security).unwrap();
+        draft.put_digits(60, "22000001000500").unwrap();
+        let mut out = s9[..13].to_vec();
+        let mut block = Vec::new();
+        draft
+            .write_with_mac(&mut out, |bytes| {
+                block.extend_from_slice(bytes);
+                Ok::<_, iso8583::BuildError>(*mac)
+            })
+            .unwrap();
+        let message = CUP_POS.parse(&out[13..]).unwrap();
+        assert_eq!(message.mac_block().unwrap(), block);
+        assert_eq!(block.len() + 8, message.bytes().len());
+        assert_eq!(block[9] & 1, 1, "bit 64");
+        out
+    };
+    let built = sale("6224242000000021F00997375B09E70507", "2610000000000000", b"35DF922F");
+    assert_eq!(hex::encode(built), hex::encode(&s9));
+    let built = sale("6224242000000021D29022015699031007", "2600000000000000", b"665E8736");
+    assert_eq!(
+        CUP_POS.parse(&built[13..]).unwrap().digits(35).unwrap(),
+        "6224242000000021D29022015699031007"
+    );
+
+    // A MAC that cannot be computed leaves the output as it was.
+    let mut draft = Draft::new();
+    draft.start(&CUP_POS, Mti::new(200));
+    let mut out = b"kept".to_vec();
+    let failed = iso8583::BuildError::new(64, iso8583::BuildErrorKind::Empty);
+    assert_eq!(draft.write_with_mac(&mut out, |_| Err::<[u8; 8], _>(failed)), Err(failed));
+    assert_eq!(out, b"kept");
+}

@@ -143,6 +143,19 @@ fn customer_codes_and_sm4_pins_are_hidden() {
     assert_hidden(PAN, &masked(&CUP_POS, &bytes), &table(&CUP_POS, &bytes));
 }
 
+/// Vendor fields and operator texts are shown, except numbers that could be a card's.
+#[test]
+fn free_text_keeps_no_long_numbers() {
+    let text = format!("card {PAN}, merchant 12345678");
+    let values = [(39, "00"), (46, text.as_str()), (57, PAN), (63, "CUP6224242000000021 ")];
+    let bytes = encode(&CUP_POS, Mti::new(210), values).unwrap();
+    let (kept, shown) = (masked(&CUP_POS, &bytes), table(&CUP_POS, &bytes));
+    assert_hidden(PAN, &kept, &shown);
+    assert!(shown.contains("merchant 12345678"), "{shown}");
+    let bytes = encode(&CUPS, Mti::new(210), [(39, "00"), (122, text.as_str())]).unwrap();
+    assert_hidden(PAN, &masked(&CUPS, &bytes), &table(&CUPS, &bytes));
+}
+
 #[test]
 fn the_network_side() {
     let key = format!("hex:{}{}", hex::encode("NK"), "C3".repeat(16));

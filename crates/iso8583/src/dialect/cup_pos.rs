@@ -61,7 +61,7 @@ const fn right(mut spec: FieldSpec) -> FieldSpec {
 }
 
 use Format::{An, Ans, B, N, Text, Z};
-use Show::{Amount, Chip, Date, Expiry, Nested, Pan, Plain, Secret, Time, Track};
+use Show::{Amount, Chip, Date, Expiry, Free, Nested, Pan, Plain, Secret, Time, Track};
 
 /// The terminal dialect in its baseline profile, `cup-pos-1`.
 pub static CUP_POS: Dialect = Dialect::from_lines(
@@ -92,17 +92,17 @@ pub static CUP_POS: Dialect = Dialect::from_lines(
         fixed(42, "受卡方标识码", "merchant identification", Ans, 15, Plain),
         fixed(43, "商户名称", "merchant name", Text, 40, Plain),
         ll(44, "附加响应数据", "additional response data", Text, 25, Plain),
-        lll(46, "终端信息", "vendor: terminal information", Text, 999, Plain),
-        lll(47, "厂商自定义域", "vendor data", Text, 999, Plain),
+        lll(46, "终端信息", "vendor: terminal information", Text, 999, Free),
+        lll(47, "厂商自定义域", "vendor data", Text, 999, Free),
         lll(48, "附加数据-私有", "additional data, private", N, 322, Nested),
         fixed(49, "交易货币代码", "currency code", An, 3, Plain),
         fixed(52, "个人标识码数据", "PIN block", B, 8, Secret),
         fixed(53, "安全控制信息", "security control", N, 16, Plain),
         lll(54, "余额", "additional amounts", Ans, 20, Nested),
         lll(55, "IC卡数据域", "chip data", B, 255, Chip),
-        lll(56, "厂商自定义域", "vendor: result text", Text, 999, Plain),
-        lll(57, "厂商自定义域", "vendor data", Text, 999, Plain),
-        lll(58, "电子现金信息", "electronic cash text", Text, 100, Plain),
+        lll(56, "厂商自定义域", "vendor: result text", Text, 999, Free),
+        lll(57, "厂商自定义域", "vendor data", Text, 999, Free),
+        lll(58, "电子现金信息", "electronic cash text", Text, 100, Free),
         lll(59, "自定义域", "terminal and QR data", B, 600, Nested),
         lll(60, "自定义域", "private: type, batch, management code", N, 17, Nested),
         lll(61, "原始信息域", "original message", N, 29, Nested),

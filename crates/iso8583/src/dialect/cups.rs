@@ -39,7 +39,7 @@ const fn lll(
 }
 
 use Format::{An, Ans, B, N, Text, Xn, Z};
-use Show::{Account, Amount, Chip, Date, DateTime, Expiry, Nested, Pan, Plain, Secret, Time, Track};
+use Show::{Account, Amount, Chip, Date, DateTime, Expiry, Free, Nested, Pan, Plain, Secret, Time, Track};
 
 /// The network dialect.
 pub static CUPS: Dialect = Dialect::from_lines(
@@ -89,11 +89,11 @@ pub static CUPS: Dialect = Dialect::from_lines(
         fixed(53, "安全控制信息", "security control", N, 16, Plain),
         lll(54, "实际余额", "additional amounts", Ans, 40, Nested),
         lll(55, "IC卡数据域", "chip data", B, 255, Chip),
-        lll(57, "附加交易信息", "additional transaction information", Text, 100, Plain),
+        lll(57, "附加交易信息", "additional transaction information", Text, 100, Free),
         lll(59, "明细查询数据", "detail and QR data", Text, 600, Nested),
         lll(60, "自定义域", "composite: reason and conditions", Ans, 100, Nested),
         lll(61, "持卡人身份认证信息", "cardholder identity data", Text, 200, Secret),
-        lll(62, "交换中心数据", "switch data", Text, 200, Plain),
+        lll(62, "交换中心数据", "switch data", Text, 200, Free),
         lll(63, "金融网络数据", "network data", B, 512, Nested),
         fixed(70, "网络管理信息码", "network management code", N, 3, Plain),
         fixed(90, "原始数据元", "original data", N, 42, Nested),
@@ -101,10 +101,10 @@ pub static CUPS: Dialect = Dialect::from_lines(
         ll(100, "接收机构标识码", "receiving institution", N, 11, Plain),
         ll(102, "账户标识1", "account 1", Ans, 28, Account),
         ll(103, "账户标识2", "account 2", Ans, 28, Account),
-        lll(104, "交易描述", "transaction description", Text, 100, Plain),
-        lll(121, "交换中心保留", "reserved for the network", Text, 100, Plain),
-        lll(122, "受理方保留", "reserved for the acquirer", Text, 100, Plain),
-        lll(123, "发卡方保留", "reserved for the issuer", Text, 100, Plain),
+        lll(104, "交易描述", "transaction description", Text, 100, Free),
+        lll(121, "交换中心保留", "reserved for the network", Text, 100, Free),
+        lll(122, "受理方保留", "reserved for the acquirer", Text, 100, Free),
+        lll(123, "发卡方保留", "reserved for the issuer", Text, 100, Free),
         fixed(128, "报文鉴别码", "message authentication code", B, 8, Plain),
     ],
 );
