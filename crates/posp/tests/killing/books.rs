@@ -379,3 +379,175 @@ pub fn settlements(settlements: &[SettlementRecord], differences: u64) -> Check 
     }
     Check { rule: "every batch is settled, balanced and ended", examined: settlements.len(), broken }
 }
+
+/// A comparison that cannot fail proves nothing: each rule is shown what it must find.
+#[cfg(test)]
+mod tests {
+    use acquiring::payment::{Answer, CardRecord, NetworkKey};
+    use acquiring::{
+        Amount, AuthCode, BatchNo, EntryMode, MerchantId, Pan, PaymentId, ResponseCode, Rrn, TerminalId,
+        Trace,
+    };
+    use jiff::Timestamp;
+    use pos::Entry;
+
+    use super::super::cards::Presented;
+    use super::*;
+
+    const TERMINAL: &str = "20000000";
+
+    fn line() -> RecordLine {
+        serde_json::from_value(serde_json::json!({
+            "id": 1, "mti": "0200", "kind": "sale", "transmission": "1124101500", "trace": 8,
+            "acquirer": "48029999", "forwarder": "48029999", "pan": "622424******0021", "card": "L02",
+            "amount": 5_000, "terminal": TERMINAL, "merchant": "898100000000001", "rrn": "112400000007",
+            "auth_code": "007919", "code": "00", "state": "approved", "refunded": 0, "original": null,
+            "day": "2026-11-24", "at": 0, "changed": 0, "arrivals": 1, "bad_field": null,
+        }))
+        .unwrap()
+    }
+
+    fn payment() -> PaymentRecord {
+        let at = Timestamp::UNIX_EPOCH;
+        let mut answer = Answer::own(ResponseCode::APPROVED, at);
+        answer.auth_code = Some(AuthCode::new("007919").unwrap());
+        PaymentRecord {
+            id: PaymentId(7),
+            merchant: MerchantId::new("898100000000001").unwrap(),
+            terminal: TerminalId::new(TERMINAL).unwrap(),
+            batch: BatchNo::FIRST,
+            trace: Trace::new(3).unwrap(),
+            kind: Kind::Sale,
+            state: PaymentState::Approved,
+            amount: Amount::from_fen(5_000).unwrap(),
+            currency: 156,
+            card: Some(CardRecord {
+                masked: Pan::new("6224242000000021").unwrap().masked(),
+                digest: [0; 32],
+                sealed: Vec::new(),
+            }),
+            expiry: None,
+            entry_mode: EntryMode::new(51).unwrap(),
+            card_sequence: None,
+            condition: 0,
+            terminal_traits: [6, 0, 0],
+            request_digest: [0; 32],
+            line: "unionpay".to_owned(),
+            network: NetworkKey { trace: 8, transmission: 1_124_101_500 },
+            rrn: Rrn::new("112400000007").unwrap(),
+            original: None,
+            claimed_by: None,
+            refunded: Amount::ZERO,
+            answer: Some(answer),
+            reversal_reason: None,
+            created: at,
+        }
+    }
+
+    fn slip() -> Seen {
+        Seen {
+            kind: pos::Kind::Sale,
+            amount: 5_000,
+            heard: Heard::Approved,
+            code: Some("00".to_owned()),
+            rrn: Some("112400000007".to_owned()),
+            auth_code: Some("007919".to_owned()),
+            card: Presented { id: "L02".to_owned(), entry: Entry::Chip, pin: None },
+        }
+    }
+
+    /// The rules that the books break when one thing about them is changed; the net total is the ledger's.
+    fn broken(change: impl FnOnce(&mut RecordLine, &mut PaymentRecord, &mut Seen)) -> Vec<&'static str> {
+        let (mut line, mut payment, mut slip) = (line(), payment(), slip());
+        change(&mut line, &mut payment, &mut slip);
+        let slips = BTreeMap::from([(TERMINAL.to_owned(), BTreeMap::from([((1, 3), slip)]))]);
+        let books = Books {
+            network_net: record_net(std::slice::from_ref(&line)),
+            record: vec![line],
+            journal: vec![payment],
+            forwards: Vec::new(),
+            unmatched: 0,
+            slips,
+        };
+        names(&compare(&books))
+    }
+
+    /// The first word of each broken rule that tells it from the others.
+    fn names(checks: &[Check]) -> Vec<&'static str> {
+        let keys = ["outcome", "known here", "holds", "doubled", "totals", "heard", "has its slip"];
+        let found = checks.iter().zip(keys).filter(|(check, _)| !check.broken.is_empty());
+        assert!(checks.iter().zip(keys).all(|(check, key)| check.rule.contains(key)));
+        found.map(|(_, key)| key).collect()
+    }
+
+    #[test]
+    fn equal_books_pass() {
+        assert!(broken(|_, _, _| {}).is_empty());
+        let reversed = broken(|line, payment, slip| {
+            line.state = FinalState::Reversed;
+            payment.state = PaymentState::Reversed;
+            slip.heard = Heard::Undone;
+        });
+        assert!(reversed.is_empty(), "{reversed:?}");
+    }
+
+    #[test]
+    fn each_kind_of_loss_is_found() {
+        // Approved there, declined here: the customer paid for nothing.
+        let lost = broken(|_, payment, slip| {
+            payment.state = PaymentState::Declined;
+            slip.heard = Heard::Declined;
+        });
+        assert_eq!(lost, ["known here", "totals"]);
+        // Approved there, reversed here without the network having heard of it.
+        let not_reversed = broken(|_, payment, slip| {
+            payment.state = PaymentState::Reversed;
+            slip.heard = Heard::Undone;
+        });
+        assert_eq!(not_reversed, ["known here", "totals"]);
+        // Unknown here.
+        let unknown = broken(|line, _, _| line.trace = 9);
+        assert_eq!(unknown, ["known here", "holds"]);
+        // Approved here and on the slip, reversed there: goods for nothing.
+        let gone = broken(|line, _, _| line.state = FinalState::Reversed);
+        assert_eq!(gone, ["known here", "holds", "totals"]);
+        // Another amount.
+        assert_eq!(broken(|line, _, _| line.amount = 5_001), ["known here", "totals"]);
+        // Left open.
+        let open = broken(|line, payment, slip| {
+            line.state = FinalState::Reversed;
+            payment.state = PaymentState::Reversing;
+            slip.heard = Heard::Undone;
+        });
+        assert_eq!(open, ["outcome", "known here"]);
+    }
+
+    #[test]
+    fn each_lie_of_a_slip_is_found() {
+        let charged = broken(|_, _, slip| slip.heard = Heard::Declined);
+        assert_eq!(charged, ["totals", "heard", "has its slip"]);
+        let printed = broken(|line, payment, _| {
+            line.state = FinalState::Reversed;
+            payment.state = PaymentState::Reversed;
+        });
+        assert_eq!(printed, ["totals", "heard"]);
+        assert_eq!(broken(|_, _, slip| slip.auth_code = None), ["heard"]);
+        assert_eq!(broken(|_, _, slip| slip.heard = Heard::GivenUp), ["totals", "heard", "has its slip"]);
+    }
+
+    #[test]
+    fn doubles_are_found_on_both_sides() {
+        let slips = BTreeMap::from([(TERMINAL.to_owned(), BTreeMap::from([((1, 3), slip())]))]);
+        let books = Books {
+            record: vec![line(), line()],
+            network_net: 10_000,
+            journal: vec![payment(), payment()],
+            forwards: Vec::new(),
+            unmatched: 0,
+            slips,
+        };
+        let doubled = doubles(&books).broken;
+        assert_eq!(doubled.len(), 4, "{doubled:?}");
+        assert!(names(&compare(&books)).contains(&"totals"));
+    }
+}

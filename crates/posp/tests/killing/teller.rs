@@ -21,6 +21,8 @@ use super::random::Random;
 const ANSWER_MS: u64 = 2_500;
 /// How long a terminal rests when it cannot reach the node.
 const REST: Duration = Duration::from_millis(20);
+/// How long a terminal rests when the node cannot reach the network: the customers would be declined in a row.
+const LONG_REST: Duration = Duration::from_millis(100);
 /// A batch is settled at the latest with so many transactions.
 const BATCH_MAX: usize = 120;
 /// How long the terminals may take in the end to have nothing pending.
@@ -60,7 +62,7 @@ pub struct Seen {
     /// Field 38.
     pub auth_code: Option<String>,
     /// The card.
-    card: Presented,
+    pub card: Presented,
 }
 
 /// When service came back after a kill, shared by all terminals.
@@ -291,20 +293,20 @@ impl Teller {
             return Ok(());
         }
         match self.random.below(1_000) {
-            0..560 => {
+            0..550 => {
                 let card = cards::good(&mut self.random, self.number);
                 self.sell(card, shop).await
             }
-            560..620 => {
+            550..610 => {
                 let card = cards::bad(&mut self.random, self.number);
                 self.sell(card, shop).await
             }
-            620..760 => self.void(shop).await,
-            760..880 => self.refund(shop).await,
-            880..950 => self.balance(shop).await,
-            950..970 => self.terminal.sign_in(KeyLayout::TripleDesTrack).await.map(|_| ()),
-            970..980 => self.terminal.echo().await.map(|_| ()),
-            980..985 => self.settle().await,
+            610..745 => self.void(shop).await,
+            745..860 => self.refund(shop).await,
+            860..925 => self.balance(shop).await,
+            925..950 => self.terminal.sign_in(KeyLayout::TripleDesTrack).await.map(|_| ()),
+            950..960 => self.terminal.echo().await.map(|_| ()),
+            960..980 => self.settle().await,
             _ => {
                 self.terminal.hang_up();
                 Ok(())
@@ -333,8 +335,7 @@ impl Teller {
         let outcome = self.terminal.sale(sale).await?;
         self.note(&outcome, card, shop);
         if matches!(outcome.response_code.as_deref(), Some("91" | "92")) {
-            // No line to the network: the next customer is the next poll of it.
-            tokio::time::sleep(REST).await;
+            tokio::time::sleep(LONG_REST).await; // the next customer is the next poll of the line
         }
         Ok(())
     }
