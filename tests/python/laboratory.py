@@ -29,6 +29,8 @@ ROOT = Path(__file__).resolve().parents[2]
 MERCHANT = "898100000000001"
 MERCHANT_CLOSED = "898100000000002"
 TERMINAL_OF_CLOSED = "30000001"
+NEIGHBOUR = "898100000000003"
+SHARED_NUMBER = "40000001"  # a terminal at MERCHANT and another one at NEIGHBOUR
 # Modelled: the laboratory's zone master key, which the simulator has by default.
 ZONE_COMPONENTS = ("11111111111111112222222222222222", "1032547698BADCFEDCFE98BA54761032")
 # How long the node waits for the network before it answers 68; short, so that the time-out tests are quick,
@@ -69,9 +71,9 @@ def wait_until(what: str, condition, patience: float = PATIENCE_TEST):
         time.sleep(0.05)
 
 
-def lab_tmk(terminal: str) -> bytes:
+def lab_tmk(merchant: str, terminal: str) -> bytes:
     """The master key of a lab terminal: each has its own."""
-    return hashlib.sha256(f"lab terminal master key {terminal}".encode()).digest()[:16]
+    return hashlib.sha256(f"lab terminal master key {merchant} {terminal}".encode()).digest()[:16]
 
 
 class Laboratory:
@@ -139,16 +141,22 @@ class Laboratory:
         self._configure(re.search(r'^zone_master_key = ".*"$', zone, re.MULTILINE).group())
         self.posp("merchant", "add", MERCHANT, "--name", "示范商户一号店")
         self.posp("merchant", "add", MERCHANT_CLOSED, "--name", "已关闭商户", "--closed")
+        self.posp("merchant", "add", NEIGHBOUR, "--name", "隔壁商户")
         for cipher, numbers in self._spare.items():
             for number in numbers:
-                key = lab_tmk(number)
-                mask = hashlib.sha256(key).digest()[:16]
-                other = bytes(a ^ b for a, b in zip(key, mask))
-                self.posp(
-                    "terminal", "add", MERCHANT, number, "--cipher", cipher,
-                    f"--tmk-component={mask.hex()}", f"--tmk-component={other.hex()}",
-                )
-        self.posp("terminal", "add", MERCHANT_CLOSED, TERMINAL_OF_CLOSED)
+                self._enrol(MERCHANT, number, cipher)
+        self._enrol(MERCHANT, SHARED_NUMBER, "des")
+        self._enrol(NEIGHBOUR, SHARED_NUMBER, "des")
+        self._enrol(MERCHANT_CLOSED, TERMINAL_OF_CLOSED, "des")
+
+    def _enrol(self, merchant: str, number: str, cipher: str) -> None:
+        key = lab_tmk(merchant, number)
+        mask = hashlib.sha256(key).digest()[:16]
+        other = bytes(a ^ b for a, b in zip(key, mask))
+        self.posp(
+            "terminal", "add", merchant, number, "--cipher", cipher,
+            f"--tmk-component={mask.hex()}", f"--tmk-component={other.hex()}",
+        )
 
     def _spawn(self, name: str, *arguments: str, **options) -> subprocess.Popen:
         log = open(self.directory / f"{name}.log", "ab")
@@ -271,7 +279,7 @@ class Laboratory:
         """Sets the simulator's fault switches; without rules there are none."""
         self.simulator("/api/faults", {"rules": list(rules)})
 
-    def record(self, terminal: str | None = None) -> list[dict]:
+    def record(self, terminal: Terminal | None = None) -> list[dict]:
         """What the network processed, for one terminal or for all, oldest first."""
         lines: list[dict] = []
         while True:
@@ -281,11 +289,17 @@ class Laboratory:
             if not page:
                 break
             lines += page
-        return [line for line in lines if terminal is None or line["terminal"] == terminal]
+        if terminal is None:
+            return lines
+        key = (terminal.merchant, terminal.terminal)
+        return [line for line in lines if (line["merchant"], line["terminal"]) == key]
 
-    def journal(self, terminal: str) -> list[dict]:
+    def journal(self, terminal: Terminal) -> list[dict]:
         """The node's own payments of a terminal, newest first."""
-        text = self.posp("txn", "list", "--terminal", terminal, "--limit", "500", "--json")
+        text = self.posp(
+            "txn", "list", "--merchant", terminal.merchant, "--terminal", terminal.terminal,
+            "--limit", "500", "--json",
+        )
         return [json.loads(line) for line in text.splitlines()]
 
     def leaks(self) -> list[str]:
@@ -323,10 +337,16 @@ class Laboratory:
         """A terminal that no test has used yet; not signed in."""
         if not self._spare[cipher]:
             raise AssertionError("no spare terminal left: enrol more in this module's setUpModule")
-        number = self._spare[cipher].pop(0)
-        made = Terminal(
-            self.host, self.port, MERCHANT, number, lab_tmk(number), cipher=cipher, **options
-        )
+        return self._terminal(MERCHANT, self._spare[cipher].pop(0), cipher, **options)
+
+    def neighbours(self) -> tuple[Terminal, Terminal]:
+        """Terminals of one number at two merchants, not signed in. To be asked for once."""
+        number = SHARED_NUMBER
+        return self._terminal(MERCHANT, number, "des"), self._terminal(NEIGHBOUR, number, "des")
+
+    def _terminal(self, merchant: str, number: str, cipher: str, **options) -> Terminal:
+        key = lab_tmk(merchant, number)
+        made = Terminal(self.host, self.port, merchant, number, key, cipher=cipher, **options)
         self.terminals.append(made)
         return made
 
@@ -379,10 +399,14 @@ class Scenario(unittest.TestCase):
         """A fresh terminal, signed in with the layout (None: not signed in)."""
         cipher = "sm4" if layout == "006" else options.pop("cipher", "des")
         terminal = self.lab.terminal(cipher, **options)
-        self._used.append(terminal)
-        self.addCleanup(terminal.hang_up)
         if layout:
             self.assertEqual(terminal.sign_in(layout).code, "00")
+        return self.watched(terminal)
+
+    def watched(self, terminal: Terminal) -> Terminal:
+        """The books of this terminal are compared after the test."""
+        self._used.append(terminal)
+        self.addCleanup(terminal.hang_up)
         return terminal
 
     def sold(self, terminal: Terminal, amount: int, card: str = "M01") -> Outcome:
@@ -397,7 +421,7 @@ class Scenario(unittest.TestCase):
 
     def network(self, terminal: Terminal, **wanted) -> list[dict]:
         """The network's record lines of a terminal that have these values."""
-        lines = self.lab.record(terminal.terminal)
+        lines = self.lab.record(terminal)
         return [line for line in lines if all(line[key] == value for key, value in wanted.items())]
 
     def _compare_books(self) -> None:
@@ -406,7 +430,7 @@ class Scenario(unittest.TestCase):
 
             def agree(terminal=terminal, believed=believed) -> bool:
                 network = books_of_network(self.network(terminal))
-                return network == believed == books_of_node(self.lab.journal(terminal.terminal))
+                return network == believed == books_of_node(self.lab.journal(terminal))
 
             wait_until(f"terminal {terminal.terminal}, node and network agree on {believed}", agree, 10.0)
 
@@ -419,7 +443,7 @@ class BooksAgree:
         entries = [entry for terminal in lab.terminals for entry in terminal.history]
         believed = books_of_terminal(entries)
         record = lab.record()
-        node = [payment for terminal in lab.terminals for payment in lab.journal(terminal.terminal)]
+        node = [payment for terminal in lab.terminals for payment in lab.journal(terminal)]
         self.assertEqual(books_of_network(record), believed)
         self.assertEqual(books_of_node(node), believed)
         # A module run as a whole has taken payments; a comparison of nothing would prove nothing.

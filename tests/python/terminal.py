@@ -368,7 +368,8 @@ class Terminal:
         if answer.code in SIGN_IN_AGAIN or answer.requirement == "3":
             self.must_sign_in = True
 
-    def _identity(self, trace: int) -> dict:
+    def identity(self, trace: int) -> dict:
+        """Fields 11, 41 and 42."""
         return {"11": f"{trace:06}", "41": self.terminal, "42": self.merchant}
 
     def _management60(self, code: str) -> str:
@@ -378,7 +379,7 @@ class Terminal:
 
     def sign_in(self, layout: str = "003") -> Answer:
         """签到: gets working keys in the layout 001, 003, 004 or 006 and the batch number to use."""
-        fields = self._identity(self.take_trace())
+        fields = self.identity(self.take_trace())
         fields |= {"60": self._management60(layout), "63": "01 "}
         answer, _ = self.exchange("0800", fields, signed=False)
         if answer.code == "00":
@@ -390,7 +391,7 @@ class Terminal:
 
     def sign_off(self) -> Answer:
         """签退."""
-        fields = self._identity(self.take_trace()) | {"60": self._management60("002")}
+        fields = self.identity(self.take_trace()) | {"60": self._management60("002")}
         answer, _ = self.exchange("0820", fields, signed=False)
         if answer.code == "00":
             self.must_sign_in = True
@@ -398,7 +399,7 @@ class Terminal:
 
     def echo(self) -> Answer:
         """回响测试."""
-        fields = self._identity(self.take_trace()) | {"60": self._management60("301")}
+        fields = self.identity(self.take_trace()) | {"60": self._management60("301")}
         return self.exchange("0820", fields, signed=False)[0]
 
     # ------------------------------------------------------------ payments
@@ -422,7 +423,7 @@ class Terminal:
         line = KINDS[kind]
         fallback = (card.has_chip and chip is None) if fallback is None else fallback
         entry = chip.entry if chip else "80" if fallback else "02"
-        fields = self._identity(self.take_trace() if trace is None else trace)
+        fields = self.identity(self.take_trace() if trace is None else trace)
         fields |= {
             "3": line.processing,
             "22": entry + ("2" if pin is None else "1"),
@@ -571,7 +572,7 @@ class Terminal:
     def reverse_entry(self, entry: Entry, reason: str = "98") -> Answer:
         """Reverses a payment of the local batch and takes it out: the slip could not be printed."""
         fields = {
-            **self._identity(entry.trace),
+            **self.identity(entry.trace),
             "3": KINDS[entry.kind].processing,
             "4": f"{entry.amount:012}",
             "22": ("80" if entry.card.has_chip else "02") + "1",
@@ -601,7 +602,7 @@ class Terminal:
 
     def settlement_request(self, totals: str | None = None) -> tuple[Settlement, Answer]:
         """批结算: sends totals (the journal's unless others are given) and returns the host's verdict."""
-        fields = self._identity(self.take_trace())
+        fields = self.identity(self.take_trace())
         fields |= {
             "48": totals or self.totals(),
             "49": "156",
@@ -622,14 +623,14 @@ class Terminal:
         codes = []
         for at in range(0, len(lines), LINES_PER_UPLOAD):
             part = lines[at : at + LINES_PER_UPLOAD]
-            fields = self._identity(self.take_trace())
+            fields = self.identity(self.take_trace())
             fields |= {"48": f"{len(part):02}" + "".join(part), "60": self._management60("201")}
             codes.append(self.exchange("0320", fields, signed=False)[0].code)
         return codes
 
     def upload_chip(self, entry: Entry, balanced: bool) -> str:
         """批上送 of a chip payment with its certificate; returns the code of the answer."""
-        fields = self._identity(entry.trace)
+        fields = self.identity(entry.trace)
         detail = f"610000{entry.amount:012}156"
         fields |= {
             "2": entry.card.pan,
@@ -643,7 +644,7 @@ class Terminal:
 
     def end_batch(self, uploaded: int, balanced: bool) -> Answer:
         """批上送结束: closes the batch at the host; on success the terminal goes on with the next one."""
-        fields = self._identity(self.take_trace())
+        fields = self.identity(self.take_trace())
         fields |= {"48": f"{uploaded:04}", "60": self._management60("207" if balanced else "202")}
         answer, _ = self.exchange("0320", fields, signed=False)
         if answer.code == "00":

@@ -17,17 +17,18 @@ from laboratory import (
     Scenario,
 )
 from pos_crypto import DesKey, WorkingKeys
+from terminal import framed
 
 
 def setUpModule() -> None:
-    Scenario.lab = Laboratory(des_terminals=52, sm4_terminals=3)
+    Scenario.lab = Laboratory(des_terminals=62, sm4_terminals=3)
     unittest.addModuleCleanup(Scenario.lab.close)
 
 
 def load_tests(loader, _tests, _pattern):
     """The order of the file; the comparison of all books comes last."""
     suite = unittest.TestSuite()
-    for case in (SignIn, Payments, Repeats, Voids, Refunds, DoubleLengthMacKey, Books):
+    for case in (SignIn, Payments, Repeats, Voids, Refunds, Variants, DoubleLengthMacKey, Books):
         suite.addTests(loader.loadTestsFromTestCase(case))
     return suite
 
@@ -102,9 +103,13 @@ class SignIn(Scenario):
         self.assert_code(terminal.sign_in("003"), "97")
         terminal.merchant = "898199999999999"
         self.assert_code(terminal.sign_in("003"), "03")
-        for number in (TERMINAL_OF_CLOSED, "99999999"):
-            terminal.merchant, terminal.terminal = MERCHANT_CLOSED, number
-            self.assert_code(terminal.sign_in("003"), "03")
+        terminal.merchant, terminal.terminal = MERCHANT_CLOSED, TERMINAL_OF_CLOSED
+        self.assert_code(terminal.sign_in("003"), "03")
+
+    def test_the_merchant_is_looked_at_before_the_terminal(self):
+        terminal = self.terminal(None)
+        terminal.merchant, terminal.terminal = MERCHANT_CLOSED, "99999999"
+        self.assert_code(terminal.sign_in("003"), "03")
 
     def test_unknown_terminal_97_and_unknown_merchant_03_for_a_sale(self):
         terminal = self.terminal("003")
@@ -404,6 +409,97 @@ class Refunds(Scenario):
         self.assert_code(terminal.refund(voided, 6_300), "12", "25", "64")
         self.assert_code(terminal.refund(refunded, 1_000), "00")
         self.assert_code(terminal.void(refunded, "123456"), "12", "25", "64")
+
+
+class Variants(Scenario):
+    """What real terminals do differently, and what is not served."""
+
+    def answered(self, terminal, mti: str, fields: dict, *, signed: bool = True):
+        """Sends a message as it is; the answer is decoded, not believed."""
+        return terminal.send_frame(terminal.frame(terminal.encode(mti, fields, signed=signed)))
+
+    def test_headers_and_tpdus_come_back_as_they_should(self):
+        terminal = self.terminal("003")
+        body = terminal.encode("0820", terminal.identity(1) | {"60": "00000001301"}, signed=False)
+        with terminal.dial() as connection:
+            for header in ("603200320001", "61320032FFF1", "603110000000"):
+                connection.send(framed(bytes.fromhex("6000251234" + header) + body))
+                head = connection.receive()[:11].hex().upper()
+                self.assertEqual(head, "6012340025" + header)
+
+    def test_sign_in_with_a_device_serial(self):
+        terminal = self.terminal(None)
+        fields = terminal.identity(1) | {"60": "00000001003", "63": "001"}
+        fields["62"] = b"Sequence No16315053SX-4C304190".hex().upper()
+        self.assert_code(self.answered(terminal, "0800", fields, signed=False), "00")
+
+    def test_originals_told_in_other_ways(self):
+        terminal = self.terminal("003")
+        sale = self.sold(terminal, 6_500).entry
+        for number in (f"{sale.batch:06}{sale.trace:06}{sale.date}", f"{0:016}", f"{0:012}"):
+            with self.subTest(f"refund, 61 of {len(number)} digits"):
+                fields = terminal.refund_fields(sale, 500) | {"61": number}
+                self.assert_code(terminal.transact("refund", sale.card, fields), "00")
+        sale = self.sold(terminal, 6_600).entry
+        fields = terminal.void_fields(sale, None)
+        fields["61"] += sale.date
+        self.assert_code(terminal.transact("void", sale.card, fields), "00")
+
+    def test_lengths_of_field_60(self):
+        terminal = self.terminal("003")
+        for digits in (11, 13, 14, 17):
+            with self.subTest(digits):
+                fields = terminal.payment_fields("sale", DECK["M01"], 600 + digits, pin="123456")
+                fields["60"] = fields["60"].ljust(digits, "0")[:digits]
+                self.assert_code(terminal.transact("sale", DECK["M01"], fields), "00")
+
+    def test_transactions_that_are_not_served_are_40(self):
+        terminal = self.terminal("003")
+        preauth = terminal.payment_fields("sale", DECK["M01"], 700, pin="123456")
+        preauth |= {"3": "030000", "25": "06", "60": "10" + preauth["60"][2:]}
+        self.assert_code(self.answered(terminal, "0100", preauth), "40")
+        for mti, code in (("0800", "360"), ("0800", "370"), ("0820", "362"), ("0820", "999")):
+            with self.subTest(f"{mti} {code}"):
+                fields = terminal.identity(1) | {"60": f"00000001{code}", "63": "01 "}
+                self.assert_code(self.answered(terminal, mti, fields, signed=False), "40")
+
+    def test_messages_that_contradict_themselves(self):
+        terminal = self.terminal("003")
+        cases = (
+            ("account number and track", {"2": DECK["L02"].pan}, ("14", "30", "59")),
+            ("foreign currency", {"49": "840"}, ("30",)),
+            ("currency in letters", {"49": "RMB"}, ("30",)),
+            ("a PIN that 22 denies", {"22": "022"}, ("30",)),
+            ("encrypted track without a track key", {"53": "2610000000000000"}, ("30", "77")),
+        )
+        for name, changes, codes in cases:
+            with self.subTest(name):
+                fields = terminal.payment_fields("sale", DECK["M01"], 800, pin="123456") | changes
+                self.assert_code(self.answered(terminal, "0200", fields), *codes)
+        self.assertEqual(self.network(terminal, state="approved"), [])
+
+    def test_a_mac_in_small_letters_is_wrong(self):
+        terminal = self.terminal("003")
+        body = b"0" * 8
+        while body[-8:].isdigit():  # one MAC in forty has no letter in it
+            fields = terminal.payment_fields("sale", DECK["M01"], 900, pin="123456")
+            body = terminal.encode("0200", fields, signed=True)
+        self.assert_code(terminal.send_frame(terminal.frame(body[:-8] + body[-8:].lower())), "A0")
+
+    def test_two_merchants_whose_terminals_have_one_number(self):
+        here, there = self.lab.neighbours()
+        for terminal in (here, there):
+            self.watched(terminal)
+            self.assertEqual(terminal.sign_in("003").code, "00")
+            terminal.next_trace = 700_001
+        ours, theirs = self.sold(here, 2_000).entry, self.sold(there, 2_000).entry
+        self.assertEqual((ours.batch, ours.trace), (theirs.batch, theirs.trace))
+        self.assertNotEqual(ours.rrn, theirs.rrn)
+        self.assert_code(there.refund(ours, 100), "25")
+        self.assert_code(there.void(replace(theirs, rrn=ours.rrn), None), "25")
+        self.assert_code(there.reverse_entry(theirs), "00")
+        self.assertEqual([line["state"] for line in self.network(here, rrn=ours.rrn)], ["approved"])
+        self.assert_code(here.void(ours, None), "00")
 
 
 class DoubleLengthMacKey(Scenario):

@@ -167,7 +167,7 @@ class Silence(Scenario):
             )
         wait_until(
             "the node has seen the reversal done",
-            lambda: [p["state"] for p in self.lab.journal(terminal.terminal)] == ["reversed"],
+            lambda: [p["state"] for p in self.lab.journal(terminal)] == ["reversed"],
         )
         self.assertFalse(terminal.send_frame(outcome.request).approved)
 
