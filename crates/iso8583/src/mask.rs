@@ -61,7 +61,13 @@ pub fn mask_message(message: &Message<'_>, out: &mut Vec<u8>) {
     }
 }
 
+/// Texts that only answers have a use for. In a request nobody reads them, so anything may stand there.
+const TEXTS_OF_ANSWERS: [u8; 3] = [43, 44, 54];
+
 fn mask_field(message: &Message<'_>, field: &Field<'_>, body: &mut [u8]) {
+    if TEXTS_OF_ANSWERS.contains(&field.number()) && !message.mti().is_response() {
+        return mask_digit_runs(body);
+    }
     match field.spec().show {
         Show::Pan | Show::Account => zero_digits(field, body, hidden_part(field.len())),
         Show::Track => zero_digits(field, body, PAN_HEAD.min(field.len())..field.len()),

@@ -42,6 +42,27 @@ fn card_numbers_show_both_ends() {
     assert_eq!(mask_pan("12345678"), "********");
 }
 
+/// Fields that only answers fill are free text in a request: a number there is masked, in an answer it is kept.
+#[test]
+fn a_number_in_a_text_that_only_answers_have() {
+    for (mti, kept_whole) in [(200, false), (210, true)] {
+        for field in [43, 44, 54] {
+            let mut draft = Draft::new();
+            draft.start(&CUP_POS, Mti::new(mti));
+            draft.put_text(field, PAN).unwrap();
+            let mut bytes = Vec::new();
+            draft.write(&mut bytes).unwrap();
+            let kept = masked(&CUP_POS, &bytes);
+            let expected = if kept_whole { PAN } else { "6224240000000021" };
+            assert_eq!(
+                CUP_POS.parse(&kept).unwrap().text(field).unwrap().trim_end(),
+                expected,
+                "{mti} {field}"
+            );
+        }
+    }
+}
+
 #[test]
 fn a_sale_keeps_what_is_not_secret() {
     let mut bytes = Vec::new();
