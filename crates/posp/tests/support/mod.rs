@@ -6,6 +6,7 @@
 
 pub mod line;
 pub mod raw;
+pub mod scan;
 
 use std::fs::{self, File};
 use std::future::Future;
@@ -46,8 +47,14 @@ pub struct Process {
 impl Process {
     /// Starts `posp` with its standard error in `log`.
     pub fn start(arguments: &[&str], log: &Path) -> Process {
+        Process::start_logging(arguments, log, "info")
+    }
+
+    /// The same, with a level for its log.
+    pub fn start_logging(arguments: &[&str], log: &Path, level: &str) -> Process {
         let log = File::options().create(true).append(true).open(log).unwrap();
-        let mut child = command(arguments).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut command = command(arguments);
+        let mut child = command.env("POSP_LOG", level).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let stdout = child.stdout.take().map(BufReader::new);
         Process { child, stdout }
     }
@@ -176,8 +183,8 @@ pub struct Setup {
     pub network_patience_ms: u64,
     /// Milliseconds by which a late answer of the network is late.
     pub late_answer_ms: u64,
-    /// Further lines for the node's configuration, by section.
-    pub engine: String,
+    /// What both processes log.
+    pub log: &'static str,
 }
 
 impl Default for Setup {
@@ -186,7 +193,7 @@ impl Default for Setup {
             terminals: vec![(FIRST, "des"), (SECOND, "des"), (NATIONAL, "sm4")],
             network_patience_ms: 2_500,
             late_answer_ms: 3_500,
-            engine: String::new(),
+            log: "info",
         }
     }
 }
@@ -207,6 +214,7 @@ pub struct Lab {
     pub node: Option<Process>,
     /// The network, while it runs.
     pub network: Option<Process>,
+    log: &'static str,
 }
 
 impl Lab {
@@ -231,6 +239,7 @@ impl Lab {
             page: local(page),
             node: None,
             network: None,
+            log: setup.log,
             dir,
         };
         let data = lab.data();
@@ -238,14 +247,13 @@ impl Lab {
             "[node]\ndata = '{}'\nmaster_key = '{}'\n\
              [pos]\nlisten = '{}'\nframe_seconds = 1\n\
              [ops]\nlisten = '{}'\n\
-             [engine]\nnetwork_patience_ms = {}\nforward_pause_ms = 100\nforward_pause_max_ms = 1000\n{}\n\
+             [engine]\nnetwork_patience_ms = {}\nforward_pause_ms = 100\nforward_pause_max_ms = 1000\n\
              [unionpay]\nnetwork = '{}'\nlisten = '{}'\n",
             data.display(),
             lab.key_file().display(),
             lab.pos,
             lab.ops,
             setup.network_patience_ms,
-            setup.engine,
             lab.network_address,
             local(member),
         );
@@ -321,14 +329,15 @@ impl Lab {
     pub fn start_network(&mut self) {
         let config = self.dir.path().join("sim.toml");
         let arguments = ["sim", "--config", config.to_str().unwrap()];
-        self.network = Some(Process::start(&arguments, &self.dir.path().join("sim.log")));
+        let log = self.dir.path().join("sim.log");
+        self.network = Some(Process::start_logging(&arguments, &log, self.log));
     }
 
     /// Starts the node and waits until terminals can connect.
     pub async fn start_node(&mut self) {
         let config = self.config();
         let arguments = ["--config", config.to_str().unwrap(), "up", "--announce"];
-        let mut node = Process::start(&arguments, &self.log_file());
+        let mut node = Process::start_logging(&arguments, &self.log_file(), self.log);
         let line = node.line();
         let announced: Value =
             serde_json::from_str(&line).unwrap_or_else(|_| panic!("no announcement: {line}{}", self.log()));
