@@ -232,20 +232,23 @@ impl Draft {
         if !matches!(op.check, Check::Bcd | Check::BcdRight | Check::AsciiDigits) {
             return error(BuildErrorKind::WrongFormat);
         }
-        let shown = if value == 0 { 1 } else { value.ilog10() as usize + 1 };
-        if shown > usize::from(op.max) {
-            return error(BuildErrorKind::TooLong { max: op.max });
-        }
-        let count = if op.prefix == Prefix::None { usize::from(op.max) } else { shown };
-        self.put(number, op, count, |body| {
-            match op.check {
+        // A fixed field shows by what is left over whether the number fits; a variable one needs its length.
+        let count = match op.prefix {
+            Prefix::None => usize::from(op.max),
+            _ => value.checked_ilog10().map_or(1, |digits| digits as usize + 1),
+        };
+        let mut fits = true;
+        let put = self.put(number, op, count, |body| {
+            let left = match op.check {
                 Check::AsciiDigits => write_ascii_number(body, value),
                 // An odd count from the left is the number times ten, the filler in the place of the last digit.
                 Check::Bcd if count & 1 == 1 => write_odd_number(body, value, op.pad),
-                _ => write_packed_number(body, value),
-            }
-            true
-        })
+                _ => write_packed_number(body, value, count),
+            };
+            fits = left == 0;
+            fits
+        });
+        if fits { put } else { error(BuildErrorKind::TooLong { max: op.max }) }
     }
 
     /// Puts digits into a numeric or track field. A fixed field needs exactly its number of digits. In tracks
@@ -470,32 +473,40 @@ fn write_prefix(prefix: Prefix, to: &mut [u8], count: u16) {
     }
 }
 
-/// Writes `value` as packed digits, zeros before it. It fits.
+/// Writes the last `count` digits of `value`, packed, and returns what is left of it; an odd count has a zero
+/// before it.
 #[inline(always)]
-fn write_packed_number(to: &mut [u8], value: u64) {
+fn write_packed_number(to: &mut [u8], value: u64, count: usize) -> u64 {
     let mut rest = value;
     for byte in to.iter_mut().rev() {
         let pair = (rest % 100) as u8;
         *byte = ((pair / 10) << 4) | (pair % 10);
         rest /= 100;
     }
+    // The zero before an odd count is no place for a digit.
+    let filler = if count & 1 == 1 { to.first().copied().unwrap_or(0) >> 4 } else { 0 };
+    rest + u64::from(filler)
 }
 
 /// The same for an odd count of digits from the left: the last one shares its byte with the filler.
-fn write_odd_number(to: &mut [u8], value: u64, pad: u8) {
-    if let Some((last, rest)) = to.split_last_mut() {
-        *last = ((value % 10) as u8) << 4 | pad;
-        write_packed_number(rest, value / 10);
+fn write_odd_number(to: &mut [u8], value: u64, pad: u8) -> u64 {
+    match to.split_last_mut() {
+        Some((last, rest)) => {
+            *last = ((value % 10) as u8) << 4 | pad;
+            write_packed_number(rest, value / 10, 0)
+        }
+        None => value,
     }
 }
 
-/// Writes `value` as ASCII digits, zeros before it. It fits.
-fn write_ascii_number(to: &mut [u8], value: u64) {
+/// Writes the last digits of `value` in ASCII and returns what is left of it.
+fn write_ascii_number(to: &mut [u8], value: u64) -> u64 {
     let mut rest = value;
     for byte in to.iter_mut().rev() {
         *byte = b'0' + (rest % 10) as u8;
         rest /= 10;
     }
+    rest
 }
 
 /// Packs decimal digits from the left; false when one is not decimal.

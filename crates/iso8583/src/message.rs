@@ -155,7 +155,7 @@ fn read_field(op: &Op, body: &[u8], position: usize) -> Option<Slot> {
         _ => match body.get(end.wrapping_sub(8)..end).and_then(|window| window.first_chunk::<8>()) {
             // Message type and bitmap stand before every field, so the eight bytes that end with a short field
             // are always there: one load and one test.
-            Some(window) if end - start <= 8 && end > start => {
+            Some(window) if end - start <= 8 && end > start && op.check != Check::Signed => {
                 is_good_word(op, u64::from_be_bytes(*window), end - start, count)
             }
             _ => is_good(op, body.get(start..end)?, usize::from(count)),
@@ -181,13 +181,13 @@ fn is_good_word(op: &Op, window: u64, len: usize, count: u16) -> bool {
         Check::Printable => swar::word_is_printable(characters),
         Check::Text => swar::word_is_text(characters),
         Check::AsciiTrack => swar::is_ascii_track(&characters.to_be_bytes()),
-        Check::Signed => is_signed(window.to_be_bytes().get(8 - len..).unwrap_or_default()),
         Check::Any | Check::Nibbles => true,
-        Check::Absent => false,
+        Check::Absent | Check::Signed => false,
     }
 }
 
-/// Whether a field of any length passes its check.
+/// Whether a field of any length passes its check. Few fields are long, and the loop above needs the registers.
+#[inline(never)]
 fn is_good(op: &Op, field: &[u8], count: usize) -> bool {
     match op.check {
         Check::Absent => false,

@@ -149,6 +149,9 @@ pub const fn packed_value(nibbles: u64) -> u64 {
     // Neighbours are joined: nibbles to 0..99, those to 0..9999, and so on.
     let pairs = ((nibbles >> 4) & EVEN_NIBBLES) * 10 + (nibbles & EVEN_NIBBLES);
     let fours = ((pairs >> 8) & EVEN_BYTES) * 100 + (pairs & EVEN_BYTES);
+    if fours >> 32 == 0 {
+        return (fours >> 16) * 10_000 + (fours & 0xffff);
+    }
     let eights = ((fours >> 16) & EVEN_PAIRS) * 10_000 + (fours & EVEN_PAIRS);
     (eights >> 32) * 100_000_000 + (eights & 0xffff_ffff)
 }
