@@ -211,6 +211,57 @@ async fn replays_move_no_money() {
     assert!(!amounts.contains(&4_300));
 }
 
+/// A repeat that overtakes the answer, and a reversal that overtakes it: neither doubles nor loses the payment.
+#[tokio::test]
+async fn what_overtakes_an_answer() {
+    let setup = Setup { network_patience_ms: 30_000, late_answer_ms: 3_000, ..Setup::default() };
+    let lab = Lab::start(setup).await;
+    let mut terminal = RawTerminal::signed_in(lab.pos).await;
+
+    // The network answers three seconds late; the same request comes again meanwhile.
+    let request = terminal.sale(19_002);
+    let frame = terminal.signed(&request);
+    let mut slow = Line::dial(lab.pos).await;
+    slow.send(&frame).await;
+    lab.payment_in(&["--amount-min", "190.02", "--amount-max", "190.02"], "pending").await;
+    assert_eq!(terminal.send(&frame).await.code(), "09", "in work");
+    let answer = slow.receive().await;
+    assert_eq!(answer.code(), "00");
+    assert_eq!(terminal.send(&frame).await, answer, "afterwards the same answer");
+
+    // The same, and the terminal gives up and reverses meanwhile.
+    let request = terminal.sale(29_002);
+    let (trace, frame) = (terminal.trace, terminal.signed(&request));
+    slow.send(&frame).await;
+    lab.payment_in(&["--amount-min", "290.02", "--amount-max", "290.02"], "pending").await;
+    let reversal = terminal.reversal(trace, 29_002);
+    assert_eq!(terminal.send(&terminal.signed(&reversal)).await.code(), "00", "it is ours now");
+    let answer = slow.receive().await;
+    assert_ne!(answer.code(), "00", "an approval that is reversed is none");
+    let payment = lab.payment_in(&["--amount-min", "290.02", "--amount-max", "290.02"], "reversed").await;
+    let record = lab.record(payment["reference"].as_str().unwrap(), "0200").await.unwrap();
+    assert_eq!(record["state"], "reversed");
+    assert_eq!(terminal.send(&frame).await.code(), "25", "the request after its own reversal");
+
+    // A reversal that comes before its request: nothing to undo, and the request is refused when it arrives.
+    let request = terminal.sale(1_500);
+    let (trace, frame) = (terminal.trace, terminal.signed(&request));
+    let reversal = terminal.reversal(trace, 1_500);
+    assert_eq!(terminal.send(&terminal.signed(&reversal)).await.code(), "00");
+    assert_eq!(terminal.send(&frame).await.code(), "25");
+    let record = lab.network_says("/api/record").await;
+    assert!(record.as_array().unwrap().iter().all(|line| line["amount"] != 1_500), "it never went out");
+
+    // A reversal with another amount undoes nothing.
+    let request = terminal.sale(1_600);
+    let (trace, frame) = (terminal.trace, terminal.signed(&request));
+    assert_eq!(terminal.send(&frame).await.code(), "00");
+    let reversal = terminal.reversal(trace, 1_601);
+    assert_eq!(terminal.send(&terminal.signed(&reversal)).await.code(), "64");
+    lab.payment_in(&["--amount-min", "16.00", "--amount-max", "16.00"], "approved").await;
+    terminal.good_sale().await;
+}
+
 /// What is sent: each way in which a message can be broken.
 #[tokio::test]
 async fn messages_that_are_broken() {
@@ -467,4 +518,35 @@ async fn somebody_tries_macs_out() {
     let trace = acquiring::Trace::new(trace(&frame)).unwrap();
     assert!(store.by_trace(merchant, terminal, BatchNo::FIRST, trace).await.unwrap().is_none());
     assert!(!bench.lab.log().contains(PAN));
+}
+
+/// Limits of the door: connections above the limit are sent away at once, silent ones after their time, and both
+/// leave room for business.
+#[tokio::test]
+async fn connections_above_the_limit_and_silent_ones() {
+    let door = "connections_max = 20\nidle_seconds = 3\n";
+    let lab = Lab::start(Setup { door, ..Setup::default() }).await;
+    let mut terminal = RawTerminal::signed_in(lab.pos).await;
+    let count = |metrics: &str, name, reason| metric(metrics, name, &[("reason", reason)]);
+    let mut crowd = Vec::new();
+    for _ in 0..20 {
+        crowd.push(Line::dial(lab.pos).await);
+    }
+    // The sign-in's own connection may still be about to go; the node's gauge says when the places are taken.
+    until_async("the places are taken", || async {
+        (metric(&lab.metrics().await, "posp_link_connections", &[]) == 20).then_some(())
+    })
+    .await;
+    let mut one_too_many = Line::dial(lab.pos).await;
+    assert_eq!(one_too_many.receive().await, Reply::Closed);
+    assert!(count(&lab.metrics().await, "posp_link_refused_total", "too many connections") >= 1);
+    assert!(lab.log().contains("too many connections"));
+    for line in &mut crowd {
+        assert_eq!(line.receive().await, Reply::Closed);
+    }
+    until_async("the silent ones are counted", || async {
+        (count(&lab.metrics().await, "posp_link_closed_total", "idle") >= 19).then_some(())
+    })
+    .await;
+    terminal.good_sale().await;
 }

@@ -3,7 +3,7 @@
 use pos::{CardInput, Entry, RefundRequest, VoidRequest};
 use serde_json::Value;
 
-use crate::support::{FIRST, Lab, MERCHANT, NATIONAL, SECOND, Setup, posp_with_input, text};
+use crate::support::{FIRST, Lab, MERCHANT, NATIONAL, SECOND, Setup, command, posp_with_input, text};
 use crate::{chip, code, sold, swipe};
 
 /// Any number finds the payment; filters, pages, CSV and JSON say the same.
@@ -149,4 +149,22 @@ fn published_frames_go_through_decode_and_encode() {
     let broken = posp_with_input(&["8583", "decode"], "003C600601000060320032000208000020000000C00012000001");
     assert!(!broken.status.success());
     assert!(text(&broken).contains("posp:"), "{}", text(&broken));
+}
+
+/// The environment wins over the file, and a key that does not exist is refused by its name.
+#[test]
+fn settings_come_from_file_and_environment() {
+    let dir = tempfile::TempDir::with_prefix("posp-settings-").unwrap();
+    let file = dir.path().join("posp.toml");
+    let arguments = ["--config", file.to_str().unwrap(), "config"];
+    std::fs::write(&file, "[pos]\nlisten = '127.0.0.1:9001'\nframe_max = 1024\n").unwrap();
+    let shown = command(&arguments).env("POSP_POS__FRAME_MAX", "1500").output().unwrap();
+    let shown = text(&shown);
+    assert!(shown.contains("127.0.0.1:9001") && shown.contains("frame_max = 1500"), "{shown}");
+    std::fs::write(&file, "[pos]\nlissten = '127.0.0.1:9001'\n").unwrap();
+    let refused = command(&arguments).output().unwrap();
+    assert!(!refused.status.success() && text(&refused).contains("lissten"), "{}", text(&refused));
+    std::fs::remove_file(&file).unwrap();
+    let refused = command(&arguments).output().unwrap();
+    assert!(!refused.status.success() && text(&refused).contains("posp.toml"), "{}", text(&refused));
 }

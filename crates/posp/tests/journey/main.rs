@@ -7,6 +7,7 @@
 mod batches;
 mod cards;
 mod commands;
+mod demo;
 mod faults;
 mod node;
 mod undoing;

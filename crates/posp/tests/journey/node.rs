@@ -8,6 +8,7 @@ use pos::{Status, TmkComponent};
 use rustix::process::Signal;
 use serde_json::json;
 
+use crate::support::raw::{Line, RawTerminal, Reply};
 use crate::support::{FIRST, Lab, MERCHANT, SECOND, Setup, TMK, text, until};
 use crate::{books_agree, code, sold, swipe};
 
@@ -35,6 +36,40 @@ async fn a_stop_lets_the_payment_under_way_have_its_answer() {
     lab.start_node().await;
     lab.ready().await;
     sold(&mut terminal, swipe(100)).await;
+    books_agree(&lab).await;
+}
+
+/// Connections that rest or stop in the middle of a frame do not hold a stop up.
+#[tokio::test]
+async fn a_stop_does_not_wait_for_silent_connections() {
+    let mut lab = Lab::start(Setup::default()).await;
+    let mut idle = Line::dial(lab.pos).await;
+    let mut half = Line::dial(lab.pos).await;
+    half.send(&[0, 100, 0x60]).await;
+    let mut terminal = RawTerminal::signed_in(lab.pos).await;
+    terminal.good_sale().await;
+    let started = std::time::Instant::now();
+    lab.stop_node().await;
+    assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
+    assert_eq!(idle.receive().await, Reply::Closed);
+    assert_eq!(half.receive().await, Reply::Closed);
+}
+
+/// The network's books are kept when a service manager stops it, and the day goes on.
+#[tokio::test]
+async fn the_simulated_network_keeps_its_books() {
+    let mut lab = Lab::start(Setup::default()).await;
+    let (mut terminal, _) = lab.signed_in(FIRST).await;
+    let before = sold(&mut terminal, swipe(1_000)).await;
+    let mut network = lab.network.take().unwrap();
+    network.signal(Signal::TERM);
+    assert!(network.ended().await.success());
+    lab.start_network();
+    lab.ready().await;
+    let reference = before.rrn.as_deref().unwrap();
+    assert_eq!(lab.record(reference, "0200").await.unwrap()["state"], "approved");
+    let voided = terminal.void(pos::VoidRequest::by_trace(before.trace)).await.unwrap();
+    assert_eq!(code(&voided), "00", "{voided:?}");
     books_agree(&lab).await;
 }
 

@@ -185,6 +185,8 @@ pub struct Setup {
     pub late_answer_ms: u64,
     /// What both processes log.
     pub log: &'static str,
+    /// Further lines for the section of the door, each ended.
+    pub door: &'static str,
 }
 
 impl Default for Setup {
@@ -194,6 +196,7 @@ impl Default for Setup {
             network_patience_ms: 2_500,
             late_answer_ms: 3_500,
             log: "info",
+            door: "",
         }
     }
 }
@@ -245,13 +248,14 @@ impl Lab {
         let data = lab.data();
         let mut config = format!(
             "[node]\ndata = '{}'\nmaster_key = '{}'\n\
-             [pos]\nlisten = '{}'\nframe_seconds = 1\n\
+             [pos]\nlisten = '{}'\nframe_seconds = 1\n{}\
              [ops]\nlisten = '{}'\n\
              [engine]\nnetwork_patience_ms = {}\nforward_pause_ms = 100\nforward_pause_max_ms = 1000\n\
              [unionpay]\nnetwork = '{}'\nlisten = '{}'\n",
             data.display(),
             lab.key_file().display(),
             lab.pos,
+            setup.door,
             lab.ops,
             setup.network_patience_ms,
             lab.network_address,

@@ -152,6 +152,21 @@ impl RawTerminal {
         request
     }
 
+    /// The reversal of a swiped sale that was sent with this trace number and amount.
+    pub fn reversal(&mut self, trace: u32, fen: u64) -> Request {
+        let mut request = self.head(400);
+        let draft = &mut request.draft;
+        draft.put_number(3, 0).unwrap();
+        draft.put_number(4, fen).unwrap();
+        draft.put_number(11, u64::from(trace)).unwrap();
+        draft.put_digits(22, "021").unwrap();
+        draft.put_number(25, 0).unwrap();
+        draft.put_text(39, "98").unwrap();
+        draft.put_text(49, "156").unwrap();
+        draft.put_digits(60, &format!("22{:06}000500", self.batch)).unwrap();
+        request
+    }
+
     /// The frame with a good MAC (zeros before the first sign-in).
     pub fn signed(&self, request: &Request) -> Vec<u8> {
         self.frame(|out| {
