@@ -1,4 +1,7 @@
 //! `posp merchant` and `posp terminal`: master data from the command line, also beside a running node.
+//!
+//! What exists already keeps every setting that is not given: closing a terminal must not cost it its key, nor
+//! a merchant its limit.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,7 +28,7 @@ pub struct MerchantArgs {
 
 #[derive(Subcommand)]
 enum MerchantCommand {
-    /// Add a merchant, or change the one with this number.
+    /// Add a merchant, or change the one with this number; what is not given stays as it is.
     Add(MerchantAdd),
     /// List merchants.
     List(ListArgs),
@@ -35,21 +38,41 @@ enum MerchantCommand {
 struct MerchantAdd {
     /// Merchant number, 15 letters or digits.
     id: MerchantId,
-    /// Name, at most 40 bytes in GBK (20 Chinese characters).
+    /// Name, at most 40 bytes in GBK (20 Chinese characters). A new merchant needs one.
     #[arg(long)]
-    name: String,
-    /// Merchant category code, four digits.
-    #[arg(long, default_value_t = 5411, value_parser = clap::value_parser!(u16).range(0..=9999))]
-    mcc: u16,
+    name: Option<String>,
+    /// Merchant category code, four digits; 5411 for a new merchant.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(0..=9999))]
+    mcc: Option<u16>,
     /// Largest single payment in yuan.
     #[arg(long, value_name = "YUAN")]
     limit: Option<Amount>,
-    /// Close the merchant: its payments are answered 03.
-    #[arg(long)]
-    closed: bool,
+    /// Take the limit away.
+    #[arg(long, conflicts_with = "limit")]
+    no_limit: bool,
+    #[command(flatten)]
+    door: Door,
     /// Data directory of the node (default: node.data of the configuration).
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+}
+
+/// Whether a merchant or terminal is served; a new one is.
+#[derive(Args)]
+struct Door {
+    /// Close: a merchant's payments are answered 03, a terminal's 97.
+    #[arg(long)]
+    closed: bool,
+    /// Open again.
+    #[arg(long, conflicts_with = "closed")]
+    open: bool,
+}
+
+impl Door {
+    /// Open or closed, when the present state is this.
+    fn active(&self, present: Option<bool>) -> bool {
+        if self.closed || self.open { self.open } else { present.unwrap_or(true) }
+    }
 }
 
 /// Arguments of `posp terminal`.
@@ -61,7 +84,7 @@ pub struct TerminalArgs {
 
 #[derive(Subcommand)]
 enum TerminalCommand {
-    /// Add a terminal with its master key, or change the one with this number.
+    /// Add a terminal with its master key, or change the one with this number; what is not given stays as it is.
     Add(TerminalAdd),
     /// List terminals.
     List(ListArgs),
@@ -81,16 +104,19 @@ struct TerminalAdd {
     merchant: MerchantId,
     /// Terminal number, 8 letters or digits.
     id: TerminalId,
-    /// Cipher of its keys.
-    #[arg(long, value_enum, default_value = "des")]
-    cipher: CipherArg,
+    /// Cipher of its keys; triple DES for a new terminal. Another cipher needs another key.
+    #[arg(long, value_enum)]
+    cipher: Option<CipherArg>,
     /// A component of the terminal master key as HEX:KCV, as the key-gun has it; two or three times.
-    /// Without it a key is drawn and printed once as two components, to be loaded into the terminal.
+    /// Without it a new terminal's key is drawn and printed once as two components, to be loaded into the
+    /// terminal. A terminal whose key is replaced must sign in anew.
     #[arg(long = "tmk-component", value_name = "HEX[:KCV]")]
     components: Vec<String>,
-    /// Close the terminal: it is answered 97.
-    #[arg(long)]
-    closed: bool,
+    /// Draw a new key for a terminal that has one.
+    #[arg(long, conflicts_with = "components")]
+    new_key: bool,
+    #[command(flatten)]
+    door: Door,
     /// Data directory of the node (default: node.data of the configuration).
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -117,21 +143,36 @@ fn open(config: &Config, data: Option<&PathBuf>) -> anyhow::Result<Store> {
         .with_context(|| format!("the store in {} cannot be opened", directory.display()))
 }
 
+/// The merchant that the arguments make out of the one that is there.
+fn changed(args: MerchantAdd, present: Option<Merchant>) -> anyhow::Result<Merchant> {
+    let name = match (args.name, &present) {
+        (Some(name), _) => name,
+        (None, Some(present)) => present.name.clone(),
+        (None, None) => bail!("a new merchant needs a name: --name"),
+    };
+    if name.trim().is_empty() || iso8583::gbk_len(&name).is_none_or(|len| len > 40) {
+        bail!("a merchant's name has 1 to 40 bytes in GBK (20 Chinese characters)");
+    }
+    let kept = present.as_ref();
+    Ok(Merchant {
+        id: args.id,
+        name,
+        mcc: args.mcc.or(kept.map(|merchant| merchant.mcc)).unwrap_or(5411),
+        active: args.door.active(kept.map(|merchant| merchant.active)),
+        limit_single: match args.no_limit {
+            true => None,
+            false => args.limit.or(kept.and_then(|merchant| merchant.limit_single)),
+        },
+    })
+}
+
 /// Runs `posp merchant`.
 pub async fn merchant(config: &Config, args: MerchantArgs, screen: &mut Screen) -> anyhow::Result<ExitCode> {
     match args.command {
         MerchantCommand::Add(args) => {
-            if args.name.trim().is_empty() || iso8583::gbk_len(&args.name).is_none_or(|len| len > 40) {
-                bail!("a merchant's name has 1 to 40 bytes in GBK (20 Chinese characters)");
-            }
             let store = open(config, args.data.as_ref())?;
-            let merchant = Merchant {
-                id: args.id,
-                name: args.name,
-                mcc: args.mcc,
-                active: !args.closed,
-                limit_single: args.limit,
-            };
+            let present = store.merchants().await?.into_iter().find(|merchant| merchant.id == args.id);
+            let merchant = changed(args, present)?;
             store.put_merchant(&merchant).await?;
             store.close().await;
             screen.line(format!(
@@ -216,41 +257,59 @@ pub async fn terminal(config: &Config, args: TerminalArgs, screen: &mut Screen) 
 
 async fn add_terminal(config: &Config, args: TerminalAdd, screen: &mut Screen) -> anyhow::Result<()> {
     let vault = open_vault(&config.node.master_key)?;
-    let (cipher, algorithm) = match args.cipher {
-        CipherArg::Des => (TerminalCipher::TripleDes, KeyAlgorithm::TripleDes2),
-        CipherArg::Sm4 => (TerminalCipher::Sm4, KeyAlgorithm::Sm4),
-    };
-    let drawn = args.components.is_empty();
-    let components = if drawn {
-        vec![hsm::KeyComponent::random(16)?, hsm::KeyComponent::random(16)?]
-    } else {
-        args.components.iter().map(|text| component(text)).collect::<anyhow::Result<Vec<_>>>()?
-    };
-    let key = vault.import_components(KeyUsage::TerminalMaster, algorithm, &components)?;
     let store = open(config, args.data.as_ref())?;
     if !store.merchants().await?.iter().any(|m| m.id == args.merchant) {
         bail!("merchant {} is not known; add it first", args.merchant);
     }
+    let present = store.terminal(args.merchant, args.id).await?;
+    let cipher = match (args.cipher, &present) {
+        (Some(CipherArg::Des), _) | (None, None) => TerminalCipher::TripleDes,
+        (Some(CipherArg::Sm4), _) => TerminalCipher::Sm4,
+        (None, Some(present)) => present.cipher,
+    };
+    let mut drawn = Vec::new();
+    let master_key = match &present {
+        Some(present) if args.components.is_empty() && !args.new_key => {
+            if present.cipher != cipher {
+                bail!("another cipher needs another key: --tmk-component or --new-key");
+            }
+            present.master_key.clone()
+        }
+        _ => {
+            let algorithm = match cipher {
+                TerminalCipher::TripleDes => KeyAlgorithm::TripleDes2,
+                TerminalCipher::Sm4 => KeyAlgorithm::Sm4,
+            };
+            let typed =
+                args.components.iter().map(|text| component(text)).collect::<anyhow::Result<Vec<_>>>()?;
+            if typed.is_empty() {
+                drawn = vec![hsm::KeyComponent::random(16)?, hsm::KeyComponent::random(16)?];
+            }
+            let components = if typed.is_empty() { &drawn } else { &typed };
+            vault.import_components(KeyUsage::TerminalMaster, algorithm, components)?.to_string()
+        }
+    };
+    let kcv = match master_key.parse::<hsm::WrappedKey>() {
+        Ok(key) => key.kcv(),
+        Err(error) => bail!("the terminal's stored master key cannot be read: {error}"),
+    };
     let terminal = Terminal {
         merchant: args.merchant,
         id: args.id,
-        active: !args.closed,
+        active: args.door.active(present.as_ref().map(|terminal| terminal.active)),
         cipher,
-        master_key: key.to_string(),
-        profile: "cup-pos-1".to_owned(),
+        master_key,
+        profile: present.map_or_else(|| "cup-pos-1".to_owned(), |terminal| terminal.profile),
         session: TerminalSession::NEW,
     };
     store.put_terminal(&terminal).await?;
     store.close().await;
-    screen.line(format!(
-        "terminal {} at merchant {}, TMK check value {}",
-        args.id,
-        args.merchant,
-        key.kcv()
-    ))?;
-    if drawn {
+    let state = if terminal.active { "open" } else { "closed" };
+    screen
+        .line(format!("terminal {} at merchant {} {state}, TMK check value {kcv}", args.id, args.merchant))?;
+    if !drawn.is_empty() {
         screen.line("Load these two components into the terminal; they are shown this once:")?;
-        for component in &components {
+        for component in &drawn {
             screen.line(format!("  {}", component.reveal_hex()))?;
         }
     }

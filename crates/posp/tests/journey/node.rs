@@ -132,21 +132,60 @@ async fn a_merchant_is_added_beside_the_running_node() {
     sold(&mut terminal, swipe(1_000)).await;
     let listed = lab.good(&["merchant", "list"]);
     assert!(listed.contains(OTHER) && listed.contains("第二家店"), "{listed}");
+}
 
-    // A second terminal of the first merchant, closed, is answered 97; open again, it works with its session.
-    let (mut second, _) = lab.signed_in(SECOND).await;
-    for (option, expected) in [(Some("--closed"), "97"), (None, "00")] {
+/// Closing and opening costs a terminal neither its key nor its session, and a merchant none of its settings; a new
+/// key is asked for, and then the terminal must sign in with it.
+#[tokio::test]
+async fn closing_and_opening_changes_nothing_else() {
+    let lab = Lab::start(Setup::default()).await;
+    let (mut terminal, _) = lab.signed_in(SECOND).await;
+    sold(&mut terminal, swipe(1_000)).await;
+    let in_force = |arguments: Vec<&'static str>| {
         let before = lab.log().matches("master data read again").count();
-        let mut add =
-            vec!["terminal", "add", MERCHANT, SECOND, "--tmk-component", one, "--tmk-component", two];
-        add.extend(option);
-        lab.good(&add);
-        until("the change is in force", || {
-            (lab.log().matches("master data read again").count() > before).then_some(())
-        })
-        .await;
-        assert_eq!(code(&second.sign_in(pos::KeyLayout::TripleDes).await.unwrap()), expected);
-    }
+        let said = lab.good(&arguments);
+        let lab = &lab;
+        async move {
+            until("the change is in force", || {
+                (lab.log().matches("master data read again").count() > before).then_some(())
+            })
+            .await;
+            said
+        }
+    };
+    let closed = in_force(vec!["terminal", "add", MERCHANT, SECOND, "--closed"]).await;
+    assert!(closed.contains("closed") && closed.lines().count() == 1, "no new key is drawn: {closed}");
+    assert_eq!(code(&terminal.sale(swipe(1_001)).await.unwrap()), "97");
+    in_force(vec!["terminal", "add", MERCHANT, SECOND, "--open"]).await;
+    sold(&mut terminal, swipe(1_002)).await;
+
+    in_force(vec!["merchant", "add", MERCHANT, "--limit", "20.00", "--mcc", "5812"]).await;
+    in_force(vec!["merchant", "add", MERCHANT, "--closed"]).await;
+    assert_eq!(code(&terminal.sale(swipe(1_003)).await.unwrap()), "03");
+    in_force(vec!["merchant", "add", MERCHANT, "--open"]).await;
+    assert_eq!(code(&terminal.sale(swipe(2_001)).await.unwrap()), "61", "the limit stayed");
+    sold(&mut terminal, swipe(2_000)).await;
+    let listed = lab.good(&["merchant", "list"]);
+    assert!(
+        listed.contains("实验商户一号店") && listed.contains("5812") && listed.contains("¥20.00"),
+        "{listed}"
+    );
+    in_force(vec!["merchant", "add", MERCHANT, "--no-limit"]).await;
+    sold(&mut terminal, swipe(2_001)).await;
+
+    let refused = lab.posp(&["terminal", "add", MERCHANT, SECOND, "--cipher", "sm4"]);
+    assert!(!refused.status.success() && text(&refused).contains("--new-key"), "{}", text(&refused));
+    let unnamed = lab.posp(&["merchant", "add", "898100000000077"]);
+    assert!(!unnamed.status.success() && text(&unnamed).contains("--name"), "{}", text(&unnamed));
+
+    let drawn = in_force(vec!["terminal", "add", MERCHANT, SECOND, "--new-key"]).await;
+    assert_eq!(code(&terminal.sale(swipe(1_004)).await.unwrap()), "77", "the session went with the key");
+    let components: Vec<TmkComponent> = drawn.lines().skip(2).map(TmkComponent::parse).collect();
+    assert_eq!(components.len(), 2, "{drawn}");
+    terminal.load_tmk(&components, None).await.unwrap();
+    assert_eq!(code(&terminal.sign_in(pos::KeyLayout::TripleDesTrack).await.unwrap()), "00");
+    sold(&mut terminal, swipe(1_005)).await;
+    books_agree(&lab).await;
 }
 
 /// Without its master key file the node refuses in words that help, and makes nothing.
