@@ -25,8 +25,9 @@ fn main() {
                 black_box(CUP_POS.parse(black_box(&bytes)).unwrap().bitmap());
             }
             "request" => {
-                let message = CUP_POS.parse(black_box(&bytes)).unwrap();
-                black_box(&sale::request(&message).unwrap());
+                let parsed = CUP_POS.parse(black_box(&bytes));
+                let message = parsed.as_ref().unwrap();
+                black_box(&sale::request(message).unwrap());
             }
             "build" => {
                 out.clear();

@@ -55,6 +55,9 @@ impl Dialect {
     ///
     /// # Errors
     /// Everything that the table forbids: see [`ErrorKind`]. Offsets count from the start of `body`.
+    ///
+    /// A message is some 300 bytes of positions. Where nanoseconds count, read it by reference (`as_ref`) instead
+    /// of moving it out of the result.
     pub fn parse<'a>(&'a self, body: &'a [u8]) -> Result<Message<'a>, ParseError> {
         if body.is_empty() {
             return Err(ParseError::new(0, 0, ErrorKind::Empty));
