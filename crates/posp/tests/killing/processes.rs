@@ -71,8 +71,11 @@ impl Processes {
         terminals: &[(String, [String; 2])],
     ) -> anyhow::Result<Processes> {
         let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).no_proxy().build()?;
+        // A copy of its own: a build that goes on beside the run must not change the program half way.
+        let program = dir.join("posp");
+        std::fs::copy(posp, &program).with_context(|| format!("{} cannot be copied", posp.display()))?;
         let mut processes = Processes {
-            posp: posp.to_owned(),
+            posp: program,
             dir: dir.to_owned(),
             ports: Ports::free()?,
             http,
