@@ -183,10 +183,10 @@ pub struct ForwardRequest<'a> {
     pub mcc: u16,
     /// The original of the payment, when it is a void or refund.
     pub original: Option<OriginalRef>,
-    /// When it was queued: its transmission time, the same for every repeat.
-    pub queued: Timestamp,
+    /// When the message was composed: its transmission time, the same for every repeat of it.
+    pub composed: Timestamp,
     /// How many times it was sent before.
-    pub attempts: u32,
+    pub tries: u32,
 }
 
 /// A payment network.

@@ -75,13 +75,11 @@ impl Engine {
         terminal: TerminalId,
     ) -> Result<Arc<TerminalEntry>, Refusal> {
         match self.0.directory.find(merchant, terminal) {
-            Known::Terminal(entry) if !entry.merchant.active => {
-                Err(Refusal::new(ResponseCode::INVALID_MERCHANT, "merchant closed"))
-            }
             Known::Terminal(entry) if !entry.active => {
                 Err(Refusal::new(ResponseCode::UNKNOWN_TERMINAL, "terminal closed"))
             }
             Known::Terminal(entry) => Ok(entry),
+            Known::Closed => Err(Refusal::new(ResponseCode::INVALID_MERCHANT, "merchant closed")),
             Known::Merchant => Err(Refusal::new(ResponseCode::UNKNOWN_TERMINAL, "terminal unknown")),
             Known::Nothing => Err(Refusal::new(ResponseCode::INVALID_MERCHANT, "merchant unknown")),
         }

@@ -95,8 +95,10 @@ impl TerminalEntry {
 pub enum Known {
     /// Both known.
     Terminal(Arc<TerminalEntry>),
-    /// The merchant is known, the terminal is not.
+    /// The merchant is known and open, the terminal is not known.
     Merchant,
+    /// The merchant is closed, whatever its terminals.
+    Closed,
     /// Neither.
     Nothing,
 }
@@ -129,10 +131,12 @@ impl Directory {
     /// Looks a terminal up.
     pub fn find(&self, merchant: MerchantId, terminal: TerminalId) -> Known {
         let loaded = self.loaded();
-        match loaded.terminals.get(&(merchant, terminal)) {
-            Some(entry) => Known::Terminal(Arc::clone(entry)),
-            None if loaded.merchants.contains_key(&merchant) => Known::Merchant,
-            None => Known::Nothing,
+        // The merchant comes first, as in the specification's order of checks.
+        match (loaded.merchants.get(&merchant), loaded.terminals.get(&(merchant, terminal))) {
+            (None, _) => Known::Nothing,
+            (Some(merchant), _) if !merchant.active => Known::Closed,
+            (Some(_), Some(entry)) => Known::Terminal(Arc::clone(entry)),
+            (Some(_), None) => Known::Merchant,
         }
     }
 

@@ -83,8 +83,8 @@ async fn send(engine: &Engine, item: &ForwardItem) -> Result<(), StoreError> {
         merchant_name: merchant.as_ref().map_or("", |m| m.name.as_str()),
         mcc: merchant.as_ref().map_or(0, |m| m.mcc),
         original: original.as_ref().map(reference_of),
-        queued: item.created,
-        attempts: item.attempts,
+        composed: item.message_at,
+        tries: item.message_tries,
     };
     let prepared = match inner.channel.prepare_forward(&request) {
         Ok(prepared) => prepared,
@@ -143,14 +143,17 @@ fn means_try_later(code: ResponseCode) -> bool {
     .contains(&code)
 }
 
+/// The network refused: a known outcome of that message. A repeat would be answered as the first was, so the next
+/// attempt is a message of its own, at least a second later, since its key counts in seconds.
 async fn refused(
     engine: &Engine,
     item: &ForwardItem,
     code: ResponseCode,
-    entries: Vec<JournalEntry>,
+    mut entries: Vec<JournalEntry>,
 ) -> Result<(), StoreError> {
     let note = format!("the network answered {code} ({})", code.en());
-    if item.attempts + 1 >= engine.0.config.forward_refusals_max {
+    let refusals = item.refusals + 1;
+    if refusals >= engine.0.config.forward_refusals_max {
         metrics::counter!("posp_forward_parked_total").increment(1);
         tracing::error!(
             payment = item.payment.0,
@@ -160,7 +163,19 @@ async fn refused(
         );
         return engine.0.store.park_forward(item, &note, entries).await;
     }
-    retry(engine, item, &note, entries).await
+    let at = engine.now();
+    let pause = pause(engine, item.attempts);
+    tracing::warn!(
+        payment = item.payment.0,
+        action = item.action.code(),
+        refusals,
+        note,
+        "refused; again as a new message in {pause:?}"
+    );
+    metrics::counter!("posp_forward_retries_total").increment(1);
+    entries.push(JournalEntry::note(at, format!("{} refused: {note}", item.action.code())));
+    let message_at = at.max(next_at(item.message_at, Duration::from_secs(1)));
+    engine.0.store.forward_refused(item, message_at, next_at(at, pause), &note, entries).await
 }
 
 async fn park(engine: &Engine, item: &ForwardItem, why: &str) -> Result<(), StoreError> {

@@ -1,6 +1,6 @@
 //! What goes back to the terminal: copied fields, our own, the MAC.
 
-use acquiring::kind::{Kind, KindSpec};
+use acquiring::kind::{FieldSet, Kind, KindSpec};
 use acquiring::settlement::BlockResult;
 use acquiring::{Beijing, ResponseCode, Rrn};
 use engine::Engine;
@@ -9,7 +9,7 @@ use engine::payment::Reply;
 use hsm::MacAlgorithm;
 use iso8583::frame::{self, PosHeader, Tpdu};
 use iso8583::subfield::{PosField60, Totals48};
-use iso8583::{BuildError, CUP_POS, Draft, FrameError, Message, Mti};
+use iso8583::{BuildError, Dialect, Draft, FrameError, Message, Mti};
 use jiff::Timestamp;
 
 /// Why an answer cannot be made; the connection is closed then.
@@ -53,23 +53,35 @@ pub struct Answer {
 
 impl Answer {
     /// Begins the answer to `request`, with the fields that the table copies.
-    pub fn to(request: &Message<'_>, spec: &KindSpec) -> Result<Answer, AnswerError> {
-        let mut draft = Draft::new();
-        draft.start(&CUP_POS, request.mti().response());
-        for number in spec.copied.iter() {
-            if let Some(field) = request.field(number) {
-                draft.put_field(&field)?;
-            }
-        }
-        Ok(Answer { draft })
+    pub fn to(
+        dialect: &'static Dialect,
+        request: &Message<'_>,
+        spec: &KindSpec,
+    ) -> Result<Answer, AnswerError> {
+        Self::copying(dialect, request.mti(), Some(request), spec.copied)
     }
 
     /// Begins the answer to a message whose fields cannot be read or are of no known transaction: what can
-    /// be told of it is its type, and the terminal's numbers when they are there.
-    pub fn bare(mti: Mti, request: Option<&Message<'_>>) -> Result<Answer, AnswerError> {
+    /// be told of it is its type, and when its fields can be read those that a terminal compares with what it
+    /// sent: without them it would take the refusal for no answer and reverse what never was.
+    pub fn bare(
+        dialect: &'static Dialect,
+        mti: Mti,
+        request: Option<&Message<'_>>,
+    ) -> Result<Answer, AnswerError> {
+        const COMPARED: FieldSet = FieldSet::of(&[2, 3, 4, 11, 14, 22, 23, 25, 41, 42, 49, 53, 60]);
+        Self::copying(dialect, mti, request, COMPARED)
+    }
+
+    fn copying(
+        dialect: &'static Dialect,
+        mti: Mti,
+        request: Option<&Message<'_>>,
+        copied: FieldSet,
+    ) -> Result<Answer, AnswerError> {
         let mut draft = Draft::new();
-        draft.start(&CUP_POS, mti.response());
-        for number in [11, 41, 42, 60] {
+        draft.start(dialect, mti.response());
+        for number in copied.iter() {
             if let Some(field) = request.and_then(|request| request.field(number)) {
                 draft.put_field(&field)?;
             }

@@ -60,7 +60,7 @@ pub async fn handle(link: &Link, payload: &[u8], peer: SocketAddr, out: &mut Vec
         Ok(head) => head,
         Err(refusal) => {
             note_refusal(peer, &message, refusal);
-            return finish(link, bare(link, message.mti(), Some(&message), refusal), out, address, None);
+            return refuse_unread(link, &message, refusal, out, address);
         }
     };
     let refused = |refusal: Refusal| {
@@ -142,9 +142,34 @@ fn bare(
     request: Option<&Message<'_>>,
     refusal: Refusal,
 ) -> Result<Answer, AnswerError> {
-    let mut answer = Answer::bare(mti, request)?;
+    let mut answer = Answer::bare(link.dialect, mti, request)?;
     answer.outcome(refusal.code, link.engine.now())?;
     Ok(answer)
+}
+
+/// Answers a message that is of no transaction we know; signed when it was and the terminal has keys.
+fn refuse_unread(
+    link: &Link,
+    message: &Message<'_>,
+    refusal: Refusal,
+    out: &mut Vec<u8>,
+    address: Address,
+) -> Verdict {
+    let made = bare(link, message.mti(), Some(message), refusal);
+    let merchant = message.text(42).and_then(|id| acquiring::MerchantId::new(id).ok());
+    let terminal = message.text(41).and_then(|id| acquiring::TerminalId::new(id).ok());
+    let entry = match (merchant, terminal) {
+        (Some(merchant), Some(terminal)) if message.has(64) => link.engine.identify(merchant, terminal).ok(),
+        _ => None,
+    };
+    let keys = entry.as_ref().and_then(|entry| entry.session().keys);
+    let signing = match (&keys, &entry) {
+        (Some(keys), Some(entry)) => {
+            Some(Signing { engine: &link.engine, keys, algorithm: link.config.mac_algorithm(entry.cipher) })
+        }
+        _ => None,
+    };
+    finish(link, made, out, address, signing)
 }
 
 /// Answers with a refusal in the form of the transaction, signed when the terminal has keys.
@@ -156,7 +181,7 @@ fn refuse(
     out: &mut Vec<u8>,
     address: Address,
 ) -> Verdict {
-    let made = Answer::to(message, head.spec).and_then(|mut answer| {
+    let made = Answer::to(link.dialect, message, head.spec).and_then(|mut answer| {
         answer.outcome(refused.refusal.code, link.engine.now())?;
         answer.reference(link.engine.config().acquirer.as_str(), None)?;
         Ok(answer)
@@ -268,7 +293,7 @@ async fn transact(
 ) -> Result<Served, AnswerError> {
     let engine = &link.engine;
     let acquirer = engine.config().acquirer.as_str();
-    let mut answer = Answer::to(message, head.spec)?;
+    let mut answer = Answer::to(link.dialect, message, head.spec)?;
     let done = match head.spec.kind {
         Kind::Balance | Kind::Sale | Kind::SaleVoid | Kind::Refund => {
             let digest = match engine.digest(message.mac_block().unwrap_or_default()) {

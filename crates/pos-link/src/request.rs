@@ -92,6 +92,9 @@ fn security_digit(message: &Message<'_>, at: usize) -> u8 {
 /// A PIN: field 52, or for SM4 its carrier (59 tag A1 or 63 `SM016`).
 fn pin(message: &Message<'_>) -> Result<Option<EncryptedPinBlock>, Refusal> {
     let Some(block) = message.bytes_of(52) else { return Ok(None) };
+    if !message.has(26) {
+        return Err(format("field 52 without field 26"));
+    }
     let malformed = |_| Refusal::new(ResponseCode::PIN_FORMAT, "PIN block malformed");
     if security_digit(message, 0) == 0 {
         return Err(format("field 52 without a PIN in field 53"));

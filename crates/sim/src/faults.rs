@@ -74,7 +74,8 @@ pub fn by_amount(amount: u64) -> Option<Fault> {
         9006 => Some(Fault::DropBefore),
         9007 => Some(Fault::Lost),
         9008 => Some(Fault::Bounce),
-        // 9100 would be a decline with the code of an approval: no fault.
+        // A decline with the code of an approval (00, 10, 11) is none: no fault.
+        9110 | 9111 => None,
         tail @ 9101..=9199 => Some(Fault::Decline(format!("{:02}", tail - 9100))),
         _ => None,
     }

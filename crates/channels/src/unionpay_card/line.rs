@@ -193,20 +193,42 @@ pub(crate) async fn manage(shared: &Shared, code: u16) -> Result<(), &'static st
 /// Keeps the connection: builds it up, signs on, gets keys, and again when it drops, until `stop`.
 pub(crate) async fn keep(shared: Arc<Shared>, stop: CancellationToken) {
     let name = shared.config.name.clone();
+    let mut told = Told::default();
     loop {
         let end = tokio::select! {
             () = stop.cancelled() => break,
             end = connection(&shared) => end,
         };
+        let was_ready = shared.line.status().ready;
         shared.line.down(end.clone());
         metrics::counter!("posp_line_drops_total", "line" => name.clone()).increment(1);
-        tracing::warn!(line = name, reason = end, "the line is down; it is built up again");
+        if told.is_news(&end, was_ready) {
+            tracing::warn!(line = name, reason = end, "the line is down; it is built up again");
+        }
         tokio::select! {
             () = stop.cancelled() => break,
             () = tokio::time::sleep(shared.config.reconnect) => {}
         }
     }
     shared.line.down("stopped".to_owned());
+}
+
+/// What the log was told of a line that stays down: each new reason, then one line in a hundred.
+#[derive(Default)]
+struct Told {
+    reason: String,
+    times: u32,
+}
+
+impl Told {
+    fn is_news(&mut self, reason: &str, was_ready: bool) -> bool {
+        if was_ready || self.reason != reason {
+            reason.clone_into(&mut self.reason);
+            self.times = 0;
+        }
+        self.times += 1;
+        self.times % 100 == 1
+    }
 }
 
 /// One connection from dialling to its end; says why it ended.

@@ -193,9 +193,9 @@ pub fn forward(parties: &Parties, request: &ForwardRequest<'_>) -> Result<Mapped
     let mut draft = Draft::new();
     let (mti, transmission) = match request.action {
         Forward::Reversal => {
-            // The same transmission time in every repeat: it is when the reversal was queued.
-            let mti = if request.attempts == 0 { 420 } else { 421 };
-            (mti, Beijing::of(request.queued).transmission())
+            // The same transmission time in every repeat: it is when this message was composed.
+            let mti = if request.tries == 0 { 420 } else { 421 };
+            (mti, Beijing::of(request.composed).transmission())
         }
         Forward::Repeat => (form.mti + 1, payment.network.transmission),
     };

@@ -114,7 +114,7 @@ impl Channel for Script {
             Forward::Reversal => "reversal",
             Forward::Repeat => "repeat",
         };
-        Ok(self.prepared(what, request.payment.network.trace, 1_124_101_501, request.attempts))
+        Ok(self.prepared(what, request.payment.network.trace, 1_124_101_501, request.tries))
     }
 
     fn send<'a>(&'a self, prepared: &'a Prepared, patience: Duration) -> BoxFuture<'a, Outcome> {
