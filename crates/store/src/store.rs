@@ -269,6 +269,24 @@ impl Store {
         self.db().write(Admission::Wait, op).await
     }
 
+    /// The network refused the message of an item. The next attempt is due at `next_at` and is a new message,
+    /// composed at `message_at`: a repeat would be answered as the first was. The item keeps its place.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownForward`] when it is finished.
+    pub async fn forward_refused(
+        &self,
+        item: &ForwardItem,
+        message_at: Timestamp,
+        next_at: Timestamp,
+        note: &str,
+        entries: Vec<JournalEntry>,
+    ) -> Result<(), StoreError> {
+        let (item, note) = (item.clone(), note.to_owned());
+        let op = move |db: &_| forwards::refused(db, &item, message_at, next_at, &note, &entries);
+        self.db().write(Admission::Wait, op).await
+    }
+
     /// Takes an item out of the order, for an operator to judge; the line goes on with the next.
     ///
     /// # Errors
@@ -283,7 +301,7 @@ impl Store {
         self.db().write(Admission::Wait, move |db| forwards::park(db, &item, &note, &entries)).await
     }
 
-    /// Puts a parked item back to its place, due at once.
+    /// Puts a parked item back to its place, due at once, as a new message with nothing refused yet.
     ///
     /// # Errors
     /// [`StoreError::UnknownForward`] when it is not parked.

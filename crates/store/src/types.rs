@@ -115,6 +115,12 @@ pub struct ForwardItem {
     pub action: Forward,
     /// How often it was sent without success.
     pub attempts: u32,
+    /// How often the network has refused it since it was queued or released.
+    pub refusals: u32,
+    /// When the present message was composed: its transmission time, the same in every repeat of it.
+    pub message_at: Timestamp,
+    /// How often the present message was sent without an answer.
+    pub message_tries: u32,
     /// When to send it, at the earliest.
     pub next_at: Timestamp,
     /// Taken out of the order, for an operator to judge.

@@ -14,7 +14,8 @@ use crate::types::{Applied, Cursor, ForwardFilter, ForwardItem, Page, PageOf};
 
 macro_rules! forward_columns {
     () => {
-        "merchant, line, sequence, payment, action, status, attempts, next_at, note, created"
+        "merchant, line, sequence, payment, action, status, attempts, refusals, message_at, message_tries, \
+         next_at, note, created"
     };
 }
 
@@ -36,6 +37,9 @@ fn item(c: &mut Columns<'_>) -> Op<ForwardItem> {
         action: c.text("action", Forward::from_code)?,
         parked: c.text("status", |status| Some(status == "parked"))?,
         attempts: c.take("attempts")?,
+        refusals: c.take("refusals")?,
+        message_at: c.time("message_at")?,
+        message_tries: c.take("message_tries")?,
         next_at: c.time("next_at")?,
         last_note: c.take("note")?,
         created: c.time("created")?,
@@ -53,8 +57,9 @@ pub(crate) fn enqueue(
     let mut select = db.prepare_cached("SELECT COALESCE(MAX(sequence), 0) FROM forward WHERE line = ?1")?;
     let last: i64 = select.query_row(params![payment.line], |row| row.get(0))?;
     let mut insert = db.prepare_cached(
-        "INSERT INTO forward (merchant, line, sequence, payment, action, status, attempts, next_at, note, \
-         created) VALUES (?1, ?2, ?3, ?4, ?5, 'waiting', 0, ?6, '', ?7)",
+        "INSERT INTO forward (merchant, line, sequence, payment, action, status, attempts, refusals, \
+         message_at, message_tries, next_at, note, created) \
+         VALUES (?1, ?2, ?3, ?4, ?5, 'waiting', 0, 0, ?7, 0, ?6, '', ?7)",
     )?;
     insert.execute(params![
         payment.merchant.as_str(),
@@ -104,11 +109,39 @@ pub(crate) fn failed(
     entries: &[JournalEntry],
 ) -> Op<()> {
     let mut update = db.prepare_cached(
-        "UPDATE forward SET attempts = attempts + 1, next_at = ?4, note = ?5 \
+        "UPDATE forward SET attempts = attempts + 1, message_tries = message_tries + 1, next_at = ?4, note = ?5 \
          WHERE merchant = ?1 AND line = ?2 AND sequence = ?3 AND done_at IS NULL",
     )?;
     let changed =
         update.execute(params![item.merchant.as_str(), item.line, item.sequence, millis(next_at), note])?;
+    if changed == 0 {
+        return Err(unknown(item).into());
+    }
+    payments::append(db, item.merchant, item.payment, entries)
+}
+
+/// The network refused the present message: the next attempt is a new one, composed at `message_at`.
+pub(crate) fn refused(
+    db: &Connection,
+    item: &ForwardItem,
+    message_at: Timestamp,
+    next_at: Timestamp,
+    note: &str,
+    entries: &[JournalEntry],
+) -> Op<()> {
+    let mut update = db.prepare_cached(
+        "UPDATE forward SET attempts = attempts + 1, refusals = refusals + 1, message_at = ?4, \
+         message_tries = 0, next_at = ?5, note = ?6 \
+         WHERE merchant = ?1 AND line = ?2 AND sequence = ?3 AND done_at IS NULL",
+    )?;
+    let changed = update.execute(params![
+        item.merchant.as_str(),
+        item.line,
+        item.sequence,
+        millis(message_at),
+        millis(next_at),
+        note
+    ])?;
     if changed == 0 {
         return Err(unknown(item).into());
     }
@@ -127,10 +160,12 @@ pub(crate) fn park(db: &Connection, item: &ForwardItem, note: &str, entries: &[J
     payments::append(db, item.merchant, item.payment, entries)
 }
 
-/// Puts a parked item back to its old place, due at once.
+/// Puts a parked item back to its old place, due at once, as a new message with nothing refused yet. Transmission
+/// times count in seconds, so the new one is at least a second after the last.
 pub(crate) fn release(db: &Connection, line: &str, sequence: i64, now: Timestamp) -> Op<()> {
     let mut update = db.prepare_cached(
-        "UPDATE forward SET status = 'waiting', next_at = ?3 \
+        "UPDATE forward SET status = 'waiting', next_at = ?3, refusals = 0, message_tries = 0, \
+         message_at = CASE WHEN message_at + 1000 > ?3 THEN message_at + 1000 ELSE ?3 END \
          WHERE line = ?1 AND sequence = ?2 AND done_at IS NULL AND status = 'parked'",
     )?;
     if update.execute(params![line, sequence, millis(now)])? == 0 {

@@ -13,6 +13,7 @@ use crate::types::JOURNAL_FILE;
 pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0001_journal.sql"),
     include_str!("../../migrations/0002_settlement.sql"),
+    include_str!("../../migrations/0003_forward_message.sql"),
 ];
 
 fn known() -> i64 {

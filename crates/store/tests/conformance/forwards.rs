@@ -49,11 +49,35 @@ pub async fn a_failed_item_keeps_its_place(store: Store) {
     let entries = vec![JournalEntry::note(at(62_000), "sent, no answer")];
     store.forward_failed(&item, at(90_000), "no answer", entries).await.unwrap();
     let again = head(&store).await.unwrap();
-    let expected =
-        ForwardItem { attempts: 1, next_at: at(90_000), last_note: "no answer".to_owned(), ..item };
+    assert_eq!((item.message_at, item.message_tries), (item.created, 0));
+    let expected = ForwardItem {
+        attempts: 1,
+        message_tries: 1,
+        next_at: at(90_000),
+        last_note: "no answer".to_owned(),
+        ..item
+    };
     assert_eq!(again, expected);
     let history = store.history(merchant_id(), PaymentId(1)).await.unwrap();
     assert_eq!(history.last().unwrap().note, "sent, no answer");
+}
+
+/// Silence repeats the message; a refusal makes a new one of it, and only refusals are counted as such.
+pub async fn a_refused_item_goes_out_as_a_new_message(store: Store) {
+    unanswered(&store, 1, "unionpay").await;
+    let item = head(&store).await.unwrap();
+    store.forward_failed(&item, at(70_000), "no answer", vec![]).await.unwrap();
+    let silent = head(&store).await.unwrap();
+    assert_eq!((silent.refusals, silent.message_at, silent.message_tries), (0, item.created, 1));
+    store.forward_refused(&silent, at(71_000), at(72_000), "refused with 96", vec![]).await.unwrap();
+    let refused = head(&store).await.unwrap();
+    assert_eq!((refused.attempts, refused.refusals), (2, 1));
+    assert_eq!((refused.message_at, refused.message_tries, refused.next_at), (at(71_000), 0, at(72_000)));
+    store.park_forward(&refused, "refused", vec![]).await.unwrap();
+    store.release_forward("unionpay", refused.sequence).await.unwrap();
+    let released = head(&store).await.unwrap();
+    assert_eq!((released.refusals, released.message_tries), (0, 0));
+    assert!(released.message_at > refused.message_at, "a message of its own");
 }
 
 pub async fn a_parked_item_is_passed_over_and_comes_back(store: Store) {

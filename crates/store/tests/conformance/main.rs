@@ -70,6 +70,7 @@ conformance!(sqlite:
     forwards {
         a_line_is_served_in_order
         a_failed_item_keeps_its_place
+        a_refused_item_goes_out_as_a_new_message
         a_parked_item_is_passed_over_and_comes_back
         lines_do_not_wait_for_each_other
         finishing_twice_is_harmless
