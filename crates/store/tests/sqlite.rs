@@ -482,8 +482,8 @@ async fn a_newer_journal_is_refused() {
         Store::open(StoreOptions::new(directory.path())).err().unwrap(),
         Store::open_read_only(directory.path()).err().unwrap(),
     ] {
-        assert!(matches!(error, StoreError::NewerSchema { found: 99, known: 2, .. }), "{error}");
-        assert!(error.to_string().contains("schema version 99, this program knows versions up to 2"));
+        assert!(matches!(error, StoreError::NewerSchema { found: 99, known: 3, .. }), "{error}");
+        assert!(error.to_string().contains("schema version 99, this program knows versions up to 3"));
     }
 }
 

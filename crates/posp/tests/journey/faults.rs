@@ -1,11 +1,13 @@
 //! A network that is silent, late, talkative or gone. The simulator does on request what real lines do by chance:
 //! the last four digits of an amount choose the fault.
 
-use pos::{CardInput, Entry, RefundRequest, Status};
+use std::sync::Arc;
+
+use pos::{CardInput, Entry, KeyLayout, RefundRequest, Status};
 use serde_json::json;
 
-use crate::support::{FIRST, Lab, Setup, metric, until_async};
-use crate::{books_agree, chip, code, sold, swipe};
+use crate::support::{FIRST, Lab, NATIONAL, SECOND, Setup, metric, text, until, until_async};
+use crate::{books_agree, chip, code, sale, sold, swipe};
 
 /// One fault by amount: what the terminal hears, where the payment ends, what the network keeps.
 struct Fault {
@@ -156,13 +158,143 @@ async fn the_network_goes_away_and_comes_back() {
 async fn the_network_changes_its_keys_while_payments_go_on() {
     let lab = Lab::start(Setup::default()).await;
     let (mut terminal, _) = lab.signed_in(FIRST).await;
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
     for _ in 0..3 {
         sold(&mut terminal, swipe(1_000)).await;
-        let url = format!("http://{}/api/key-reset", lab.page);
-        let (reset, sale) = tokio::join!(client.post(url).send(), sold(&mut terminal, chip(1_100)));
-        assert!(reset.unwrap().status().is_success());
-        assert!(sale.approved);
+        tokio::join!(lab.network_does("/api/key-reset"), sold(&mut terminal, chip(1_100)));
     }
+    books_agree(&lab).await;
+}
+
+/// The network changes its settlement day: payments carry the new day, what belongs to the day before can still be
+/// voided and refunded, and the batch that spans both balances.
+#[tokio::test]
+async fn the_network_changes_its_day() {
+    let lab = Lab::start(Setup::default()).await;
+    let (mut terminal, _) = lab.signed_in(FIRST).await;
+    let day = |reference: &Option<String>| {
+        lab.payments(&[reference.as_deref().unwrap(), "--kind", "sale"])[0]["settle_date"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let before = sold(&mut terminal, swipe(1_000)).await;
+    let kept = sold(&mut terminal, swipe(2_000)).await;
+    lab.network_does("/api/cutover").await;
+    let after = sold(&mut terminal, swipe(3_000)).await;
+    assert_ne!(day(&before.rrn), day(&after.rrn));
+    assert_eq!(code(&terminal.void(pos::VoidRequest::by_trace(before.trace)).await.unwrap()), "00");
+    let request = RefundRequest {
+        amount_fen: 500,
+        card: CardInput::deck("M01").unwrap(),
+        entry: Entry::Swipe,
+        pin: None,
+        original_rrn: kept.rrn.clone().unwrap(),
+        original_date: terminal.now().strftime("%m%d").to_string(),
+    };
+    assert_eq!(code(&terminal.refund(request).await.unwrap()), "00");
+    let settled = terminal.settle().await.unwrap();
+    assert!(settled.approved && settled.notices.is_empty(), "{settled:?}");
+    let days = lab.network_says("/api/totals").await;
+    assert_eq!(days.as_object().unwrap().len(), 2, "{days}");
+    books_agree(&lab).await;
+}
+
+/// A line that takes bytes and says nothing is worse than one that is down: every payment ends as reversed.
+#[tokio::test]
+async fn the_network_hangs() {
+    let lab = Lab::start(Setup { network_patience_ms: 1_500, ..Setup::default() }).await;
+    let (mut terminal, _) = lab.signed_in(FIRST).await;
+    lab.set_faults(json!({"mute": true})).await;
+    let mut hung = Vec::new();
+    for fen in [1_001, 1_002] {
+        let outcome = terminal.sale(swipe(fen)).await.unwrap();
+        assert_eq!(code(&outcome), "68", "{outcome:?}");
+        hung.push(outcome.rrn.unwrap());
+    }
+    lab.set_faults(json!({"mute": false})).await;
+    for reference in &hung {
+        lab.payment_in(&[reference], "reversed").await;
+    }
+    sold(&mut terminal, swipe(1_003)).await;
+    books_agree(&lab).await;
+}
+
+/// A reversal that the network refuses again and again is parked with an alarm, named by the doctor, and goes out
+/// when an operator has cleared the cause.
+#[tokio::test]
+async fn a_refused_reversal_is_parked_and_released() {
+    let engine = "forward_refusals_max = 3\n";
+    let lab = Lab::start(Setup { network_patience_ms: 1_500, engine, ..Setup::default() }).await;
+    let (mut terminal, _) = lab.signed_in(FIRST).await;
+    lab.set_faults(json!({"rules": [{"fault": {"decline": "96"}, "classes": [420]}]})).await;
+    let lost = terminal.sale(swipe(9_007)).await.unwrap();
+    assert_eq!(code(&lost), "68");
+    until("the reversal is parked", || {
+        lab.good(&["forward", "list", "--parked"]).contains("parked").then_some(())
+    })
+    .await;
+    assert!(lab.log().contains("ALARM"));
+    // It does not hold up what comes after it.
+    let next = terminal.sale(swipe(2_000)).await.unwrap();
+    assert_eq!(code(&next), "00");
+    let ill = lab.posp(&["doctor"]);
+    assert!(!ill.status.success() && text(&ill).contains("parked"), "{}", text(&ill));
+
+    lab.set_faults(json!({"rules": []})).await;
+    let list = lab.good(&["forward", "list", "--parked"]);
+    let number = list.lines().nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
+    lab.good(&["forward", "release", &number]);
+    lab.payment_in(&[lost.rrn.as_deref().unwrap()], "reversed").await;
+    assert!(lab.posp(&["doctor"]).status.success());
+    books_agree(&lab).await;
+}
+
+/// Terminals of both ciphers at once, with declines, dropped lines, voids and a network that is silent now and then:
+/// every batch balances, and both sides have moved the same money.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_busy_hour_ends_in_balance() {
+    let lab = Arc::new(Lab::start(Setup { network_patience_ms: 1_500, ..Setup::default() }).await);
+    let mut desks = tokio::task::JoinSet::new();
+    for (seat, id) in [FIRST, SECOND, NATIONAL].into_iter().enumerate() {
+        let lab = Arc::clone(&lab);
+        desks.spawn(async move {
+            let (mut terminal, line) = lab.terminal(id).await;
+            let layout = if id == NATIONAL { KeyLayout::Sm4 } else { KeyLayout::TripleDesTrack };
+            assert!(terminal.sign_in(layout).await.unwrap().approved);
+            for number in 0..24_u64 {
+                let fen = 1_000 + number * 10 + seat as u64;
+                match number % 8 {
+                    2 => assert_eq!(code(&terminal.sale(swipe(9_151)).await.unwrap()), "51"),
+                    4 => {
+                        line.drop_next_answer();
+                        let lost = terminal.sale(swipe(fen)).await.unwrap();
+                        assert_eq!(lost.status, Status::NoAnswer);
+                    }
+                    6 if seat == 1 => assert_eq!(code(&terminal.sale(swipe(9_001)).await.unwrap()), "68"),
+                    7 => {
+                        let trace = terminal.journal().last().unwrap().trace;
+                        let voided = terminal.void(pos::VoidRequest::by_trace(trace)).await.unwrap();
+                        assert_eq!(code(&voided), "00", "{voided:?}");
+                    }
+                    // A chip of its own: the issuer sees each card's counter rise.
+                    odd if odd % 2 == 1 => {
+                        let card = ["L01", "L02", "L14"][seat];
+                        sold(&mut terminal, sale(fen, card, Entry::Chip, Some("123456"))).await;
+                    }
+                    _ => drop(sold(&mut terminal, swipe(fen)).await),
+                }
+            }
+            let settled = terminal.settle().await.unwrap();
+            assert!(settled.approved && settled.notices.is_empty(), "{id}: {settled:?}");
+        });
+    }
+    while let Some(done) = desks.join_next().await {
+        done.unwrap();
+    }
+    until("no reversal waits", || lab.good(&["forward", "list"]).contains("Nothing to show").then_some(()))
+        .await;
+    assert!(lab.good(&["settlement", "differences"]).contains("Nothing to show"));
+    let open = ["pending", "reversing", "unresolved"];
+    assert!(open.iter().all(|state| lab.payments(&["--state", state]).is_empty()));
     books_agree(&lab).await;
 }

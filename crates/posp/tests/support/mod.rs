@@ -187,6 +187,8 @@ pub struct Setup {
     pub log: &'static str,
     /// Further lines for the section of the door, each ended.
     pub door: &'static str,
+    /// Further lines for the section of the engine, each ended.
+    pub engine: &'static str,
 }
 
 impl Default for Setup {
@@ -197,6 +199,7 @@ impl Default for Setup {
             late_answer_ms: 3_500,
             log: "info",
             door: "",
+            engine: "",
         }
     }
 }
@@ -250,7 +253,7 @@ impl Lab {
             "[node]\ndata = '{}'\nmaster_key = '{}'\n\
              [pos]\nlisten = '{}'\nframe_seconds = 1\n{}\
              [ops]\nlisten = '{}'\n\
-             [engine]\nnetwork_patience_ms = {}\nforward_pause_ms = 100\nforward_pause_max_ms = 1000\n\
+             [engine]\nnetwork_patience_ms = {}\nforward_pause_ms = 100\nforward_pause_max_ms = 1000\n{}\
              [unionpay]\nnetwork = '{}'\nlisten = '{}'\n",
             data.display(),
             lab.key_file().display(),
@@ -258,6 +261,7 @@ impl Lab {
             setup.door,
             lab.ops,
             setup.network_patience_ms,
+            setup.engine,
             lab.network_address,
             local(member),
         );
@@ -415,6 +419,13 @@ impl Lab {
         let record = self.network_says("/api/record").await;
         let lines = record.as_array().unwrap();
         lines.iter().find(|line| line["rrn"] == reference && line["mti"] == mti).cloned()
+    }
+
+    /// Asks the simulator to do something.
+    pub async fn network_does(&self, path: &str) {
+        let client = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build().unwrap();
+        let response = client.post(format!("http://{}{path}", self.page)).send().await.unwrap();
+        assert!(response.status().is_success(), "{path}: {}", response.text().await.unwrap());
     }
 
     /// Sets the simulator's faults, as the JSON of its control interface.
