@@ -469,7 +469,7 @@ async fn an_old_journal_is_brought_up_to_date() {
         .unwrap()
         .map(Result::unwrap)
         .collect();
-    assert_eq!(versions, [1, 2]);
+    assert_eq!(versions, [1, 2, 3]);
     Store::open_read_only(directory.path()).unwrap();
 }
 
