@@ -166,6 +166,24 @@ pub fn compare(books: &Books) -> Vec<Check> {
     ]
 }
 
+/// What the node owes without any terminal's help: after the last kill, and before a terminal has spoken again.
+/// A terminal may never come back, and then nobody but the node can undo what it left.
+pub fn alone(books: &Books) -> Check {
+    let mut broken = Vec::new();
+    for check in [open(books), known_here(books), held_there(books)] {
+        broken.extend(check.broken);
+    }
+    let (here, there) = (journal_net(&books.journal), books.network_net);
+    if here != there {
+        broken.push(format!("net here {here}, at the network {there}"));
+    }
+    Check {
+        rule: "after the last kill the node alone brought every payment to its end, equal on both sides",
+        examined: books.journal.len(),
+        broken,
+    }
+}
+
 fn open(books: &Books) -> Check {
     let mut broken: Vec<String> = books
         .forwards
