@@ -67,6 +67,9 @@ pub struct DemoArgs {
 
 /// Runs `posp demo`.
 pub async fn run(args: DemoArgs, screen: &mut Screen) -> anyhow::Result<ExitCode> {
+    if args.network.port() == 0 {
+        bail!("--network needs a port: posp must know where to connect before the network has opened it");
+    }
     empty(&args.dir)?;
     log::start_to_file(&args.dir.join("posp.log"), "info")?;
     let metrics = ops::install_metrics()?;
