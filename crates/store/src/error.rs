@@ -102,6 +102,12 @@ pub enum StoreError {
         /// The rule of the schema, by the names of its columns.
         rule: String,
     },
+    /// Other nodes were in the way time and again; nothing was written.
+    #[error("other nodes work on the same payments, nothing was written: {reason}")]
+    Contended {
+        /// What the engine said.
+        reason: String,
+    },
     /// The record does not fit the operation, for example a payment to begin that is not pending.
     #[error("the record does not fit the operation: {rule}")]
     Misuse {

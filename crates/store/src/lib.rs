@@ -11,10 +11,22 @@
 //!   reads it.
 //! - Account numbers are kept sealed, digested and masked; there is no column for a clear one.
 
+mod backend;
+mod batches;
+mod db;
 mod error;
+mod forwards;
+mod master;
+mod migrations;
+mod payments;
+mod postgres;
+mod readers;
+mod rows;
+mod search;
 mod sqlite;
 mod store;
 mod types;
+mod writer;
 
 pub use error::StoreError;
 pub use store::Store;

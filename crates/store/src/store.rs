@@ -10,13 +10,18 @@ use acquiring::transition::Event;
 use acquiring::{BatchNo, MerchantId, PaymentId, Rrn, TerminalId, Trace};
 use jiff::Timestamp;
 
+use crate::backend::Handles;
+use crate::batches::Batch;
+use crate::db::{Db, Key};
 use crate::error::StoreError;
-use crate::sqlite::{Admission, Batch, Key, Sqlite, batches, forwards, master, payments, search};
+use crate::postgres::Mode;
 use crate::types::{
     Applied, BatchFilter, BatchLine, Begun, CancelRequest, Cancelled, Counts, Difference, EndedBatch,
     ForwardFilter, ForwardItem, JournalEntry, Page, PageOf, PaymentFilter, Settlement, SettlementRecord,
     StoreOptions,
 };
+use crate::writer::{Admission, Touch};
+use crate::{batches, forwards, master, payments, postgres, search, sqlite};
 
 /// The journal and the master data. Cheap to clone; every clone is the same store.
 ///
@@ -24,13 +29,8 @@ use crate::types::{
 /// after [`Store::close`], and a write to a store opened for reading with [`StoreError::ReadOnly`].
 #[derive(Clone)]
 pub struct Store {
-    backend: Backend,
-}
-
-/// Which engine keeps the data; nothing above this crate can tell.
-#[derive(Clone)]
-enum Backend {
-    Sqlite(Arc<Sqlite>),
+    /// Nothing above this crate can tell which engine is behind it.
+    db: Arc<Handles>,
 }
 
 impl Store {
@@ -40,7 +40,7 @@ impl Store {
     /// The directory or file cannot be created or written; another process writes it; a newer release wrote
     /// it.
     pub fn open(options: StoreOptions) -> Result<Store, StoreError> {
-        Ok(Store { backend: Backend::Sqlite(Arc::new(Sqlite::open(options)?)) })
+        Ok(Store { db: Arc::new(sqlite::open(options)?) })
     }
 
     /// Opens the journal for a short change of master data or of the queue, also while a server writes it.
@@ -50,7 +50,7 @@ impl Store {
     /// As [`Store::open`], but never that another process writes; the schema must be the one that this
     /// program knows when a server is running.
     pub fn open_beside(options: StoreOptions) -> Result<Store, StoreError> {
-        Ok(Store { backend: Backend::Sqlite(Arc::new(Sqlite::open_beside(options)?)) })
+        Ok(Store { db: Arc::new(sqlite::open_beside(options)?) })
     }
 
     /// Opens a journal for reading, also while a server writes it.
@@ -58,28 +58,70 @@ impl Store {
     /// # Errors
     /// There is no journal, or its schema is not the one that this program knows.
     pub fn open_read_only(directory: impl AsRef<Path>) -> Result<Store, StoreError> {
-        Ok(Store { backend: Backend::Sqlite(Arc::new(Sqlite::open_read_only(directory.as_ref())?)) })
+        Ok(Store { db: Arc::new(sqlite::open_read_only(directory.as_ref())?) })
     }
 
-    fn db(&self) -> &Arc<Sqlite> {
-        let Backend::Sqlite(db) = &self.backend;
-        db
+    /// Opens the store that a URL names: `sqlite:DIRECTORY`, or `postgres://user@host:port/database` for several
+    /// nodes on one database. Of the options everything but the directory holds for both.
+    ///
+    /// # Errors
+    /// As [`Store::open`]; the database does not answer or lets nobody in; the URL names no engine.
+    pub fn open_url(url: &str, options: StoreOptions) -> Result<Store, StoreError> {
+        Self::open_as(url, options, Mode::Serve)
+    }
+
+    /// As [`Store::open_beside`], for a URL.
+    ///
+    /// # Errors
+    /// As [`Store::open_url`]; a database must have the schema that this program knows.
+    pub fn open_url_beside(url: &str, options: StoreOptions) -> Result<Store, StoreError> {
+        Self::open_as(url, options, Mode::Beside)
+    }
+
+    /// As [`Store::open_read_only`], for a URL.
+    ///
+    /// # Errors
+    /// As [`Store::open_read_only`].
+    pub fn open_url_read_only(url: &str) -> Result<Store, StoreError> {
+        Self::open_as(url, StoreOptions { readers: 1, ..StoreOptions::new("") }, Mode::Read)
+    }
+
+    fn open_as(url: &str, options: StoreOptions, mode: Mode) -> Result<Store, StoreError> {
+        let db = if let Some(directory) = url.strip_prefix("sqlite:") {
+            let options = StoreOptions { directory: directory.into(), ..options };
+            match mode {
+                Mode::Serve => sqlite::open(options)?,
+                Mode::Beside => sqlite::open_beside(options)?,
+                Mode::Read => sqlite::open_read_only(&options.directory)?,
+            }
+        } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            postgres::open(url, options, mode)?
+        } else {
+            let rule = "the address of a store begins with sqlite: or postgres://";
+            return Err(StoreError::Misuse { rule });
+        };
+        Ok(Store { db: Arc::new(db) })
+    }
+
+    /// Several nodes may work on this store, so that what a node has in memory may have changed behind it.
+    pub fn is_shared(&self) -> bool {
+        self.db.shared
     }
 
     /// Finishes the writes that wait, and closes the store for every clone.
     pub async fn close(self) {
-        self.db().close().await;
+        self.db.close().await;
     }
 
     /// A commit or flush has failed: the node must stop.
     pub fn is_failed(&self) -> bool {
-        self.db().writer().is_some_and(|writer| writer.is_failed())
+        self.db.writer.as_ref().is_some_and(|writer| writer.is_failed())
     }
 
     /// Resolves when a commit or flush has failed. The node must stop then and start again from the
     /// journal; it must never try an operation again, since it cannot know what is on the disk.
     pub async fn failed(&self) {
-        match self.db().writer() {
+        match &self.db.writer {
             Some(writer) => writer.failed().await,
             None => std::future::pending().await,
         }
@@ -90,8 +132,10 @@ impl Store {
     /// Takes `count` numbers of a durable sequence and returns the first; numbers begin at 1. Those not used
     /// before a restart are gaps that the kept blocks explain.
     pub async fn reserve_numbers(&self, name: &str, count: u32) -> Result<i64, StoreError> {
-        let (name, now) = (name.to_owned(), self.db().now());
-        self.db().write(Admission::Wait, move |db| master::reserve_numbers(db, &name, count, now)).await
+        let (name, now) = (name.to_owned(), self.db.now());
+        self.db
+            .write(Admission::Wait, Vec::new(), move |db| master::reserve_numbers(db, &name, count, now))
+            .await
     }
 
     // Payments.
@@ -110,7 +154,9 @@ impl Store {
         intent: PaymentRecord,
         entries: Vec<JournalEntry>,
     ) -> Result<Begun, StoreError> {
-        self.db().write(Admission::Refuse, move |db| payments::begin(db, intent, &entries)).await
+        let mut touches = vec![Touch::Key(Key::of(&intent))];
+        touches.extend(intent.original.map(|original| Touch::Payment(intent.merchant, original)));
+        self.db.write(Admission::Refuse, touches, move |db| payments::begin(db, &intent, &entries)).await
     }
 
     /// Journals a request that our own rules refused: declined, with its answer, never sent.
@@ -122,7 +168,8 @@ impl Store {
         record: PaymentRecord,
         entries: Vec<JournalEntry>,
     ) -> Result<Begun, StoreError> {
-        self.db().write(Admission::Refuse, move |db| payments::declined(db, &record, &entries)).await
+        let touches = vec![Touch::Key(Key::of(&record))];
+        self.db.write(Admission::Refuse, touches, move |db| payments::declined(db, &record, &entries)).await
     }
 
     /// Shows an event to a payment and keeps what it moves: the payment, its original, and what must be
@@ -141,8 +188,8 @@ impl Store {
         entries: Vec<JournalEntry>,
         forward_at: Timestamp,
     ) -> Result<Applied, StoreError> {
-        let op = move |db: &_| payments::apply(db, merchant, id, event, entries, forward_at);
-        self.db().write(Admission::Wait, op).await
+        let op = move |db: &dyn Db| payments::apply(db, merchant, id, &event, &entries, forward_at);
+        self.db.write(Admission::Wait, vec![Touch::Payment(merchant, id)], op).await
     }
 
     /// Takes a terminal's reversal. The forward to the network is due at once.
@@ -151,7 +198,14 @@ impl Store {
         request: CancelRequest,
         entries: Vec<JournalEntry>,
     ) -> Result<Cancelled, StoreError> {
-        self.db().write(Admission::Wait, move |db| payments::cancel(db, &request, entries)).await
+        let key = Key {
+            merchant: request.merchant,
+            terminal: request.terminal,
+            batch: request.batch,
+            trace: request.trace,
+        };
+        let op = move |db: &dyn Db| payments::cancel(db, &request, &entries);
+        self.db.write(Admission::Wait, vec![Touch::Key(key)], op).await
     }
 
     /// Appends to the history of a payment.
@@ -164,7 +218,8 @@ impl Store {
         id: PaymentId,
         entries: Vec<JournalEntry>,
     ) -> Result<(), StoreError> {
-        self.db().write(Admission::Wait, move |db| payments::append_checked(db, merchant, id, &entries)).await
+        let op = move |db: &dyn Db| payments::append_checked(db, merchant, id, &entries);
+        self.db.write(Admission::Wait, vec![Touch::Payment(merchant, id)], op).await
     }
 
     /// Keeps a message of the network that belongs to no payment: masked bytes and a note for the operator.
@@ -176,8 +231,8 @@ impl Store {
         note: &str,
     ) -> Result<(), StoreError> {
         let (line, note) = (line.to_owned(), note.to_owned());
-        let op = move |db: &_| master::record_unmatched(db, &line, at, &masked, &note);
-        self.db().write(Admission::Wait, op).await
+        let op = move |db: &dyn Db| master::record_unmatched(db, &line, at, &masked, &note);
+        self.db.write(Admission::Wait, Vec::new(), op).await
     }
 
     /// The payment that a terminal knows by these numbers.
@@ -189,7 +244,7 @@ impl Store {
         trace: Trace,
     ) -> Result<Option<PaymentRecord>, StoreError> {
         let key = Key { merchant, terminal, batch, trace };
-        self.db().read(move |db| payments::by_trace(db, key)).await
+        self.db.read(move |db| payments::by_trace(db, key)).await
     }
 
     /// The newest payment with this reference number.
@@ -198,7 +253,7 @@ impl Store {
         merchant: MerchantId,
         rrn: Rrn,
     ) -> Result<Option<PaymentRecord>, StoreError> {
-        self.db().read(move |db| payments::by_reference(db, merchant, rrn)).await
+        self.db.read(move |db| payments::by_reference(db, merchant, rrn)).await
     }
 
     /// The payment with our number.
@@ -207,7 +262,7 @@ impl Store {
         merchant: MerchantId,
         id: PaymentId,
     ) -> Result<Option<PaymentRecord>, StoreError> {
-        self.db().read(move |db| payments::by_id(db, merchant, id)).await
+        self.db.read(move |db| payments::by_id(db, merchant, id)).await
     }
 
     /// The newest payment since `since` that the network knows by this trace number (and reference number,
@@ -220,7 +275,7 @@ impl Store {
         since: Timestamp,
     ) -> Result<Option<PaymentRecord>, StoreError> {
         let line = line.to_owned();
-        self.db().read(move |db| payments::by_network_key(db, &line, trace, rrn, since)).await
+        self.db.read(move |db| payments::by_network_key(db, &line, trace, rrn, since)).await
     }
 
     /// Payments still pending that began before `at`, the oldest first: what a crash left behind.
@@ -229,7 +284,7 @@ impl Store {
         at: Timestamp,
         limit: usize,
     ) -> Result<Vec<PaymentRecord>, StoreError> {
-        self.db().read(move |db| payments::pending_before(db, at, limit)).await
+        self.db.read(move |db| payments::pending_before(db, at, limit)).await
     }
 
     // Store-and-forward.
@@ -237,7 +292,7 @@ impl Store {
     /// The item at the head of a line, due or not; parked ones are passed over.
     pub async fn next_forward(&self, line: &str) -> Result<Option<ForwardItem>, StoreError> {
         let line = line.to_owned();
-        self.db().read(move |db| forwards::head(db, &line)).await
+        self.db.read(move |db| forwards::head(db, &line)).await
     }
 
     /// The network acknowledged an item: it is finished, and its payment takes the event, in one
@@ -250,7 +305,9 @@ impl Store {
         at: Timestamp,
     ) -> Result<Applied, StoreError> {
         let item = item.clone();
-        self.db().write(Admission::Wait, move |db| forwards::done(db, &item, event, entries, at)).await
+        self.db
+            .write(Admission::Wait, Vec::new(), move |db| forwards::done(db, &item, &event, &entries, at))
+            .await
     }
 
     /// An attempt came to nothing: the next is due at `next_at`; the item keeps its place.
@@ -265,8 +322,8 @@ impl Store {
         entries: Vec<JournalEntry>,
     ) -> Result<(), StoreError> {
         let (item, note) = (item.clone(), note.to_owned());
-        let op = move |db: &_| forwards::failed(db, &item, next_at, &note, &entries);
-        self.db().write(Admission::Wait, op).await
+        let op = move |db: &dyn Db| forwards::failed(db, &item, next_at, &note, &entries);
+        self.db.write(Admission::Wait, Vec::new(), op).await
     }
 
     /// The network refused the message of an item. The next attempt is due at `next_at` and is a new message,
@@ -283,8 +340,8 @@ impl Store {
         entries: Vec<JournalEntry>,
     ) -> Result<(), StoreError> {
         let (item, note) = (item.clone(), note.to_owned());
-        let op = move |db: &_| forwards::refused(db, &item, message_at, next_at, &note, &entries);
-        self.db().write(Admission::Wait, op).await
+        let op = move |db: &dyn Db| forwards::refused(db, &item, message_at, next_at, &note, &entries);
+        self.db.write(Admission::Wait, Vec::new(), op).await
     }
 
     /// Takes an item out of the order, for an operator to judge; the line goes on with the next.
@@ -298,7 +355,7 @@ impl Store {
         entries: Vec<JournalEntry>,
     ) -> Result<(), StoreError> {
         let (item, note) = (item.clone(), note.to_owned());
-        self.db().write(Admission::Wait, move |db| forwards::park(db, &item, &note, &entries)).await
+        self.db.write(Admission::Wait, Vec::new(), move |db| forwards::park(db, &item, &note, &entries)).await
     }
 
     /// Puts a parked item back to its place, due at once, as a new message with nothing refused yet.
@@ -306,8 +363,39 @@ impl Store {
     /// # Errors
     /// [`StoreError::UnknownForward`] when it is not parked.
     pub async fn release_forward(&self, line: &str, sequence: i64) -> Result<(), StoreError> {
-        let (line, now) = (line.to_owned(), self.db().now());
-        self.db().write(Admission::Wait, move |db| forwards::release(db, &line, sequence, now)).await
+        let (line, now) = (line.to_owned(), self.db.now());
+        self.db
+            .write(Admission::Wait, Vec::new(), move |db| forwards::release(db, &line, sequence, now))
+            .await
+    }
+
+    /// Gives the queue of a line to a node until then, and says whether the node has it: another node may, as long
+    /// as its time is not over at `now`. A node asks before each item that it sends, for longer than sending can
+    /// take, so that no item is sent by two. The nodes' clocks must not differ by more than the node leaves to
+    /// spare. A store of one node has nothing to lease, and always says yes.
+    pub async fn lease_forward(
+        &self,
+        line: &str,
+        node: &str,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<bool, StoreError> {
+        if !self.is_shared() {
+            return Ok(true);
+        }
+        let (line, node) = (line.to_owned(), node.to_owned());
+        let op = move |db: &dyn Db| forwards::lease(db, &line, &node, now, until);
+        self.db.write(Admission::Wait, Vec::new(), op).await
+    }
+
+    /// Gives a line back, so that another node can take it at once. Nothing happens when the node has it not.
+    pub async fn release_forward_lease(&self, line: &str, node: &str) -> Result<(), StoreError> {
+        if !self.is_shared() {
+            return Ok(());
+        }
+        let (line, node) = (line.to_owned(), node.to_owned());
+        let op = move |db: &dyn Db| forwards::give_back(db, &line, &node);
+        self.db.write(Admission::Wait, Vec::new(), op).await
     }
 
     /// Open items, by line and order.
@@ -316,13 +404,13 @@ impl Store {
         filter: ForwardFilter,
         page: Page,
     ) -> Result<PageOf<ForwardItem>, StoreError> {
-        self.db().read(move |db| forwards::list(db, &filter, &page)).await
+        self.db.read(move |db| forwards::list(db, &filter, &page)).await
     }
 
     /// How many items wait on a line, parked ones not counted.
     pub async fn forward_depth(&self, line: &str) -> Result<u64, StoreError> {
         let line = line.to_owned();
-        self.db().read(move |db| forwards::depth(db, &line)).await
+        self.db.read(move |db| forwards::depth(db, &line)).await
     }
 
     // Master data.
@@ -330,7 +418,7 @@ impl Store {
     /// Creates or changes a merchant.
     pub async fn put_merchant(&self, merchant: &Merchant) -> Result<(), StoreError> {
         let merchant = merchant.clone();
-        self.db().write(Admission::Wait, move |db| master::put_merchant(db, &merchant)).await
+        self.db.write(Admission::Wait, Vec::new(), move |db| master::put_merchant(db, &merchant)).await
     }
 
     /// Creates or changes a terminal's master data. The session of a terminal that exists stays, unless the
@@ -340,17 +428,17 @@ impl Store {
     /// [`StoreError::UnknownMerchant`].
     pub async fn put_terminal(&self, terminal: &Terminal) -> Result<(), StoreError> {
         let terminal = terminal.clone();
-        self.db().write(Admission::Wait, move |db| master::put_terminal(db, &terminal)).await
+        self.db.write(Admission::Wait, Vec::new(), move |db| master::put_terminal(db, &terminal)).await
     }
 
     /// Every merchant.
     pub async fn merchants(&self) -> Result<Vec<Merchant>, StoreError> {
-        self.db().read(master::merchants).await
+        self.db.read(master::merchants).await
     }
 
     /// Every terminal with its session.
     pub async fn terminals(&self) -> Result<Vec<Terminal>, StoreError> {
-        self.db().read(master::terminals).await
+        self.db.read(master::terminals).await
     }
 
     /// One terminal with its session.
@@ -359,13 +447,13 @@ impl Store {
         merchant: MerchantId,
         terminal: TerminalId,
     ) -> Result<Option<Terminal>, StoreError> {
-        self.db().read(move |db| master::terminal_of(db, merchant, terminal)).await
+        self.db.read(move |db| master::terminal_of(db, merchant, terminal)).await
     }
 
     /// Goes up with every change of a merchant or a terminal's master data; sessions do not count. A node
     /// reads master data again when it differs from what it has in memory.
     pub async fn master_version(&self) -> Result<i64, StoreError> {
-        self.db().read(master::master_version).await
+        self.db.read(master::master_version).await
     }
 
     /// Keeps the keys of a sign-in; the keys before them stay good until [`Store::drop_previous_keys`].
@@ -382,7 +470,7 @@ impl Store {
         let keys = keys.clone();
         self.session(merchant, terminal, move |session| {
             // Keys that never verified a message may not have reached the terminal: the ones before them stay.
-            let newest = session.keys.replace(keys);
+            let newest = session.keys.replace(keys.clone());
             session.previous_keys = session.previous_keys.take().or(newest);
             session.signed_in_at = Some(at);
         })
@@ -418,10 +506,10 @@ impl Store {
         &self,
         merchant: MerchantId,
         terminal: TerminalId,
-        change: impl FnOnce(&mut TerminalSession) + Send + 'static,
+        change: impl Fn(&mut TerminalSession) + Send + 'static,
     ) -> Result<TerminalSession, StoreError> {
-        let op = move |db: &_| master::change_session(db, merchant, terminal, change);
-        self.db().write(Admission::Wait, op).await
+        let op = move |db: &dyn Db| master::change_session(db, merchant, terminal, &change);
+        self.db.write(Admission::Wait, Vec::new(), op).await
     }
 
     // Settlement.
@@ -434,13 +522,13 @@ impl Store {
         batch: BatchNo,
     ) -> Result<BatchTotals, StoreError> {
         let of = Batch { merchant, terminal, batch };
-        self.db().read(move |db| batches::totals(db, of)).await
+        self.db.read(move |db| batches::totals(db, of)).await
     }
 
     /// Keeps a settlement request and its result. For the same batch again it replaces the figures, and the
     /// batch's history says what they were.
     pub async fn record_settlement(&self, settlement: Settlement) -> Result<(), StoreError> {
-        self.db().write(Admission::Wait, move |db| batches::record(db, &settlement)).await
+        self.db.write(Admission::Wait, Vec::new(), move |db| batches::record(db, &settlement)).await
     }
 
     /// Compares one uploaded detail with the journal, marks the payment as uploaded, and keeps what differs.
@@ -453,7 +541,7 @@ impl Store {
         line: BatchLine,
     ) -> Result<Option<DifferenceKind>, StoreError> {
         let of = Batch { merchant, terminal, batch };
-        self.db().write(Admission::Wait, move |db| batches::line(db, of, &line)).await
+        self.db.write(Admission::Wait, Vec::new(), move |db| batches::line(db, of, &line)).await
     }
 
     /// Ends a batch. When it did not balance, payments that the terminal did not upload become differences.
@@ -471,7 +559,9 @@ impl Store {
         at: Timestamp,
     ) -> Result<EndedBatch, StoreError> {
         let of = Batch { merchant, terminal, batch };
-        self.db().write(Admission::Wait, move |db| batches::end(db, of, uploaded, balanced, at)).await
+        self.db
+            .write(Admission::Wait, Vec::new(), move |db| batches::end(db, of, uploaded, balanced, at))
+            .await
     }
 
     /// Settled batches, the newest first.
@@ -480,7 +570,7 @@ impl Store {
         filter: BatchFilter,
         page: Page,
     ) -> Result<PageOf<SettlementRecord>, StoreError> {
-        self.db().read(move |db| batches::settlements(db, &filter, &page)).await
+        self.db.read(move |db| batches::settlements(db, &filter, &page)).await
     }
 
     /// Differences between terminals and the journal, the newest first.
@@ -489,7 +579,7 @@ impl Store {
         filter: BatchFilter,
         page: Page,
     ) -> Result<PageOf<Difference>, StoreError> {
-        self.db().read(move |db| batches::differences(db, &filter, &page)).await
+        self.db.read(move |db| batches::differences(db, &filter, &page)).await
     }
 
     /// Messages and notes of a batch's settlement, in order.
@@ -500,7 +590,7 @@ impl Store {
         batch: BatchNo,
     ) -> Result<Vec<JournalEntry>, StoreError> {
         let of = Batch { merchant, terminal, batch };
-        self.db().read(move |db| batches::history(db, of)).await
+        self.db.read(move |db| batches::history(db, of)).await
     }
 
     // For people.
@@ -510,7 +600,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::BadCursor`].
     pub async fn find(&self, filter: PaymentFilter, page: Page) -> Result<PageOf<PaymentRecord>, StoreError> {
-        self.db().read(move |db| search::find(db, &filter, &page)).await
+        self.db.read(move |db| search::find(db, &filter, &page)).await
     }
 
     /// Messages and notes of a payment, in order.
@@ -519,12 +609,12 @@ impl Store {
         merchant: MerchantId,
         id: PaymentId,
     ) -> Result<Vec<JournalEntry>, StoreError> {
-        self.db().read(move |db| payments::history(db, merchant, id)).await
+        self.db.read(move |db| payments::history(db, merchant, id)).await
     }
 
     /// How the journal stands: payments by state since a moment, and everything that is open.
     pub async fn counts(&self, since: Timestamp) -> Result<Counts, StoreError> {
-        self.db().read(move |db| search::counts(db, since)).await
+        self.db.read(move |db| search::counts(db, since)).await
     }
 
     // Meta.
@@ -535,6 +625,6 @@ impl Store {
     /// [`StoreError::OtherVault`] when the journal belongs to another.
     pub async fn bind_vault(&self, fingerprint: &str) -> Result<(), StoreError> {
         let fingerprint = fingerprint.to_owned();
-        self.db().write(Admission::Wait, move |db| master::bind_vault(db, &fingerprint)).await
+        self.db.write(Admission::Wait, Vec::new(), move |db| master::bind_vault(db, &fingerprint)).await
     }
 }

@@ -94,7 +94,7 @@ async fn keys_on_the_payment_path_begin_with_the_merchant() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path());
     let db = raw(directory.path());
-    let aside = ["meta", "counter", "number_block", "schema_version", "unmatched_message"];
+    let aside = ["meta", "counter", "number_block", "schema_version", "unmatched_message", "forward_lease"];
     let mut checked = 0;
     for table in tables(&db) {
         if aside.contains(&table.as_str()) {
@@ -153,7 +153,8 @@ async fn no_file_contains_an_account_number() {
                     assert!(!contains_pan(&text), "{table}, column {column}, {when}");
                 }
             }
-            assert!(count > 0, "{table} was not populated");
+            // Only several nodes on one store lease lines.
+            assert!(count > 0 || table == "forward_lease", "{table} was not populated");
         }
         drop(db);
         let mut files = 0;
@@ -469,7 +470,7 @@ async fn an_old_journal_is_brought_up_to_date() {
         .unwrap()
         .map(Result::unwrap)
         .collect();
-    assert_eq!(versions, [1, 2, 3]);
+    assert_eq!(versions, [1, 2, 3, 4]);
     Store::open_read_only(directory.path()).unwrap();
 }
 
@@ -482,8 +483,8 @@ async fn a_newer_journal_is_refused() {
         Store::open(StoreOptions::new(directory.path())).err().unwrap(),
         Store::open_read_only(directory.path()).err().unwrap(),
     ] {
-        assert!(matches!(error, StoreError::NewerSchema { found: 99, known: 3, .. }), "{error}");
-        assert!(error.to_string().contains("schema version 99, this program knows versions up to 3"));
+        assert!(matches!(error, StoreError::NewerSchema { found: 99, known: 4, .. }), "{error}");
+        assert!(error.to_string().contains("schema version 99, this program knows versions up to 4"));
     }
 }
 

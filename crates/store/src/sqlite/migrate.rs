@@ -5,20 +5,11 @@ use std::path::Path;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{cannot_open, rows::millis};
+use super::cannot_open;
 use crate::error::StoreError;
+use crate::migrations::{MIGRATIONS, VERSIONS, known};
+use crate::rows::millis;
 use crate::types::JOURNAL_FILE;
-
-/// The numbered files, in order; the first is version 1.
-pub(super) const MIGRATIONS: &[&str] = &[
-    include_str!("../../migrations/0001_journal.sql"),
-    include_str!("../../migrations/0002_settlement.sql"),
-    include_str!("../../migrations/0003_forward_message.sql"),
-];
-
-fn known() -> i64 {
-    i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
-}
 
 /// The version of the file; 0 when it is empty.
 fn version(db: &Connection) -> rusqlite::Result<i64> {
@@ -42,12 +33,7 @@ pub(super) fn run(db: &mut Connection, directory: &Path, now: Timestamp) -> Resu
     }
     for (sql, number) in MIGRATIONS.iter().zip(1i64..).filter(|(_, number)| *number > found) {
         let transaction = db.transaction().map_err(cannot)?;
-        transaction
-            .execute_batch(
-                "CREATE TABLE IF NOT EXISTS schema_version \
-                 (version BIGINT NOT NULL PRIMARY KEY, applied_at BIGINT NOT NULL)",
-            )
-            .map_err(cannot)?;
+        transaction.execute_batch(VERSIONS).map_err(cannot)?;
         transaction.execute_batch(sql).map_err(cannot)?;
         transaction
             .execute(

@@ -1,9 +1,11 @@
 //! What every engine behind the store must do, told through its public methods alone. Each case gets an
-//! empty store. Another engine is added as another `conformance!` line with its own way to make one.
+//! empty store. Another engine is added by its name, with its own way to make one.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/server.rs"]
+mod server;
 
 mod batches;
 mod forwards;
@@ -16,19 +18,29 @@ use store::{Store, StoreOptions};
 use tempfile::TempDir;
 
 /// An empty store in a directory that goes away with it.
-fn sqlite() -> (TempDir, Store) {
+async fn sqlite() -> (TempDir, Store) {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(StoreOptions::new(directory.path())).unwrap();
     (directory, store)
 }
 
+/// An empty database on the server of this test program.
+async fn postgres() -> ((), Store) {
+    let url = server::shared().database().await;
+    ((), Store::open_url(&url, StoreOptions::new("")).unwrap())
+}
+
 macro_rules! conformance {
+    ($first:ident, $second:ident: $($cases:tt)*) => {
+        conformance!($first: $($cases)*);
+        conformance!($second: $($cases)*);
+    };
     ($engine:ident: $($module:ident { $($case:ident)* })*) => {
         mod $engine {
             $( mod $module { $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $case() {
-                    let (_kept, store) = crate::$engine();
+                    let (_kept, store) = crate::$engine().await;
                     crate::$module::$case(store).await;
                 }
             )* } )*
@@ -36,7 +48,7 @@ macro_rules! conformance {
     };
 }
 
-conformance!(sqlite:
+conformance!(sqlite, postgres:
     payments {
         a_payment_comes_back_whole
         a_payment_without_card_comes_back_whole

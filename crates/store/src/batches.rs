@@ -5,12 +5,11 @@ use acquiring::payment::{JournalEntry, PaymentState};
 use acquiring::settlement::{BatchTotals, BlockResult, BlockTotals, DifferenceKind, SideTotal};
 use acquiring::{Amount, BatchNo, MerchantId, PaymentId, TerminalId, Trace};
 use jiff::Timestamp;
-use rusqlite::types::Value;
-use rusqlite::{Connection, params, params_from_iter};
 
-use super::rows::{Columns, all, fen, millis, one};
-use super::{Op, master, payments};
+use crate::db::{Db, Key, Lock, Op, params};
 use crate::error::StoreError;
+use crate::master;
+use crate::rows::{Columns, Owned, Query, all, fen, limit, millis, number_of, one};
 use crate::types::{
     BatchEnd, BatchFilter, BatchLine, Cursor, Difference, EndedBatch, Page, PageOf, Settlement,
     SettlementRecord,
@@ -48,11 +47,9 @@ struct Counted {
 }
 
 /// Payments of the batch that count in its totals.
-fn counted(db: &Connection, of: Batch) -> Op<Vec<Counted>> {
-    let mut select = db.prepare_cached(
-        "SELECT id, trace, kind, state, amount FROM payment \
-         WHERE merchant = ?1 AND terminal = ?2 AND batch = ?3 ORDER BY trace",
-    )?;
+fn counted(db: &dyn Db, of: Batch) -> Op<Vec<Counted>> {
+    let select = "SELECT id, trace, kind, state, amount FROM payment \
+         WHERE merchant = ?1 AND terminal = ?2 AND batch = ?3 ORDER BY trace";
     let params = params![of.merchant.as_str(), of.terminal.as_str(), of.batch.get()];
     let read = |c: &mut Columns<'_>| {
         let id = PaymentId(c.take("id")?);
@@ -63,11 +60,11 @@ fn counted(db: &Connection, of: Batch) -> Op<Vec<Counted>> {
         let counts = state.counts() && kind.spec().side != Side::None;
         Ok(counts.then_some(Counted { id, trace, kind, amount }))
     };
-    Ok(all(&mut select, params, read)?.into_iter().flatten().collect())
+    Ok(all(db, select, params, read)?.into_iter().flatten().collect())
 }
 
 /// The journal's totals. Every card counts as domestic until card tables tell foreign ones.
-pub(crate) fn totals(db: &Connection, of: Batch) -> Op<BatchTotals> {
+pub(crate) fn totals(db: &dyn Db, of: Batch) -> Op<BatchTotals> {
     let mut domestic = BlockTotals::default();
     for payment in counted(db, of)? {
         let side = match payment.kind.spec().side {
@@ -120,53 +117,51 @@ fn settlement(c: &mut Columns<'_>) -> Op<SettlementRecord> {
     })
 }
 
-fn settlement_of(db: &Connection, of: Batch) -> Op<Option<SettlementRecord>> {
-    let mut select = db.prepare_cached(concat!(
+fn settlement_of(db: &dyn Db, of: Batch) -> Op<Option<SettlementRecord>> {
+    let select = concat!(
         "SELECT ",
         settlement_columns!(),
         " FROM settlement WHERE merchant = ?1 AND terminal = ?2 AND batch = ?3"
-    ))?;
-    one(&mut select, params![of.merchant.as_str(), of.terminal.as_str(), of.batch.get()], settlement)
+    );
+    one(db, select, params![of.merchant.as_str(), of.terminal.as_str(), of.batch.get()], settlement)
 }
 
-fn append(db: &Connection, of: Batch, entries: &[JournalEntry]) -> Op<()> {
+fn append(db: &dyn Db, of: Batch, entries: &[JournalEntry]) -> Op<()> {
     let (merchant, terminal, batch) = (of.merchant.as_str(), of.terminal.as_str(), of.batch.get());
-    let mut select = db.prepare_cached(
-        "SELECT COALESCE(MAX(sequence), 0) FROM settlement_entry \
-         WHERE merchant = ?1 AND terminal = ?2 AND batch = ?3",
-    )?;
-    let last: i64 = select.query_row(params![merchant, terminal, batch], |row| row.get(0))?;
-    let mut insert = db.prepare_cached(
-        "INSERT INTO settlement_entry (merchant, terminal, batch, sequence, at, kind, message, note) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-    )?;
+    let select = "SELECT COALESCE(MAX(sequence), 0) FROM settlement_entry \
+         WHERE merchant = ?1 AND terminal = ?2 AND batch = ?3";
+    let last = number_of(db, select, params![merchant, terminal, batch])?;
+    let insert = "INSERT INTO settlement_entry (merchant, terminal, batch, sequence, at, kind, message, note) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
     for (entry, sequence) in entries.iter().zip(last + 1..) {
-        insert.execute(params![
-            merchant,
-            terminal,
-            batch,
-            sequence,
-            millis(entry.at),
-            entry.kind.code(),
-            entry.bytes,
-            entry.note
-        ])?;
+        db.execute(
+            insert,
+            params![
+                merchant,
+                terminal,
+                batch,
+                sequence,
+                millis(entry.at),
+                entry.kind.code(),
+                &entry.bytes,
+                &entry.note
+            ],
+        )?;
     }
     Ok(())
 }
 
-pub(crate) fn history(db: &Connection, of: Batch) -> Op<Vec<JournalEntry>> {
-    let mut select = db.prepare_cached(
-        "SELECT at, kind, message, note FROM settlement_entry \
-         WHERE merchant = ?1 AND terminal = ?2 AND batch = ?3 ORDER BY sequence",
-    )?;
+pub(crate) fn history(db: &dyn Db, of: Batch) -> Op<Vec<JournalEntry>> {
+    let select = "SELECT at, kind, message, note FROM settlement_entry \
+         WHERE merchant = ?1 AND terminal = ?2 AND batch = ?3 ORDER BY sequence";
     let params = params![of.merchant.as_str(), of.terminal.as_str(), of.batch.get()];
-    all(&mut select, params, |c| c.entry())
+    all(db, select, params, |c| c.entry())
 }
 
 /// Keeps a settlement request. A request for the same batch again replaces the figures; the history says
 /// what they were. The end of a batch is never taken back.
-pub(crate) fn record(db: &Connection, new: &Settlement) -> Op<()> {
+pub(crate) fn record(db: &dyn Db, new: &Settlement) -> Op<()> {
+    db.lock(Lock::Terminal(new.merchant, new.terminal))?;
     let of = Batch { merchant: new.merchant, terminal: new.terminal, batch: new.batch };
     if let Some(old) = settlement_of(db, of)? {
         let note = format!(
@@ -179,8 +174,7 @@ pub(crate) fn record(db: &Connection, new: &Settlement) -> Op<()> {
         );
         append(db, of, &[JournalEntry::note(new.at, note)])?;
     }
-    let mut upsert = db.prepare_cached(
-        "INSERT INTO settlement (merchant, terminal, batch, at, times, td_debit_amount, td_debit_count, \
+    let upsert = "INSERT INTO settlement (merchant, terminal, batch, at, times, td_debit_amount, td_debit_count, \
          td_credit_amount, td_credit_count, tf_debit_amount, tf_debit_count, tf_credit_amount, \
          tf_credit_count, hd_debit_amount, hd_debit_count, hd_credit_amount, hd_credit_count, \
          hf_debit_amount, hf_debit_count, hf_credit_amount, hf_credit_count, domestic_result, \
@@ -196,33 +190,35 @@ pub(crate) fn record(db: &Connection, new: &Settlement) -> Op<()> {
          hd_credit_count = excluded.hd_credit_count, hf_debit_amount = excluded.hf_debit_amount, \
          hf_debit_count = excluded.hf_debit_count, hf_credit_amount = excluded.hf_credit_amount, \
          hf_credit_count = excluded.hf_credit_count, domestic_result = excluded.domestic_result, \
-         foreign_result = excluded.foreign_result",
-    )?;
+         foreign_result = excluded.foreign_result";
     let (t, h) = (&new.terminal_totals, &new.host_totals);
-    upsert.execute(params![
-        of.merchant.as_str(),
-        of.terminal.as_str(),
-        of.batch.get(),
-        millis(new.at),
-        fen(t.domestic.debit.amount),
-        t.domestic.debit.count,
-        fen(t.domestic.credit.amount),
-        t.domestic.credit.count,
-        fen(t.foreign.debit.amount),
-        t.foreign.debit.count,
-        fen(t.foreign.credit.amount),
-        t.foreign.credit.count,
-        fen(h.domestic.debit.amount),
-        h.domestic.debit.count,
-        fen(h.domestic.credit.amount),
-        h.domestic.credit.count,
-        fen(h.foreign.debit.amount),
-        h.foreign.debit.count,
-        fen(h.foreign.credit.amount),
-        h.foreign.credit.count,
-        new.domestic.digit(),
-        new.foreign.digit()
-    ])?;
+    db.execute(
+        upsert,
+        params![
+            of.merchant.as_str(),
+            of.terminal.as_str(),
+            of.batch.get(),
+            millis(new.at),
+            fen(t.domestic.debit.amount),
+            t.domestic.debit.count,
+            fen(t.domestic.credit.amount),
+            t.domestic.credit.count,
+            fen(t.foreign.debit.amount),
+            t.foreign.debit.count,
+            fen(t.foreign.credit.amount),
+            t.foreign.credit.count,
+            fen(h.domestic.debit.amount),
+            h.domestic.debit.count,
+            fen(h.domestic.credit.amount),
+            h.domestic.credit.count,
+            fen(h.foreign.debit.amount),
+            h.foreign.debit.count,
+            fen(h.foreign.credit.amount),
+            h.foreign.credit.count,
+            new.domestic.digit(),
+            new.foreign.digit()
+        ],
+    )?;
     append(db, of, &new.entries)
 }
 
@@ -238,28 +234,29 @@ fn in_words(totals: &BatchTotals) -> String {
 
 /// Compares one uploaded detail with the journal and keeps both the line and what differs. A line that
 /// comes again is compared again and replaces the first, so that a repeat changes nothing.
-pub(crate) fn line(db: &Connection, of: Batch, line: &BatchLine) -> Op<Option<DifferenceKind>> {
+pub(crate) fn line(db: &dyn Db, of: Batch, line: &BatchLine) -> Op<Option<DifferenceKind>> {
+    db.lock(Lock::Terminal(of.merchant, of.terminal))?;
     let (merchant, terminal, batch) = (of.merchant.as_str(), of.terminal.as_str(), of.batch.get());
-    let mut upsert = db.prepare_cached(
-        "INSERT INTO batch_line (merchant, terminal, batch, trace, at, kind, card_digest, amount) \
+    let upsert = "INSERT INTO batch_line (merchant, terminal, batch, trace, at, kind, card_digest, amount) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
          ON CONFLICT (merchant, terminal, batch, trace) DO UPDATE SET kind = excluded.kind, \
-         card_digest = excluded.card_digest, amount = excluded.amount",
+         card_digest = excluded.card_digest, amount = excluded.amount";
+    db.execute(
+        upsert,
+        params![
+            merchant,
+            terminal,
+            batch,
+            line.trace.get(),
+            millis(line.at),
+            line.kind.code(),
+            line.card_digest.as_ref(),
+            fen(line.amount)
+        ],
     )?;
-    upsert.execute(params![
-        merchant,
-        terminal,
-        batch,
-        line.trace.get(),
-        millis(line.at),
-        line.kind.code(),
-        line.card_digest,
-        fen(line.amount)
-    ])?;
 
-    let key =
-        payments::Key { merchant: of.merchant, terminal: of.terminal, batch: of.batch, trace: line.trace };
-    let payment = payments::by_trace(db, key)?;
+    let key = Key { merchant: of.merchant, terminal: of.terminal, batch: of.batch, trace: line.trace };
+    let payment = db.payment_by_trace(key)?;
     let counts = payment.as_ref().filter(|p| p.state.counts() && p.kind.spec().side != Side::None);
     let kind = match counts {
         None => Some(DifferenceKind::OnlyTerminal),
@@ -272,11 +269,9 @@ pub(crate) fn line(db: &Connection, of: Batch, line: &BatchLine) -> Op<Option<Di
     };
     match kind {
         None => {
-            let mut delete = db.prepare_cached(
-                "DELETE FROM batch_difference \
-                 WHERE merchant = ?1 AND terminal = ?2 AND batch = ?3 AND trace = ?4",
-            )?;
-            delete.execute(params![merchant, terminal, batch, line.trace.get()])?;
+            let delete = "DELETE FROM batch_difference \
+                 WHERE merchant = ?1 AND terminal = ?2 AND batch = ?3 AND trace = ?4";
+            db.execute(delete, params![merchant, terminal, batch, line.trace.get()])?;
         }
         Some(kind) => keep_difference(
             db,
@@ -297,25 +292,26 @@ pub(crate) fn line(db: &Connection, of: Batch, line: &BatchLine) -> Op<Option<Di
 }
 
 /// A difference is recorded once; when it is found again, the first time stays.
-fn keep_difference(db: &Connection, d: &Difference) -> Op<()> {
-    let mut upsert = db.prepare_cached(
-        "INSERT INTO batch_difference (merchant, terminal, batch, trace, at, kind, payment, \
+fn keep_difference(db: &dyn Db, d: &Difference) -> Op<()> {
+    let upsert = "INSERT INTO batch_difference (merchant, terminal, batch, trace, at, kind, payment, \
          terminal_amount, host_amount) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
          ON CONFLICT (merchant, terminal, batch, trace) DO UPDATE SET kind = excluded.kind, \
          payment = excluded.payment, terminal_amount = excluded.terminal_amount, \
-         host_amount = excluded.host_amount",
+         host_amount = excluded.host_amount";
+    db.execute(
+        upsert,
+        params![
+            d.merchant.as_str(),
+            d.terminal.as_str(),
+            d.batch.get(),
+            d.trace.get(),
+            millis(d.at),
+            d.kind.code(),
+            d.payment.map(|p| p.0),
+            d.terminal_amount.map(fen),
+            d.host_amount.map(fen)
+        ],
     )?;
-    upsert.execute(params![
-        d.merchant.as_str(),
-        d.terminal.as_str(),
-        d.batch.get(),
-        d.trace.get(),
-        millis(d.at),
-        d.kind.code(),
-        d.payment.map(|p| p.0),
-        d.terminal_amount.map(fen),
-        d.host_amount.map(fen)
-    ])?;
     Ok(())
 }
 
@@ -339,32 +335,26 @@ fn difference(c: &mut Columns<'_>) -> Op<Difference> {
     })
 }
 
-fn differences_of(db: &Connection, of: Batch) -> Op<Vec<Difference>> {
-    let mut select = db.prepare_cached(concat!(
+fn differences_of(db: &dyn Db, of: Batch) -> Op<Vec<Difference>> {
+    let select = concat!(
         "SELECT ",
         difference_columns!(),
         " FROM batch_difference WHERE merchant = ?1 AND terminal = ?2 AND batch = ?3 ORDER BY trace"
-    ))?;
-    all(&mut select, params![of.merchant.as_str(), of.terminal.as_str(), of.batch.get()], difference)
+    );
+    all(db, select, params![of.merchant.as_str(), of.terminal.as_str(), of.batch.get()], difference)
 }
 
-fn uploaded_traces(db: &Connection, of: Batch) -> Op<Vec<Trace>> {
-    let mut select = db.prepare_cached(
-        "SELECT trace FROM batch_line WHERE merchant = ?1 AND terminal = ?2 AND batch = ?3 ORDER BY trace",
-    )?;
+fn uploaded_traces(db: &dyn Db, of: Batch) -> Op<Vec<Trace>> {
+    let select =
+        "SELECT trace FROM batch_line WHERE merchant = ?1 AND terminal = ?2 AND batch = ?3 ORDER BY trace";
     let params = params![of.merchant.as_str(), of.terminal.as_str(), of.batch.get()];
-    all(&mut select, params, |c| c.trace())
+    all(db, select, params, |c| c.trace())
 }
 
 /// Ends a batch: what the terminal did not upload of an unbalanced one is a difference, and the terminal
 /// goes on to the next batch. Ended again, it says the same again.
-pub(crate) fn end(
-    db: &Connection,
-    of: Batch,
-    uploaded: u32,
-    balanced: bool,
-    at: Timestamp,
-) -> Op<EndedBatch> {
+pub(crate) fn end(db: &dyn Db, of: Batch, uploaded: u32, balanced: bool, at: Timestamp) -> Op<EndedBatch> {
+    db.lock(Lock::Terminal(of.merchant, of.terminal))?;
     let next = of.batch.next();
     let settled = settlement_of(db, of)?;
     if settled.as_ref().is_some_and(|s| s.end.is_some()) {
@@ -408,19 +398,20 @@ pub(crate) fn end(
             }
         }
     }
-    let mut update = db.prepare_cached(
-        "UPDATE settlement SET ended_at = ?4, uploaded = ?5, balanced = ?6 \
-         WHERE merchant = ?1 AND terminal = ?2 AND batch = ?3",
+    let update = "UPDATE settlement SET ended_at = ?4, uploaded = ?5, balanced = ?6 \
+         WHERE merchant = ?1 AND terminal = ?2 AND batch = ?3";
+    db.execute(
+        update,
+        params![
+            of.merchant.as_str(),
+            of.terminal.as_str(),
+            of.batch.get(),
+            millis(at),
+            uploaded,
+            u8::from(balanced)
+        ],
     )?;
-    update.execute(params![
-        of.merchant.as_str(),
-        of.terminal.as_str(),
-        of.batch.get(),
-        millis(at),
-        uploaded,
-        i64::from(balanced)
-    ])?;
-    master::change_session(db, of.merchant, of.terminal, |session| {
+    master::change_session(db, of.merchant, of.terminal, &|session| {
         if session.batch == of.batch {
             session.batch = next;
         }
@@ -429,29 +420,26 @@ pub(crate) fn end(
 }
 
 /// What the filter asks, as conditions on the three columns that both lists share.
-fn conditions(filter: &BatchFilter, sql: &mut String, values: &mut Vec<Value>) {
+fn conditions(filter: &BatchFilter, query: &mut Query) {
     if let Some(merchant) = filter.merchant {
-        sql.push_str(" AND merchant = ?");
-        values.push(Value::from(merchant.to_string()));
+        query.push(" AND merchant = ?", [merchant.to_string()]);
     }
     if let Some(terminal) = filter.terminal {
-        sql.push_str(" AND terminal = ?");
-        values.push(Value::from(terminal.to_string()));
+        query.push(" AND terminal = ?", [terminal.to_string()]);
     }
     if let Some(batch) = filter.batch {
-        sql.push_str(" AND batch = ?");
-        values.push(Value::from(i64::from(batch.get())));
+        query.push(" AND batch = ?", [i64::from(batch.get())]);
     }
 }
 
 /// Cursor parts: time, merchant, terminal, then numbers; none of them contains a dot.
-fn cursor_values(cursor: &Cursor, numbers: usize) -> Op<Vec<Value>> {
+fn cursor_values(cursor: &Cursor, numbers: usize) -> Op<Vec<Owned>> {
     let parts: Vec<&str> = cursor.as_str().split('.').collect();
-    let number = |text: &str| text.parse::<i64>().map(Value::from).map_err(|_| StoreError::BadCursor);
+    let number = |text: &str| text.parse::<i64>().map(Owned::from).map_err(|_| StoreError::BadCursor);
     match parts.as_slice() {
         [at, merchant, terminal, rest @ ..] if rest.len() == numbers => {
             let mut values =
-                vec![number(at)?, Value::from((*merchant).to_owned()), Value::from((*terminal).to_owned())];
+                vec![number(at)?, Owned::from((*merchant).to_owned()), Owned::from((*terminal).to_owned())];
             for text in rest {
                 values.push(number(text)?);
             }
@@ -461,22 +449,15 @@ fn cursor_values(cursor: &Cursor, numbers: usize) -> Op<Vec<Value>> {
     }
 }
 
-pub(crate) fn settlements(
-    db: &Connection,
-    filter: &BatchFilter,
-    page: &Page,
-) -> Op<PageOf<SettlementRecord>> {
-    let mut sql = concat!("SELECT ", settlement_columns!(), " FROM settlement WHERE 1 = 1").to_owned();
-    let mut values = Vec::new();
-    conditions(filter, &mut sql, &mut values);
+pub(crate) fn settlements(db: &dyn Db, filter: &BatchFilter, page: &Page) -> Op<PageOf<SettlementRecord>> {
+    let mut query = Query::new(concat!("SELECT ", settlement_columns!(), " FROM settlement WHERE 1 = 1"));
+    conditions(filter, &mut query);
     if let Some(cursor) = &page.after {
-        sql.push_str(" AND (at, merchant, terminal, batch) < (?, ?, ?, ?)");
-        values.extend(cursor_values(cursor, 1)?);
+        query.push(" AND (at, merchant, terminal, batch) < (?, ?, ?, ?)", cursor_values(cursor, 1)?);
     }
-    sql.push_str(" ORDER BY at DESC, merchant DESC, terminal DESC, batch DESC LIMIT ?");
     let rows = page.rows();
-    values.push(Value::from(i64::try_from(rows + 1).unwrap_or(i64::MAX)));
-    let mut items = all(&mut db.prepare_cached(&sql)?, params_from_iter(values), settlement)?;
+    query.push(" ORDER BY at DESC, merchant DESC, terminal DESC, batch DESC LIMIT ?", [limit(rows)]);
+    let mut items = query.all(db, settlement)?;
     let more = items.len() > rows;
     items.truncate(rows);
     let next = items
@@ -486,18 +467,20 @@ pub(crate) fn settlements(
     Ok(PageOf { items, next })
 }
 
-pub(crate) fn differences(db: &Connection, filter: &BatchFilter, page: &Page) -> Op<PageOf<Difference>> {
-    let mut sql = concat!("SELECT ", difference_columns!(), " FROM batch_difference WHERE 1 = 1").to_owned();
-    let mut values = Vec::new();
-    conditions(filter, &mut sql, &mut values);
+pub(crate) fn differences(db: &dyn Db, filter: &BatchFilter, page: &Page) -> Op<PageOf<Difference>> {
+    let mut query =
+        Query::new(concat!("SELECT ", difference_columns!(), " FROM batch_difference WHERE 1 = 1"));
+    conditions(filter, &mut query);
     if let Some(cursor) = &page.after {
-        sql.push_str(" AND (at, merchant, terminal, batch, trace) < (?, ?, ?, ?, ?)");
-        values.extend(cursor_values(cursor, 2)?);
+        query
+            .push(" AND (at, merchant, terminal, batch, trace) < (?, ?, ?, ?, ?)", cursor_values(cursor, 2)?);
     }
-    sql.push_str(" ORDER BY at DESC, merchant DESC, terminal DESC, batch DESC, trace DESC LIMIT ?");
     let rows = page.rows();
-    values.push(Value::from(i64::try_from(rows + 1).unwrap_or(i64::MAX)));
-    let mut items = all(&mut db.prepare_cached(&sql)?, params_from_iter(values), difference)?;
+    query.push(
+        " ORDER BY at DESC, merchant DESC, terminal DESC, batch DESC, trace DESC LIMIT ?",
+        [limit(rows)],
+    );
+    let mut items = query.all(db, difference)?;
     let more = items.len() > rows;
     items.truncate(rows);
     let next = items.last().filter(|_| more).map(|d| {

@@ -3,11 +3,10 @@
 use acquiring::master::{Merchant, Terminal, TerminalCipher, TerminalSession, WorkingKeys};
 use acquiring::{MerchantId, TerminalId};
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params};
 
-use super::Op;
-use super::rows::{Columns, all, fen, millis, one};
+use crate::db::{Db, Lock, Op, params};
 use crate::error::StoreError;
+use crate::rows::{Columns, all, fen, millis, number_of, one};
 
 const MASTER_VERSION: &str = "master_version";
 
@@ -72,74 +71,64 @@ macro_rules! terminal_columns {
     };
 }
 
-pub(crate) fn merchants(db: &Connection) -> Op<Vec<Merchant>> {
+pub(crate) fn merchants(db: &dyn Db) -> Op<Vec<Merchant>> {
     let sql = concat!("SELECT ", merchant_columns!(), " FROM merchant ORDER BY merchant");
-    all(&mut db.prepare_cached(sql)?, [], merchant)
+    all(db, sql, &[], merchant)
 }
 
-pub(crate) fn terminals(db: &Connection) -> Op<Vec<Terminal>> {
+pub(crate) fn terminals(db: &dyn Db) -> Op<Vec<Terminal>> {
     let sql = concat!("SELECT ", terminal_columns!(), " FROM terminal ORDER BY merchant, terminal");
-    all(&mut db.prepare_cached(sql)?, [], terminal)
+    all(db, sql, &[], terminal)
 }
 
-pub(crate) fn terminal_of(db: &Connection, merchant: MerchantId, id: TerminalId) -> Op<Option<Terminal>> {
+pub(crate) fn terminal_of(db: &dyn Db, merchant: MerchantId, id: TerminalId) -> Op<Option<Terminal>> {
     let sql = concat!("SELECT ", terminal_columns!(), " FROM terminal WHERE merchant = ?1 AND terminal = ?2");
-    one(&mut db.prepare_cached(sql)?, params![merchant.as_str(), id.as_str()], terminal)
+    one(db, sql, params![merchant.as_str(), id.as_str()], terminal)
 }
 
-fn merchant_of(db: &Connection, id: MerchantId) -> Op<Option<Merchant>> {
+fn merchant_of(db: &dyn Db, id: MerchantId) -> Op<Option<Merchant>> {
     let sql = concat!("SELECT ", merchant_columns!(), " FROM merchant WHERE merchant = ?1");
-    one(&mut db.prepare_cached(sql)?, params![id.as_str()], merchant)
+    one(db, sql, params![id.as_str()], merchant)
 }
 
 /// The next value of a counter, `by` higher than before; counters begin at zero.
-fn advance(db: &Connection, name: &str, by: i64) -> Op<i64> {
-    let mut upsert = db.prepare_cached(
-        "INSERT INTO counter (name, value) VALUES (?1, ?2) \
-         ON CONFLICT (name) DO UPDATE SET value = counter.value + excluded.value",
-    )?;
-    upsert.execute(params![name, by])?;
-    let mut select = db.prepare_cached("SELECT value FROM counter WHERE name = ?1")?;
-    Ok(select.query_row(params![name], |row| row.get(0))?)
+fn advance(db: &dyn Db, name: &str, by: i64) -> Op<i64> {
+    let upsert = "INSERT INTO counter (name, value) VALUES (?1, ?2) \
+         ON CONFLICT (name) DO UPDATE SET value = counter.value + excluded.value";
+    db.execute(upsert, params![name, by])?;
+    let select = "SELECT value FROM counter WHERE name = ?1";
+    number_of(db, select, params![name])
 }
 
 /// Takes `count` numbers; the first of them. Numbers begin at 1.
-pub(crate) fn reserve_numbers(db: &Connection, name: &str, count: u32, at: Timestamp) -> Op<i64> {
+pub(crate) fn reserve_numbers(db: &dyn Db, name: &str, count: u32, at: Timestamp) -> Op<i64> {
     if count == 0 {
         return Err(StoreError::Misuse { rule: "a block has at least one number" }.into());
     }
     let last = advance(db, name, i64::from(count))?;
     let first = last - i64::from(count) + 1;
-    let mut insert = db.prepare_cached(
-        "INSERT INTO number_block (name, first, size, reserved_at) VALUES (?1, ?2, ?3, ?4)",
-    )?;
-    insert.execute(params![name, first, count, millis(at)])?;
+    let insert = "INSERT INTO number_block (name, first, size, reserved_at) VALUES (?1, ?2, ?3, ?4)";
+    db.execute(insert, params![name, first, count, millis(at)])?;
     Ok(first)
 }
 
-pub(crate) fn master_version(db: &Connection) -> Op<i64> {
-    let mut select = db.prepare_cached("SELECT value FROM counter WHERE name = ?1")?;
-    let version = select.query_row(params![MASTER_VERSION], |row| row.get(0)).optional()?;
-    Ok(version.unwrap_or(0))
+pub(crate) fn master_version(db: &dyn Db) -> Op<i64> {
+    let select = "SELECT value FROM counter WHERE name = ?1";
+    number_of(db, select, params![MASTER_VERSION])
 }
 
 /// Writes a merchant; what is the same already does not count as a change.
-pub(crate) fn put_merchant(db: &Connection, new: &Merchant) -> Op<()> {
+pub(crate) fn put_merchant(db: &dyn Db, new: &Merchant) -> Op<()> {
     if merchant_of(db, new.id)?.as_ref() == Some(new) {
         return Ok(());
     }
-    let mut upsert = db.prepare_cached(
-        "INSERT INTO merchant (merchant, name, mcc, active, limit_single) VALUES (?1, ?2, ?3, ?4, ?5) \
+    let upsert = "INSERT INTO merchant (merchant, name, mcc, active, limit_single) VALUES (?1, ?2, ?3, ?4, ?5) \
          ON CONFLICT (merchant) DO UPDATE SET name = excluded.name, mcc = excluded.mcc, \
-         active = excluded.active, limit_single = excluded.limit_single",
+         active = excluded.active, limit_single = excluded.limit_single";
+    db.execute(
+        upsert,
+        params![new.id.as_str(), &new.name, new.mcc, u8::from(new.active), new.limit_single.map(fen)],
     )?;
-    upsert.execute(params![
-        new.id.as_str(),
-        new.name,
-        new.mcc,
-        i64::from(new.active),
-        new.limit_single.map(fen)
-    ])?;
     advance(db, MASTER_VERSION, 1)?;
     Ok(())
 }
@@ -147,10 +136,11 @@ pub(crate) fn put_merchant(db: &Connection, new: &Merchant) -> Op<()> {
 /// Writes a terminal's master data. Its session stays, unless the master key changes: working keys that
 /// were given under another master key are worth nothing, so that the terminal must sign in anew. The batch
 /// goes on in any case. A new terminal takes the session that comes with it.
-pub(crate) fn put_terminal(db: &Connection, new: &Terminal) -> Op<()> {
+pub(crate) fn put_terminal(db: &dyn Db, new: &Terminal) -> Op<()> {
     if merchant_of(db, new.merchant)?.is_none() {
         return Err(StoreError::UnknownMerchant { merchant: new.merchant }.into());
     }
+    db.lock(Lock::Terminal(new.merchant, new.id))?;
     let stored = terminal_of(db, new.merchant, new.id)?;
     let session = match &stored {
         None => new.session.clone(),
@@ -161,60 +151,63 @@ pub(crate) fn put_terminal(db: &Connection, new: &Terminal) -> Op<()> {
     if stored.as_ref() == Some(&wanted) {
         return Ok(());
     }
-    let mut upsert = db.prepare_cached(
-        "INSERT INTO terminal (merchant, terminal, active, cipher, master_key, profile, batch) \
+    let upsert = "INSERT INTO terminal (merchant, terminal, active, cipher, master_key, profile, batch) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
          ON CONFLICT (merchant, terminal) DO UPDATE SET active = excluded.active, \
-         cipher = excluded.cipher, master_key = excluded.master_key, profile = excluded.profile",
+         cipher = excluded.cipher, master_key = excluded.master_key, profile = excluded.profile";
+    db.execute(
+        upsert,
+        params![
+            wanted.merchant.as_str(),
+            wanted.id.as_str(),
+            u8::from(wanted.active),
+            cipher_code(wanted.cipher),
+            &wanted.master_key,
+            &wanted.profile,
+            wanted.session.batch.get()
+        ],
     )?;
-    upsert.execute(params![
-        wanted.merchant.as_str(),
-        wanted.id.as_str(),
-        i64::from(wanted.active),
-        cipher_code(wanted.cipher),
-        wanted.master_key,
-        wanted.profile,
-        wanted.session.batch.get()
-    ])?;
     save_session(db, wanted.merchant, wanted.id, &wanted.session)?;
     advance(db, MASTER_VERSION, 1)?;
     Ok(())
 }
 
 fn save_session(
-    db: &Connection,
+    db: &dyn Db,
     merchant: MerchantId,
     terminal: TerminalId,
     session: &TerminalSession,
 ) -> Op<()> {
-    let mut update = db.prepare_cached(
-        "UPDATE terminal SET pin_key = ?3, mac_key = ?4, track_key = ?5, pin_key_before = ?6, \
+    let update = "UPDATE terminal SET pin_key = ?3, mac_key = ?4, track_key = ?5, pin_key_before = ?6, \
          mac_key_before = ?7, track_key_before = ?8, signed_in_at = ?9, batch = ?10 \
-         WHERE merchant = ?1 AND terminal = ?2",
-    )?;
+         WHERE merchant = ?1 AND terminal = ?2";
     let (keys, before) = (session.keys.as_ref(), session.previous_keys.as_ref());
-    update.execute(params![
-        merchant.as_str(),
-        terminal.as_str(),
-        keys.map(|k| k.pin.as_str()),
-        keys.map(|k| k.mac.as_str()),
-        keys.and_then(|k| k.track.as_deref()),
-        before.map(|k| k.pin.as_str()),
-        before.map(|k| k.mac.as_str()),
-        before.and_then(|k| k.track.as_deref()),
-        session.signed_in_at.map(millis),
-        session.batch.get()
-    ])?;
+    db.execute(
+        update,
+        params![
+            merchant.as_str(),
+            terminal.as_str(),
+            keys.map(|k| k.pin.as_str()),
+            keys.map(|k| k.mac.as_str()),
+            keys.and_then(|k| k.track.as_deref()),
+            before.map(|k| k.pin.as_str()),
+            before.map(|k| k.mac.as_str()),
+            before.and_then(|k| k.track.as_deref()),
+            session.signed_in_at.map(millis),
+            session.batch.get()
+        ],
+    )?;
     Ok(())
 }
 
 /// Reads a terminal's session, lets `change` work on it, and writes it.
 pub(crate) fn change_session(
-    db: &Connection,
+    db: &dyn Db,
     merchant: MerchantId,
     id: TerminalId,
-    change: impl FnOnce(&mut TerminalSession),
+    change: &dyn Fn(&mut TerminalSession),
 ) -> Op<TerminalSession> {
+    db.lock(Lock::Terminal(merchant, id))?;
     let stored = terminal_of(db, merchant, id)?;
     let mut session = stored.ok_or(StoreError::UnknownTerminal { merchant, terminal: id })?.session;
     let before = session.clone();
@@ -226,29 +219,20 @@ pub(crate) fn change_session(
 }
 
 /// The first vault is remembered; another one is refused.
-pub(crate) fn bind_vault(db: &Connection, fingerprint: &str) -> Op<()> {
-    let mut insert = db.prepare_cached(
-        "INSERT INTO meta (name, value) VALUES ('vault', ?1) ON CONFLICT (name) DO NOTHING",
-    )?;
-    insert.execute(params![fingerprint])?;
-    let mut select = db.prepare_cached("SELECT value FROM meta WHERE name = 'vault'")?;
-    let bound: String = select.query_row([], |row| row.get(0))?;
-    if bound == fingerprint { Ok(()) } else { Err(StoreError::OtherVault.into()) }
+pub(crate) fn bind_vault(db: &dyn Db, fingerprint: &str) -> Op<()> {
+    let insert = "INSERT INTO meta (name, value) VALUES ('vault', ?1) ON CONFLICT (name) DO NOTHING";
+    db.execute(insert, params![fingerprint])?;
+    let select = "SELECT value FROM meta WHERE name = 'vault'";
+    let bound: Option<String> = one(db, select, &[], |c| c.take("value"))?;
+    if bound.as_deref() == Some(fingerprint) { Ok(()) } else { Err(StoreError::OtherVault.into()) }
 }
 
-pub(crate) fn record_unmatched(
-    db: &Connection,
-    line: &str,
-    at: Timestamp,
-    masked: &[u8],
-    note: &str,
-) -> Op<()> {
-    let mut select =
-        db.prepare_cached("SELECT COALESCE(MAX(sequence), 0) FROM unmatched_message WHERE line = ?1")?;
-    let last: i64 = select.query_row(params![line], |row| row.get(0))?;
-    let mut insert = db.prepare_cached(
-        "INSERT INTO unmatched_message (line, sequence, at, message, note) VALUES (?1, ?2, ?3, ?4, ?5)",
-    )?;
-    insert.execute(params![line, last + 1, millis(at), masked, note])?;
+pub(crate) fn record_unmatched(db: &dyn Db, line: &str, at: Timestamp, masked: &[u8], note: &str) -> Op<()> {
+    db.lock(Lock::Sequence("unmatched"))?;
+    let select = "SELECT COALESCE(MAX(sequence), 0) FROM unmatched_message WHERE line = ?1";
+    let last = number_of(db, select, params![line])?;
+    let insert =
+        "INSERT INTO unmatched_message (line, sequence, at, message, note) VALUES (?1, ?2, ?3, ?4, ?5)";
+    db.execute(insert, params![line, last + 1, millis(at), masked, note])?;
     Ok(())
 }

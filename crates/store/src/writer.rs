@@ -1,20 +1,19 @@
-//! The one writer, with group commit: it takes every operation that waits, runs each in a savepoint of one
-//! transaction, commits once, and only then answers.
+//! The one writer of a node, with group commit: it takes every operation that waits, runs them in one
+//! transaction, commits once, and only then answers. How a transaction is made is the engine's [`Journal`].
 //!
 //! Metrics: `posp_store_queue_depth` (operations that wait), `posp_store_group_size`,
 //! `posp_store_group_seconds` (a whole group), `posp_store_commit_seconds` (its flush),
 //! `posp_store_refused_total` (new payments refused by a full queue), `posp_store_failed_total`.
 
-use std::fs::File;
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use rusqlite::{Connection, ErrorCode};
+use acquiring::{MerchantId, PaymentId};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Fault, Op, sentence};
+use crate::db::{Db, Fault, Key, Op};
 use crate::error::StoreError;
 
 /// What to do with an operation when the queue is full.
@@ -27,21 +26,85 @@ pub(crate) enum Admission {
 }
 
 /// Whether an operation's writes stay in the group.
-enum Verdict {
+pub(crate) enum Verdict {
     Keep,
     Undo,
+    /// A rule of the schema was broken, or another node was in the way: undo; the operation may be run again.
+    Contested,
     /// The engine failed: nothing of the group may stand.
     Fatal(String),
 }
 
-/// Tells the asker; with the store's failure when the group did not become durable.
-type Reply = Box<dyn FnOnce(Option<&StoreError>) + Send>;
+/// What an operation will look at: read, and locked where nodes share a store, for the whole group at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Touch {
+    /// A payment by the terminal's numbers, there or to be made.
+    Key(Key),
+    /// A payment by ours, and the one that it undoes.
+    Payment(MerchantId, PaymentId),
+}
 
-type Operation = Box<dyn FnOnce(&Connection) -> (Verdict, Reply) + Send>;
+/// A write that waits: it may be run again until its transaction is committed, and is answered after that.
+pub(crate) trait Task: Send {
+    fn run(&mut self, db: &dyn Db) -> Verdict;
+    /// Tells the asker what the last run came to; or the store's failure, when it did not become durable.
+    fn reply(self: Box<Self>, failure: Option<&StoreError>);
+    /// What it will look at; nothing when that is not known, or not worth to share.
+    fn touches(&self) -> &[Touch];
+}
 
-enum Command {
+struct Asked<T, F> {
+    op: F,
+    touches: Vec<Touch>,
+    result: Option<Result<T, StoreError>>,
+    answer: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T: Send, F: Fn(&dyn Db) -> Op<T> + Send> Task for Asked<T, F> {
+    fn run(&mut self, db: &dyn Db) -> Verdict {
+        let (verdict, result) = judge((self.op)(db));
+        self.result = Some(result);
+        verdict
+    }
+
+    fn reply(self: Box<Self>, failure: Option<&StoreError>) {
+        let Asked { result, answer, .. } = *self;
+        let result = match failure {
+            Some(error) => Some(Err(error.clone())),
+            None => result,
+        };
+        // Whoever asked may have gone away; the operation stands all the same.
+        let _ = result.map(|result| answer.send(result));
+    }
+
+    fn touches(&self) -> &[Touch] {
+        &self.touches
+    }
+}
+
+pub(crate) type Operation = Box<dyn Task>;
+
+pub(crate) enum Command {
     Run(Operation),
     Close(oneshot::Sender<()>),
+}
+
+/// The engine's part of the writer.
+pub(crate) trait Journal: 'static {
+    /// Takes what waits, as [`mpsc::Receiver::recv_many`] does.
+    fn receive(
+        &mut self,
+        queue: &mut mpsc::Receiver<Command>,
+        group: &mut Vec<Command>,
+        max: usize,
+    ) -> Result<usize, String>;
+
+    /// Runs a group and makes it durable. What stays in the group is answered after it: by its results, or, when
+    /// the engine failed, by that. An engine may answer a part by itself, and takes it out.
+    fn commit(&mut self, group: &mut Vec<Operation>) -> Result<(), String>;
+
+    /// Ends in good order; nothing waits and nothing has failed.
+    fn finish(&mut self) {}
 }
 
 pub(crate) struct Writer {
@@ -51,21 +114,32 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(
-        db: Connection,
-        lock: Option<File>,
+    /// Starts the thread; the engine is opened in it.
+    pub(crate) fn start<J: Journal>(
+        open: impl FnOnce() -> Result<J, StoreError> + Send + 'static,
         queue: usize,
         group_max: usize,
     ) -> Result<Self, StoreError> {
         let (sender, receiver) = mpsc::channel(queue);
         let (failure, failed) = watch::channel(None);
+        let (ready, opened) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || {
                 let _alarm = Alarm(failure.clone());
-                Worker { db, lock, queue: receiver, group_max, failure }.work();
+                let opened = open();
+                let journal = match opened {
+                    Ok(journal) => journal,
+                    Err(error) => {
+                        let _ = ready.send(Err(error));
+                        return;
+                    }
+                };
+                let _ = ready.send(Ok(()));
+                Worker { journal, queue: receiver, group_max, failure }.work();
             })
             .map_err(|e| StoreError::Failed { reason: e.to_string() })?;
+        opened.recv().unwrap_or(Err(StoreError::Closed))?;
         Ok(Writer { queue: sender, failure: failed, thread: Mutex::new(Some(thread)) })
     }
 
@@ -91,24 +165,14 @@ impl Writer {
         self.failure().unwrap_or(StoreError::Closed)
     }
 
-    pub(super) async fn run<T: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
         admission: Admission,
-        op: impl FnOnce(&Connection) -> Op<T> + Send + 'static,
+        touches: Vec<Touch>,
+        op: impl Fn(&dyn Db) -> Op<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
-        let operation: Operation = Box::new(move |db| {
-            let (verdict, result) = judge(op(db));
-            let reply: Reply = Box::new(move |failure| {
-                let result = match failure {
-                    Some(error) => Err(error.clone()),
-                    None => result,
-                };
-                // Whoever asked may have gone away; the operation stands all the same.
-                let _ = answer.send(result);
-            });
-            (verdict, reply)
-        });
+        let operation: Operation = Box::new(Asked { op, touches, result: None, answer });
         match admission {
             Admission::Refuse => match self.queue.try_send(Command::Run(operation)) {
                 Ok(()) => {}
@@ -156,30 +220,32 @@ fn judge<T>(result: Op<T>) -> (Verdict, Result<T, StoreError>) {
     match result {
         Ok(value) => (Verdict::Keep, Ok(value)),
         Err(Fault::Rule(error)) => (Verdict::Undo, Err(error)),
-        Err(Fault::Engine(error)) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
-            (Verdict::Undo, Err(StoreError::Conflict { rule: error.to_string() }))
-        }
-        Err(Fault::Engine(error)) => {
-            let reason = sentence(&error);
-            (Verdict::Fatal(reason.clone()), Err(StoreError::Failed { reason }))
-        }
+        Err(Fault::Constraint(rule)) => (Verdict::Contested, Err(StoreError::Conflict { rule })),
+        Err(Fault::Again(reason)) => (Verdict::Contested, Err(StoreError::Contended { reason })),
+        Err(Fault::Engine(reason)) => (Verdict::Fatal(reason.clone()), Err(StoreError::Failed { reason })),
     }
 }
 
-struct Worker {
-    db: Connection,
-    /// Held as long as the journal is open for writing.
-    lock: Option<File>,
+struct Worker<J> {
+    journal: J,
     queue: mpsc::Receiver<Command>,
     group_max: usize,
     failure: watch::Sender<Option<String>>,
 }
 
-impl Worker {
+impl<J: Journal> Worker<J> {
     fn work(mut self) {
         let mut closing = Vec::new();
         let mut group = Vec::with_capacity(self.group_max);
-        while self.queue.blocking_recv_many(&mut group, self.group_max) > 0 {
+        loop {
+            match self.journal.receive(&mut self.queue, &mut group, self.group_max) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(reason) => {
+                    self.fail(reason);
+                    break;
+                }
+            }
             metrics::gauge!("posp_store_queue_depth").set(count(self.queue.len()));
             let mut operations = Vec::with_capacity(group.len());
             for command in group.drain(..) {
@@ -201,27 +267,24 @@ impl Worker {
             }
         }
         if self.failure.borrow().is_none() {
-            self.checkpoint();
+            self.journal.finish();
         }
-        drop(self.db);
-        drop(self.lock);
+        drop(self.journal);
         for done in closing {
             let _ = done.send(());
         }
     }
 
     /// Runs a group and answers it.
-    fn commit_group(&self, operations: Vec<Operation>) -> Result<(), String> {
+    fn commit_group(&mut self, mut operations: Vec<Operation>) -> Result<(), String> {
         let size = operations.len();
         let began = Instant::now();
-        let mut replies = Vec::with_capacity(size);
-        let mut operations = operations.into_iter();
-        match self.transact(&mut operations, &mut replies) {
+        match self.journal.commit(&mut operations) {
             Ok(()) => {
                 metrics::histogram!("posp_store_group_size").record(count(size));
                 metrics::histogram!("posp_store_group_seconds").record(began.elapsed().as_secs_f64());
-                for reply in replies {
-                    reply(None);
+                for operation in operations {
+                    operation.reply(None);
                 }
                 Ok(())
             }
@@ -229,43 +292,12 @@ impl Worker {
                 // Known to be failed before anybody hears of it: nobody may try again.
                 self.failure.send_replace(Some(reason.clone()));
                 let error = StoreError::Failed { reason: reason.clone() };
-                for reply in replies {
-                    reply(Some(&error));
+                for operation in operations {
+                    operation.reply(Some(&error));
                 }
                 Err(reason)
             }
         }
-    }
-
-    /// One transaction, one savepoint an operation. After an error the transaction is not committed, and
-    /// the operations after it are not run: the caller drops them once the failure is known.
-    fn transact(
-        &self,
-        operations: &mut impl Iterator<Item = Operation>,
-        replies: &mut Vec<Reply>,
-    ) -> Result<(), String> {
-        let run = |sql: &str| {
-            let result = self.db.prepare_cached(sql).and_then(|mut statement| statement.execute([]));
-            result.map(|_| ()).map_err(|e| sentence(&e))
-        };
-        run("BEGIN IMMEDIATE")?;
-        let each = operations.try_for_each(|operation| {
-            run("SAVEPOINT operation")?;
-            let (verdict, reply) = operation(&self.db);
-            replies.push(reply);
-            match verdict {
-                Verdict::Keep => run("RELEASE operation"),
-                Verdict::Undo => run("ROLLBACK TO operation").and_then(|()| run("RELEASE operation")),
-                Verdict::Fatal(reason) => Err(reason),
-            }
-        });
-        let ran = Instant::now();
-        let committed = each.and_then(|()| run("COMMIT"));
-        metrics::histogram!("posp_store_commit_seconds").record(ran.elapsed().as_secs_f64());
-        committed.inspect_err(|_| {
-            // The engine may have undone it already; either way nothing of it may stand.
-            let _ = run("ROLLBACK");
-        })
     }
 
     /// Marks the store failed and lets everything that waits know.
@@ -275,14 +307,6 @@ impl Worker {
         self.failure.send_replace(Some(reason));
         self.queue.close();
         while self.queue.try_recv().is_ok() {}
-    }
-
-    fn checkpoint(&self) {
-        let result = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
-        if let Err(error) = result {
-            // The log stays beside the file and is read at the next start: nothing is lost.
-            tracing::warn!(reason = sentence(&error), "the log was not moved into the journal");
-        }
     }
 }
 
@@ -298,6 +322,6 @@ impl Drop for Alarm {
 }
 
 /// A count as the metrics want it.
-fn count(number: usize) -> f64 {
+pub(crate) fn count(number: usize) -> f64 {
     f64::from(u32::try_from(number).unwrap_or(u32::MAX))
 }

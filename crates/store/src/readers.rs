@@ -3,13 +3,15 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot};
 
-use super::{Fault, Op, sentence};
+use crate::db::{Db, Fault, Op};
 use crate::error::StoreError;
 
-type Read = Box<dyn FnOnce(&Connection) + Send>;
+/// Reads that may wait for a connection.
+const WAITING_MAX: usize = 1_024;
+
+type Read = Box<dyn FnOnce(&dyn Db) + Send>;
 
 struct Queue {
     waiting: VecDeque<Read>,
@@ -44,47 +46,58 @@ impl Shared {
     }
 }
 
-pub(super) struct Readers {
+pub(crate) struct Readers {
     shared: Arc<Shared>,
 }
 
 impl Readers {
-    pub(super) fn start(
+    /// Starts the threads; each opens its own connection.
+    pub(crate) fn start<D: Db>(
         count: usize,
-        waiting: usize,
-        open: impl Fn() -> Result<Connection, StoreError>,
+        open: impl Fn() -> Result<D, StoreError> + Clone + Send + 'static,
     ) -> Result<Self, StoreError> {
         let shared = Arc::new(Shared {
             queue: Mutex::new(Queue { waiting: VecDeque::new(), closed: false }),
             ready: Condvar::new(),
-            permits: Semaphore::new(waiting),
+            permits: Semaphore::new(WAITING_MAX),
         });
         let readers = Readers { shared };
         for _ in 0..count {
-            let db = open()?;
-            let shared = Arc::clone(&readers.shared);
+            let (shared, open) = (Arc::clone(&readers.shared), open.clone());
+            let (ready, opened) = std::sync::mpsc::sync_channel(1);
             std::thread::Builder::new()
                 .name("store-reader".to_owned())
                 .spawn(move || {
+                    let db = match open() {
+                        Ok(db) => db,
+                        Err(error) => {
+                            let _ = ready.send(Err(error));
+                            return;
+                        }
+                    };
+                    let _ = ready.send(Ok(()));
                     while let Some(read) = shared.next() {
                         read(&db);
                     }
                 })
                 .map_err(|e| StoreError::CannotRead { reason: e.to_string() })?;
+            opened.recv().unwrap_or(Err(StoreError::Closed))?;
         }
         Ok(readers)
     }
 
-    pub(super) async fn run<T: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
-        op: impl FnOnce(&Connection) -> Op<T> + Send + 'static,
+        op: impl FnOnce(&dyn Db) -> Op<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let _permit = self.shared.permits.acquire().await.map_err(|_| StoreError::Closed)?;
         let (answer, answered) = oneshot::channel();
         let read: Read = Box::new(move |db| {
             let result = op(db).map_err(|fault| match fault {
                 Fault::Rule(error) => error,
-                Fault::Engine(error) => StoreError::CannotRead { reason: sentence(&error) },
+                Fault::Engine(reason) | Fault::Constraint(reason) | Fault::Again(reason) => {
+                    StoreError::CannotRead { reason }
+                }
             });
             // Whoever asked may have gone away.
             let _ = answer.send(result);
@@ -101,7 +114,7 @@ impl Readers {
     }
 
     /// Lets the threads end when the queue is empty; later reads are refused.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.shared.lock().closed = true;
         self.shared.ready.notify_all();
     }

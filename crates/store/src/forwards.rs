@@ -1,0 +1,206 @@
+//! Store-and-forward: what must reach the network until it is acknowledged, in order per line.
+
+use acquiring::PaymentId;
+use acquiring::payment::{JournalEntry, PaymentRecord};
+use acquiring::transition::{Event, Forward};
+use jiff::Timestamp;
+
+use crate::db::{Db, Lock, Op, params};
+use crate::error::StoreError;
+use crate::payments;
+use crate::rows::{Columns, Owned, Query, limit, millis, number_of, one};
+use crate::types::{Applied, Cursor, ForwardFilter, ForwardItem, Page, PageOf};
+
+macro_rules! forward_columns {
+    () => {
+        "merchant, line, sequence, payment, action, status, attempts, refusals, message_at, message_tries, \
+         next_at, note, created"
+    };
+}
+
+// Look-ups of every pass; a test asks the engine for their plans.
+pub(crate) const HEAD: &str = concat!(
+    "SELECT ",
+    forward_columns!(),
+    " FROM forward WHERE line = ?1 AND done_at IS NULL AND status = 'waiting' ORDER BY sequence LIMIT 1"
+);
+pub(crate) const DEPTH: &str =
+    "SELECT COUNT(*) FROM forward WHERE line = ?1 AND done_at IS NULL AND status = 'waiting'";
+
+fn item(c: &mut Columns<'_>) -> Op<ForwardItem> {
+    Ok(ForwardItem {
+        merchant: c.merchant()?,
+        line: c.take("line")?,
+        sequence: c.take("sequence")?,
+        payment: PaymentId(c.take("payment")?),
+        action: c.text("action", Forward::from_code)?,
+        parked: c.text("status", |status| Some(status == "parked"))?,
+        attempts: c.take("attempts")?,
+        refusals: c.take("refusals")?,
+        message_at: c.time("message_at")?,
+        message_tries: c.take("message_tries")?,
+        next_at: c.time("next_at")?,
+        last_note: c.take("note")?,
+        created: c.time("created")?,
+    })
+}
+
+/// Puts a payment at the end of its line's queue.
+pub(crate) fn enqueue(
+    db: &dyn Db,
+    payment: &PaymentRecord,
+    action: Forward,
+    at: Timestamp,
+    next_at: Timestamp,
+) -> Op<()> {
+    db.lock(Lock::Sequence(&payment.line))?;
+    let select = "SELECT COALESCE(MAX(sequence), 0) FROM forward WHERE line = ?1";
+    let last = number_of(db, select, params![&payment.line])?;
+    let insert = "INSERT INTO forward (merchant, line, sequence, payment, action, status, attempts, refusals, \
+         message_at, message_tries, next_at, note, created) \
+         VALUES (?1, ?2, ?3, ?4, ?5, 'waiting', 0, 0, ?7, 0, ?6, '', ?7)";
+    db.execute(
+        insert,
+        params![
+            payment.merchant.as_str(),
+            &payment.line,
+            last + 1,
+            payment.id.0,
+            action.code(),
+            millis(next_at),
+            millis(at)
+        ],
+    )?;
+    Ok(())
+}
+
+pub(crate) fn head(db: &dyn Db, line: &str) -> Op<Option<ForwardItem>> {
+    one(db, HEAD, params![line], item)
+}
+
+fn unknown(item: &ForwardItem) -> StoreError {
+    StoreError::UnknownForward { line: item.line.clone(), sequence: item.sequence }
+}
+
+/// The item is acknowledged: finished, and its payment moves. An item that was finished before changes
+/// nothing, but the event is still shown to the payment.
+pub(crate) fn done(
+    db: &dyn Db,
+    item: &ForwardItem,
+    event: &Event,
+    entries: &[JournalEntry],
+    at: Timestamp,
+) -> Op<Applied> {
+    let (merchant, id) = (item.merchant, item.payment);
+    db.lock(Lock::Payment(merchant, id))?;
+    let update = "UPDATE forward SET status = 'done', done_at = ?4 \
+         WHERE merchant = ?1 AND line = ?2 AND sequence = ?3 AND done_at IS NULL";
+    db.execute(update, params![item.merchant.as_str(), &item.line, item.sequence, millis(at)])?;
+    let record = db.payment_by_id(merchant, id)?.ok_or(StoreError::UnknownPayment { merchant, id })?;
+    payments::apply_to(db, record, event, entries, at, at)
+}
+
+pub(crate) fn failed(
+    db: &dyn Db,
+    item: &ForwardItem,
+    next_at: Timestamp,
+    note: &str,
+    entries: &[JournalEntry],
+) -> Op<()> {
+    db.lock(Lock::Payment(item.merchant, item.payment))?;
+    let update = "UPDATE forward SET attempts = attempts + 1, message_tries = message_tries + 1, next_at = ?4, \
+         note = ?5 \
+         WHERE merchant = ?1 AND line = ?2 AND sequence = ?3 AND done_at IS NULL";
+    let changed = db
+        .execute(update, params![item.merchant.as_str(), &item.line, item.sequence, millis(next_at), note])?;
+    if changed == 0 {
+        return Err(unknown(item).into());
+    }
+    payments::append(db, item.merchant, item.payment, entries)
+}
+
+/// The network refused the present message: the next attempt is a new one, composed at `message_at`.
+pub(crate) fn refused(
+    db: &dyn Db,
+    item: &ForwardItem,
+    message_at: Timestamp,
+    next_at: Timestamp,
+    note: &str,
+    entries: &[JournalEntry],
+) -> Op<()> {
+    db.lock(Lock::Payment(item.merchant, item.payment))?;
+    let update = "UPDATE forward SET attempts = attempts + 1, refusals = refusals + 1, message_at = ?4, \
+         message_tries = 0, next_at = ?5, note = ?6 \
+         WHERE merchant = ?1 AND line = ?2 AND sequence = ?3 AND done_at IS NULL";
+    let (message_at, next_at) = (millis(message_at), millis(next_at));
+    let params = params![item.merchant.as_str(), &item.line, item.sequence, message_at, next_at, note];
+    if db.execute(update, params)? == 0 {
+        return Err(unknown(item).into());
+    }
+    payments::append(db, item.merchant, item.payment, entries)
+}
+
+pub(crate) fn park(db: &dyn Db, item: &ForwardItem, note: &str, entries: &[JournalEntry]) -> Op<()> {
+    db.lock(Lock::Payment(item.merchant, item.payment))?;
+    let update = "UPDATE forward SET status = 'parked', note = ?4 \
+         WHERE merchant = ?1 AND line = ?2 AND sequence = ?3 AND done_at IS NULL";
+    let changed = db.execute(update, params![item.merchant.as_str(), &item.line, item.sequence, note])?;
+    if changed == 0 {
+        return Err(unknown(item).into());
+    }
+    payments::append(db, item.merchant, item.payment, entries)
+}
+
+/// Puts a parked item back to its old place, due at once, as a new message with nothing refused yet. Transmission
+/// times count in seconds, so the new one is at least a second after the last.
+pub(crate) fn release(db: &dyn Db, line: &str, sequence: i64, now: Timestamp) -> Op<()> {
+    let update = "UPDATE forward SET status = 'waiting', next_at = ?3, refusals = 0, message_tries = 0, \
+         message_at = CASE WHEN message_at + 1000 > ?3 THEN message_at + 1000 ELSE ?3 END \
+         WHERE line = ?1 AND sequence = ?2 AND done_at IS NULL AND status = 'parked'";
+    if db.execute(update, params![line, sequence, millis(now)])? == 0 {
+        return Err(StoreError::UnknownForward { line: line.to_owned(), sequence }.into());
+    }
+    Ok(())
+}
+
+pub(crate) fn depth(db: &dyn Db, line: &str) -> Op<u64> {
+    Ok(number_of(db, DEPTH, params![line])?.unsigned_abs())
+}
+
+pub(crate) fn list(db: &dyn Db, filter: &ForwardFilter, page: &Page) -> Op<PageOf<ForwardItem>> {
+    let mut query = Query::new(concat!("SELECT ", forward_columns!(), " FROM forward WHERE done_at IS NULL"));
+    if let Some(line) = &filter.line {
+        query.push(" AND line = ?", [line.clone()]);
+    }
+    match filter.parked {
+        Some(true) => query.sql.push_str(" AND status = 'parked'"),
+        Some(false) => query.sql.push_str(" AND status = 'waiting'"),
+        None => {}
+    }
+    if let Some(cursor) = &page.after {
+        let (sequence, line) = cursor.as_str().split_once('.').ok_or(StoreError::BadCursor)?;
+        let sequence: i64 = sequence.parse().map_err(|_| StoreError::BadCursor)?;
+        query.push(" AND (line, sequence) > (?, ?)", [Owned::from(line.to_owned()), Owned::from(sequence)]);
+    }
+    let rows = page.rows();
+    query.push(" ORDER BY line, sequence LIMIT ?", [limit(rows)]);
+    let mut items = query.all(db, item)?;
+    let more = items.len() > rows;
+    items.truncate(rows);
+    let next = items.last().filter(|_| more).map(|last| Cursor(format!("{}.{}", last.sequence, last.line)));
+    Ok(PageOf { items, next })
+}
+
+/// Gives a line to a node until then, unless another node has it at this moment.
+pub(crate) fn lease(db: &dyn Db, line: &str, node: &str, now: Timestamp, until: Timestamp) -> Op<bool> {
+    let upsert = "INSERT INTO forward_lease (line, node, leased_until) VALUES (?1, ?2, ?3) \
+         ON CONFLICT (line) DO UPDATE SET node = excluded.node, leased_until = excluded.leased_until \
+         WHERE forward_lease.node = excluded.node OR forward_lease.leased_until <= ?4";
+    Ok(db.execute(upsert, params![line, node, millis(until), millis(now)])? > 0)
+}
+
+/// Gives a line back, when the node has it.
+pub(crate) fn give_back(db: &dyn Db, line: &str, node: &str) -> Op<()> {
+    db.execute("DELETE FROM forward_lease WHERE line = ?1 AND node = ?2", params![line, node])?;
+    Ok(())
+}

@@ -1,0 +1,439 @@
+//! Payments: begin, move, undo, look up. Every rule is asked of [`acquiring::transition`] between the read
+//! and the write of one transaction.
+
+use std::borrow::Cow;
+
+use acquiring::payment::{Answer, EntryKind, JournalEntry, PaymentRecord, PaymentState};
+use acquiring::transition::{self, Event, OriginalEffect, Reception};
+use acquiring::{MerchantId, PaymentId, ResponseCode, Rrn};
+use jiff::Timestamp;
+
+use crate::db::{Db, Key, Lock, Op, params};
+use crate::error::StoreError;
+use crate::forwards;
+use crate::rows::{all, fen, millis, number_of, one, payment_columns, traits_number};
+use crate::types::{Applied, Begun, CancelRequest, Cancelled};
+
+// Look-ups; a test asks the engine for their plans.
+pub(crate) const BY_TRACE: &str = concat!(
+    "SELECT ",
+    payment_columns!(),
+    " FROM payment WHERE merchant = ?1 AND terminal = ?2 AND batch = ?3 AND trace = ?4"
+);
+pub(crate) const BY_ID: &str =
+    concat!("SELECT ", payment_columns!(), " FROM payment WHERE merchant = ?1 AND id = ?2");
+pub(crate) const BY_REFERENCE: &str = concat!(
+    "SELECT ",
+    payment_columns!(),
+    " FROM payment WHERE merchant = ?1 AND rrn = ?2 ORDER BY id DESC LIMIT 1"
+);
+pub(crate) const BY_NETWORK_KEY: &str = concat!(
+    "SELECT ",
+    payment_columns!(),
+    " FROM payment WHERE network_trace = ?1 AND created >= ?2 AND line = ?3 AND (CAST(?4 AS TEXT) IS NULL OR rrn = ?4) \
+         ORDER BY created DESC, id DESC LIMIT 1"
+);
+pub(crate) const PENDING_BEFORE: &str = concat!(
+    "SELECT ",
+    payment_columns!(),
+    " FROM payment WHERE state IN ('pending', 'unresolved', 'reversing') AND state = 'pending' \
+         AND created < ?1 ORDER BY created, id LIMIT ?2"
+);
+
+pub(crate) fn by_trace(db: &dyn Db, key: Key) -> Op<Option<PaymentRecord>> {
+    let params = params![key.merchant.as_str(), key.terminal.as_str(), key.batch.get(), key.trace.get()];
+    one(db, BY_TRACE, params, |c| c.payment())
+}
+
+pub(crate) fn by_id(db: &dyn Db, merchant: MerchantId, id: PaymentId) -> Op<Option<PaymentRecord>> {
+    one(db, BY_ID, params![merchant.as_str(), id.0], |c| c.payment())
+}
+
+/// The newest payment with this reference number: the number begins with the day, so that it comes again
+/// after a year.
+pub(crate) fn by_reference(db: &dyn Db, merchant: MerchantId, rrn: Rrn) -> Op<Option<PaymentRecord>> {
+    one(db, BY_REFERENCE, params![merchant.as_str(), rrn.as_str()], |c| c.payment())
+}
+
+pub(crate) fn by_network_key(
+    db: &dyn Db,
+    line: &str,
+    trace: u32,
+    rrn: Option<Rrn>,
+    since: Timestamp,
+) -> Op<Option<PaymentRecord>> {
+    let params = params![trace, millis(since), line, rrn.as_ref().map(Rrn::as_str)];
+    one(db, BY_NETWORK_KEY, params, |c| c.payment())
+}
+
+pub(crate) fn pending_before(db: &dyn Db, at: Timestamp, limit: usize) -> Op<Vec<PaymentRecord>> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    all(db, PENDING_BEFORE, params![millis(at), limit], |c| c.payment())
+}
+
+pub(crate) fn history(db: &dyn Db, merchant: MerchantId, id: PaymentId) -> Op<Vec<JournalEntry>> {
+    let select = "SELECT at, kind, message, note FROM journal_entry WHERE merchant = ?1 AND payment = ?2 \
+         ORDER BY sequence";
+    all(db, select, params![merchant.as_str(), id.0], |c| c.entry())
+}
+
+/// The statement behind [`Db::append_entries`].
+pub(crate) fn append_rows(
+    db: &dyn Db,
+    merchant: MerchantId,
+    id: PaymentId,
+    new: bool,
+    entries: &[JournalEntry],
+) -> Op<()> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let select = "SELECT COALESCE(MAX(sequence), 0) FROM journal_entry WHERE merchant = ?1 AND payment = ?2";
+    let last = if new { 0 } else { number_of(db, select, params![merchant.as_str(), id.0])? };
+    let insert = "INSERT INTO journal_entry (merchant, payment, sequence, at, kind, message, note) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    for (entry, sequence) in entries.iter().zip(last + 1..) {
+        db.execute(
+            insert,
+            params![
+                merchant.as_str(),
+                id.0,
+                sequence,
+                millis(entry.at),
+                entry.kind.code(),
+                &entry.bytes,
+                &entry.note
+            ],
+        )?;
+    }
+    Ok(())
+}
+
+/// Appends lines to a payment's history.
+pub(crate) fn append(db: &dyn Db, merchant: MerchantId, id: PaymentId, entries: &[JournalEntry]) -> Op<()> {
+    db.append_entries(merchant, id, false, entries)
+}
+
+/// Appends lines to the history of a payment that must exist.
+pub(crate) fn append_checked(
+    db: &dyn Db,
+    merchant: MerchantId,
+    id: PaymentId,
+    entries: &[JournalEntry],
+) -> Op<()> {
+    db.lock(Lock::Payment(merchant, id))?;
+    if db.payment_by_id(merchant, id)?.is_none() {
+        return Err(StoreError::UnknownPayment { merchant, id }.into());
+    }
+    append(db, merchant, id, entries)
+}
+
+fn insert(db: &dyn Db, record: &PaymentRecord, entries: &[JournalEntry]) -> Op<()> {
+    db.insert_payment(record)?;
+    db.append_entries(record.merchant, record.id, true, entries)
+}
+
+/// The statement behind [`Db::insert_payment`].
+pub(crate) fn insert_row(db: &dyn Db, record: &PaymentRecord) -> Op<()> {
+    let insert = concat!(
+        "INSERT INTO payment (",
+        payment_columns!(),
+        ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, \
+         ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34)"
+    );
+    let card = record.card.as_ref();
+    let answer = record.answer.as_ref();
+    db.execute(
+        insert,
+        params![
+            record.merchant.as_str(),
+            record.id.0,
+            record.terminal.as_str(),
+            record.batch.get(),
+            record.trace.get(),
+            record.kind.code(),
+            record.state.code(),
+            fen(record.amount),
+            record.currency,
+            card.map(|c| c.masked.as_str()),
+            card.map(|c| &c.digest),
+            card.map(|c| c.sealed.as_slice()),
+            record.expiry.map(|e| e.yymm()),
+            record.entry_mode.code(),
+            record.card_sequence,
+            record.condition,
+            traits_number(record.terminal_traits),
+            &record.request_digest,
+            &record.line,
+            record.network.trace,
+            record.network.transmission.cast_signed(),
+            record.rrn.as_str(),
+            record.original.map(|o| o.0),
+            record.claimed_by.map(|c| c.0),
+            fen(record.refunded),
+            answer.map(|a| a.code.as_str()),
+            answer.and_then(|a| a.auth_code.as_ref()).map(|c| c.as_str()),
+            answer.and_then(|a| a.settle_date),
+            answer.and_then(|a| a.issuer.as_deref()),
+            answer.and_then(|a| a.balance.as_deref()),
+            answer.and_then(|a| a.chip.as_deref()),
+            answer.map(|a| millis(a.at)),
+            record.reversal_reason.as_ref().map(|c| c.as_str()),
+            millis(record.created),
+        ],
+    )?;
+    Ok(())
+}
+
+/// Writes what may change of a payment: the statement behind [`Db::update_payment`].
+pub(crate) fn update_row(db: &dyn Db, record: &PaymentRecord) -> Op<()> {
+    let update = "UPDATE payment SET state = ?3, claimed_by = ?4, refunded = ?5, answer_code = ?6, auth_code = ?7, \
+         settle_date = ?8, issuer = ?9, balance = ?10, answer_chip = ?11, answered_at = ?12, \
+         reversal_reason = ?13 WHERE merchant = ?1 AND id = ?2";
+    let answer = record.answer.as_ref();
+    db.execute(
+        update,
+        params![
+            record.merchant.as_str(),
+            record.id.0,
+            record.state.code(),
+            record.claimed_by.map(|c| c.0),
+            fen(record.refunded),
+            answer.map(|a| a.code.as_str()),
+            answer.and_then(|a| a.auth_code.as_ref()).map(|c| c.as_str()),
+            answer.and_then(|a| a.settle_date),
+            answer.and_then(|a| a.issuer.as_deref()),
+            answer.and_then(|a| a.balance.as_deref()),
+            answer.and_then(|a| a.chip.as_deref()),
+            answer.map(|a| millis(a.at)),
+            record.reversal_reason.as_ref().map(|c| c.as_str()),
+        ],
+    )?;
+    Ok(())
+}
+
+/// Journals an intent, unless it is a repeat; refuses it when its reversal came first or its original does
+/// not allow it.
+pub(crate) fn begin(db: &dyn Db, intent: &PaymentRecord, entries: &[JournalEntry]) -> Op<Begun> {
+    if intent.state != PaymentState::Pending {
+        return Err(StoreError::Misuse { rule: "a payment begins in the state pending" }.into());
+    }
+    let key = Key::of(intent);
+    db.lock(Lock::Terminal(key.merchant, key.terminal))?;
+    if let Some(existing) = db.payment_by_trace(key)? {
+        return Ok(Begun::Existing(Box::new(existing)));
+    }
+    if db.has_marker(key)? {
+        let note = "refused: its reversal came before it";
+        let refused = refuse(db, intent, ResponseCode::NO_ORIGINAL, entries, note)?;
+        adopt_marker_entries(db, key, refused.id)?;
+        return Ok(Begun::Refused(Box::new(refused)));
+    }
+    if let Some(original_id) = intent.original {
+        db.lock(Lock::Payment(intent.merchant, original_id))?;
+        let Some(mut original) = db.payment_by_id(intent.merchant, original_id)? else {
+            let note = "refused: no such original";
+            let refused = refuse(db, intent, ResponseCode::NO_ORIGINAL, entries, note)?;
+            return Ok(Begun::Refused(Box::new(refused)));
+        };
+        if let Err(code) = transition::take_hold(&mut original, intent) {
+            let note = "refused: the original does not allow it";
+            return Ok(Begun::Refused(Box::new(refuse(db, intent, code, entries, note)?)));
+        }
+        db.update_payment(&original)?;
+    }
+    insert(db, intent, entries)?;
+    Ok(Begun::Journaled)
+}
+
+fn refuse(
+    db: &dyn Db,
+    intent: &PaymentRecord,
+    code: ResponseCode,
+    entries: &[JournalEntry],
+    note: &str,
+) -> Op<PaymentRecord> {
+    let answer = Some(Answer::own(code, intent.created));
+    let record = PaymentRecord { state: PaymentState::Declined, answer, ..intent.clone() };
+    insert(db, &record, entries)?;
+    append(db, record.merchant, record.id, &[JournalEntry::note(record.created, note)])?;
+    Ok(record)
+}
+
+/// Journals a request that our own rules refused before it was to go out.
+pub(crate) fn declined(db: &dyn Db, record: &PaymentRecord, entries: &[JournalEntry]) -> Op<Begun> {
+    if record.state != PaymentState::Declined || record.answer.is_none() {
+        return Err(StoreError::Misuse { rule: "a refused payment is declined and has its answer" }.into());
+    }
+    db.lock(Lock::Terminal(record.merchant, record.terminal))?;
+    if let Some(existing) = db.payment_by_trace(Key::of(record))? {
+        return Ok(Begun::Existing(Box::new(existing)));
+    }
+    insert(db, record, entries)?;
+    Ok(Begun::Journaled)
+}
+
+/// Moves a payment as an event wants it.
+pub(crate) fn apply(
+    db: &dyn Db,
+    merchant: MerchantId,
+    id: PaymentId,
+    event: &Event,
+    entries: &[JournalEntry],
+    forward_at: Timestamp,
+) -> Op<Applied> {
+    db.lock(Lock::Payment(merchant, id))?;
+    let record = db.payment_by_id(merchant, id)?.ok_or(StoreError::UnknownPayment { merchant, id })?;
+    let at = match event {
+        Event::Answered(answer) | Event::NoAnswer(answer) | Event::NotSent(answer) => answer.at,
+        Event::CancelRequested(_) | Event::ReversalDone => entries.last().map_or(forward_at, |e| e.at),
+    };
+    apply_to(db, record, event, entries, at, forward_at)
+}
+
+/// As [`apply`], for a payment that this transaction has read and locked. `at` is when the event happened.
+pub(crate) fn apply_to(
+    db: &dyn Db,
+    mut record: PaymentRecord,
+    event: &Event,
+    entries: &[JournalEntry],
+    at: Timestamp,
+    forward_at: Timestamp,
+) -> Op<Applied> {
+    let mut entries = Cow::Borrowed(entries);
+    let change = transition::on_event(&record, event.clone());
+    if change.reception == Reception::Moved {
+        let before = record.state;
+        record.state = change.state;
+        if let Some(answer) = &change.answer {
+            record.answer = Some(answer.clone());
+        }
+        if change.reversal_reason.is_some() {
+            record.reversal_reason = change.reversal_reason;
+        }
+        db.update_payment(&record)?;
+        note_move(entries.to_mut(), before, record.state, at);
+    }
+    append(db, record.merchant, record.id, &entries)?;
+    if let Some(original) = record.original.filter(|_| change.original != OriginalEffect::Keep) {
+        affect_original(db, &record, original, change.original, at)?;
+    }
+    if let Some(action) = change.forward {
+        forwards::enqueue(db, &record, action, at, forward_at)?;
+    }
+    Ok(Applied { record, change })
+}
+
+/// Says in the history what moved: on the message that caused it, or on a line of its own.
+fn note_move(entries: &mut Vec<JournalEntry>, before: PaymentState, after: PaymentState, at: Timestamp) {
+    let note = format!("{} → {}", before.code(), after.code());
+    match entries.last_mut() {
+        Some(last) if last.note.is_empty() && last.kind != EntryKind::Note => last.note = note,
+        _ => entries.push(JournalEntry::note(at, note)),
+    }
+}
+
+fn affect_original(
+    db: &dyn Db,
+    by: &PaymentRecord,
+    id: PaymentId,
+    effect: OriginalEffect,
+    at: Timestamp,
+) -> Op<()> {
+    // A refused void or refund may name an original that does not exist; then there is nothing to affect.
+    let Some(mut original) = db.payment_by_id(by.merchant, id)? else { return Ok(()) };
+    let before = original.clone();
+    transition::on_original(&mut original, by.id, effect);
+    if original != before {
+        db.update_payment(&original)?;
+    }
+    if original.state != before.state {
+        let note = format!("{} → {} by payment {}", before.state.code(), original.state.code(), by.id);
+        append(db, by.merchant, id, &[JournalEntry::note(at, note)])?;
+    }
+    Ok(())
+}
+
+/// A terminal's reversal.
+pub(crate) fn cancel(db: &dyn Db, request: &CancelRequest, entries: &[JournalEntry]) -> Op<Cancelled> {
+    let key = Key {
+        merchant: request.merchant,
+        terminal: request.terminal,
+        batch: request.batch,
+        trace: request.trace,
+    };
+    db.lock(Lock::Terminal(key.merchant, key.terminal))?;
+    let Some(mut record) = db.payment_by_trace(key)? else {
+        remember(db, key, request, entries)?;
+        return Ok(Cancelled::Unknown);
+    };
+    if db.lock(Lock::Payment(record.merchant, record.id))? {
+        let (merchant, id) = (record.merchant, record.id);
+        record = db.payment_by_id(merchant, id)?.ok_or(StoreError::UnknownPayment { merchant, id })?;
+    }
+    if record.amount != request.amount {
+        append(db, record.merchant, record.id, entries)?;
+        return Ok(Cancelled::AmountDiffers(Box::new(record)));
+    }
+    let event = Event::CancelRequested(request.reason);
+    let applied = apply_to(db, record, &event, entries, request.at, request.at)?;
+    Ok(Cancelled::Applied(Box::new(applied)))
+}
+
+/// The statement behind [`Db::has_marker`].
+pub(crate) fn has_marker(db: &dyn Db, key: Key) -> Op<bool> {
+    let select = "SELECT at FROM reversal_marker \
+         WHERE merchant = ?1 AND terminal = ?2 AND batch = ?3 AND trace = ?4";
+    let params = params![key.merchant.as_str(), key.terminal.as_str(), key.batch.get(), key.trace.get()];
+    Ok(one(db, select, params, |_| Ok(()))?.is_some())
+}
+
+fn remember(db: &dyn Db, key: Key, request: &CancelRequest, entries: &[JournalEntry]) -> Op<()> {
+    let (merchant, terminal) = (key.merchant.as_str(), key.terminal.as_str());
+    let (batch, trace) = (key.batch.get(), key.trace.get());
+    let insert = "INSERT INTO reversal_marker (merchant, terminal, batch, trace, amount, reason, at) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (merchant, terminal, batch, trace) DO NOTHING";
+    db.execute(
+        insert,
+        params![
+            merchant,
+            terminal,
+            batch,
+            trace,
+            fen(request.amount),
+            request.reason.as_str(),
+            millis(request.at)
+        ],
+    )?;
+    let select = "SELECT COALESCE(MAX(sequence), 0) FROM marker_entry \
+         WHERE merchant = ?1 AND terminal = ?2 AND batch = ?3 AND trace = ?4";
+    let last = number_of(db, select, params![merchant, terminal, batch, trace])?;
+    let insert = "INSERT INTO marker_entry (merchant, terminal, batch, trace, sequence, at, kind, message, note) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    for (entry, sequence) in entries.iter().zip(last + 1..) {
+        db.execute(
+            insert,
+            params![
+                merchant,
+                terminal,
+                batch,
+                trace,
+                sequence,
+                millis(entry.at),
+                entry.kind.code(),
+                &entry.bytes,
+                &entry.note
+            ],
+        )?;
+    }
+    Ok(())
+}
+
+/// The messages of a reversal that came first belong to the payment's history, once there is one.
+fn adopt_marker_entries(db: &dyn Db, key: Key, id: PaymentId) -> Op<()> {
+    let select = "SELECT at, kind, message, note FROM marker_entry \
+         WHERE merchant = ?1 AND terminal = ?2 AND batch = ?3 AND trace = ?4 ORDER BY sequence";
+    let params = params![key.merchant.as_str(), key.terminal.as_str(), key.batch.get(), key.trace.get()];
+    let entries = all(db, select, params, |c| c.entry())?;
+    append(db, key.merchant, id, &entries)
+}

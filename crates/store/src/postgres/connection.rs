@@ -1,0 +1,286 @@
+//! One connection with its own event loop: the thread that uses it also drives it.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::Future;
+
+use acquiring::{MerchantId, TerminalId};
+use jiff::Timestamp;
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, NoTls, Row, Statement};
+
+use super::Address;
+use super::rows::{PgRow, parameter};
+use crate::db::{Cells, Db, Fault, Lock, Op, Value};
+use crate::error::StoreError;
+use crate::migrations::{MIGRATIONS, VERSIONS, known};
+use crate::rows::millis;
+
+/// Statements kept ready; those that people's filters make are many, so that all are forgotten above it.
+const STATEMENTS: usize = 256;
+
+/// The lock under which a node brings the schema up to date.
+const MIGRATION_LOCK: &str = "schema";
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Write,
+    Read,
+}
+
+impl Purpose {
+    /// Settings of the session.
+    ///
+    /// A commit returns when it is on the disk. A node that hangs within a transaction is thrown out, so that
+    /// its locks do not stop the others. Each statement of the writer finds its rows by an index, however small
+    /// or unknown the tables were when it was planned.
+    fn settings(self) -> &'static str {
+        match self {
+            Purpose::Write => {
+                "SET synchronous_commit = on; SET idle_in_transaction_session_timeout = '30s'; \
+                 SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
+                 SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off"
+            }
+            Purpose::Read => "SET default_transaction_read_only = on; SET jit = off",
+        }
+    }
+}
+
+/// The engine's failure as a sentence, without the details in which it repeats values.
+pub(super) fn sentence(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(db) => {
+            // Class 22 is about values, and names them.
+            let text = if db.code().code().starts_with("22") { "a value does not fit" } else { db.message() };
+            format!("{text} ({})", db.code().code())
+        }
+        None => {
+            let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+            format!("{error}{}", cause.unwrap_or_default())
+        }
+    }
+}
+
+impl From<tokio_postgres::Error> for Fault {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let reason = sentence(&error);
+        match error.code() {
+            Some(code)
+                if [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED].contains(code) =>
+            {
+                Fault::Again(reason)
+            }
+            Some(code) if code.code().starts_with("23") => Fault::Constraint(reason),
+            _ => Fault::Engine(reason),
+        }
+    }
+}
+
+/// A lock's number in the server: 64 bits of FNV-1a. Two names with one number only wait for each other.
+fn lock_number(parts: [&str; 3]) -> i64 {
+    let bytes = parts.iter().flat_map(|part| part.bytes().chain([0]));
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    hash.cast_signed()
+}
+
+pub(super) fn terminal_lock(merchant: MerchantId, terminal: TerminalId) -> i64 {
+    lock_number(["terminal", merchant.as_str(), terminal.as_str()])
+}
+
+fn sequence_lock(name: &str) -> i64 {
+    lock_number(["sequence", name, ""])
+}
+
+struct Session {
+    client: Client,
+    /// Ends when the connection does.
+    driver: JoinHandle<()>,
+    statements: HashMap<String, Statement>,
+}
+
+/// An open connection.
+pub(super) struct Connection {
+    session: RefCell<Session>,
+    runtime: Runtime,
+    address: Address,
+    purpose: Purpose,
+}
+
+impl Connection {
+    pub(super) fn open(address: Address, purpose: Purpose) -> Result<Self, StoreError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| address.cannot_open(e.to_string()))?;
+        let session =
+            runtime.block_on(connect(&address, purpose)).map_err(|e| address.cannot_open(sentence(&e)))?;
+        Ok(Connection { session: RefCell::new(session), runtime, address, purpose })
+    }
+
+    /// Lets `work` use the client, and drives the connection until it is done.
+    pub(super) fn with<T>(&self, work: impl AsyncFnOnce(&Client) -> T) -> T {
+        let session = self.session.borrow();
+        self.runtime.block_on(work(&session.client))
+    }
+
+    /// Resolves when the connection has ended.
+    pub(super) fn wait_or_end<T>(&self, wait: impl Future<Output = T>) -> Option<T> {
+        let mut session = self.session.borrow_mut();
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                value = wait => Some(value),
+                _ = &mut session.driver => None,
+            }
+        })
+    }
+
+    /// A statement, made ready once.
+    pub(super) fn statement(&self, sql: &str) -> Result<Statement, tokio_postgres::Error> {
+        let mut session = self.session.borrow_mut();
+        if let Some(statement) = session.statements.get(sql) {
+            return Ok(statement.clone());
+        }
+        let text = sql.replace('?', "$");
+        let statement = self.runtime.block_on(session.client.prepare(&text))?;
+        if session.statements.len() >= STATEMENTS {
+            session.statements.clear();
+        }
+        session.statements.insert(sql.to_owned(), statement.clone());
+        Ok(statement)
+    }
+
+    fn query(&self, sql: &str, params: &[Value<'_>]) -> Result<Vec<Row>, tokio_postgres::Error> {
+        let statement = self.statement(sql)?;
+        let boxed = boxed(&statement, params);
+        let references: Vec<&(dyn ToSql + Sync)> = boxed.iter().map(|value| &**value).collect();
+        self.with(async |client| client.query(&statement, &references).await)
+    }
+
+    /// A reading connection that ended is opened again, once; nothing depends on it.
+    fn revive(&self) -> bool {
+        if self.purpose == Purpose::Write || !self.session.borrow().client.is_closed() {
+            return false;
+        }
+        match self.runtime.block_on(connect(&self.address, self.purpose)) {
+            Ok(session) => {
+                self.session.replace(session);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    pub(super) fn simple(&self, sql: &str) -> Result<(), tokio_postgres::Error> {
+        self.with(async |client| client.batch_execute(sql).await)
+    }
+
+    /// The version of the schema; 0 when there is none.
+    fn version(&self) -> Result<i64, tokio_postgres::Error> {
+        let there = self.with(async |client| {
+            client.query_one("SELECT to_regclass('schema_version') IS NOT NULL", &[]).await
+        })?;
+        if !there.try_get::<_, bool>(0)? {
+            return Ok(0);
+        }
+        let newest =
+            self.with(async |client| client.query_one("SELECT MAX(version) FROM schema_version", &[]).await)?;
+        Ok(newest.try_get::<_, Option<i64>>(0)?.unwrap_or(0))
+    }
+
+    /// Brings the schema up to date, one node at a time; refuses one that a newer release wrote.
+    pub(super) fn migrate(&self, now: Timestamp) -> Result<(), StoreError> {
+        let cannot = |e: tokio_postgres::Error| self.address.cannot_open(sentence(&e));
+        self.simple("BEGIN").map_err(cannot)?;
+        let lock = sequence_lock(MIGRATION_LOCK);
+        self.with(async |client| client.execute("SELECT pg_advisory_xact_lock($1)", &[&lock]).await)
+            .map_err(cannot)?;
+        let found = self.version().map_err(cannot)?;
+        if found > known() {
+            self.simple("ROLLBACK").map_err(cannot)?;
+            return Err(StoreError::NewerSchema { directory: self.address.path(), found, known: known() });
+        }
+        for (sql, number) in MIGRATIONS.iter().zip(1i64..).filter(|(_, number)| *number > found) {
+            self.simple(VERSIONS).and_then(|()| self.simple(sql)).map_err(cannot)?;
+            let insert = "INSERT INTO schema_version (version, applied_at) VALUES ($1, $2)";
+            self.with(async |client| client.execute(insert, &[&number, &millis(now)]).await)
+                .map_err(cannot)?;
+            tracing::info!(version = number, "journal schema brought up to date");
+        }
+        self.simple("COMMIT").map_err(cannot)
+    }
+
+    /// The schema must be the one that this program knows.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        let found = self.version().map_err(|e| self.address.cannot_open(sentence(&e)))?;
+        let directory = self.address.path();
+        match found.cmp(&known()) {
+            std::cmp::Ordering::Equal => Ok(()),
+            std::cmp::Ordering::Greater => Err(StoreError::NewerSchema { directory, found, known: known() }),
+            std::cmp::Ordering::Less => Err(StoreError::OlderSchema { directory, found }),
+        }
+    }
+}
+
+async fn connect(address: &Address, purpose: Purpose) -> Result<Session, tokio_postgres::Error> {
+    let (client, connection) = address.config.connect(NoTls).await?;
+    let driver = tokio::spawn(async move {
+        // Why it ended is told to whoever waits for an answer.
+        let _ = connection.await;
+    });
+    client.batch_execute(purpose.settings()).await?;
+    Ok(Session { client, driver, statements: HashMap::new() })
+}
+
+fn boxed<'a>(statement: &Statement, params: &'a [Value<'a>]) -> Vec<Box<dyn ToSql + Sync + 'a>> {
+    params.iter().zip(statement.params()).map(|(value, kind)| parameter(value, kind)).collect()
+}
+
+impl Db for Connection {
+    fn rows(&self, sql: &str, params: &[Value<'_>], read: &mut dyn FnMut(&dyn Cells) -> Op<bool>) -> Op<()> {
+        let rows = match self.query(sql, params) {
+            Err(_) if self.revive() => self.query(sql, params)?,
+            result => result?,
+        };
+        for row in &rows {
+            if !read(&PgRow(row))? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn execute(&self, sql: &str, params: &[Value<'_>]) -> Op<u64> {
+        let statement = self.statement(sql)?;
+        let boxed = boxed(&statement, params);
+        let references: Vec<&(dyn ToSql + Sync)> = boxed.iter().map(|value| &**value).collect();
+        Ok(self.with(async |client| client.execute(&statement, &references).await)?)
+    }
+
+    /// A payment is locked together with the one that it undoes.
+    fn lock(&self, what: Lock<'_>) -> Op<bool> {
+        let number = match what {
+            Lock::Terminal(merchant, terminal) => terminal_lock(merchant, terminal),
+            Lock::Sequence(name) => sequence_lock(name),
+            Lock::Payment(merchant, id) => {
+                let sql = "SELECT id FROM payment WHERE merchant = ?1 AND id IN \
+                           (?2, (SELECT original FROM payment WHERE merchant = ?1 AND id = ?2)) \
+                           ORDER BY id FOR UPDATE";
+                self.query(sql, crate::db::params![merchant.as_str(), id.0])?;
+                return Ok(true);
+            }
+        };
+        self.query("SELECT pg_advisory_xact_lock(?1)", &[Value::Int(number)])?;
+        Ok(true)
+    }
+
+    fn plain(&self) -> &dyn Db {
+        self
+    }
+}

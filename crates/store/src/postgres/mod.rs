@@ -1,0 +1,108 @@
+//! The engine for several nodes: PostgreSQL. Every node has one writing connection, whose group of waiting
+//! operations shares a commit, and a few that read; each connection has its own thread.
+//!
+//! What keeps nodes apart:
+//! - A terminal's numbers are looked up and taken under a lock of the terminal, so that one key is begun once.
+//! - Payments are locked, ascending by merchant and number, before they are read to be changed.
+//! - Numbers without gaps (a line's queue, a history) are given under the lock of what they number.
+//!
+//! Locks are taken in that order everywhere, for a whole group at once. Should the server still find a circle, it
+//! undoes one of the transactions before its commit, and its operations are run again, each by itself. A commit
+//! is sent once: when its outcome is unknown, the store has failed.
+//!
+//! Connections are not encrypted: the server is on the same machine or in the same closed network.
+
+mod connection;
+mod group;
+mod rows;
+mod sheet;
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use tokio_postgres::Config;
+use tokio_postgres::config::Host;
+
+use crate::backend::Handles;
+use crate::error::StoreError;
+use crate::readers::Readers;
+use crate::types::StoreOptions;
+use crate::writer::Writer;
+use connection::{Connection, Purpose};
+use group::PostgresJournal;
+
+/// What a store is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// As a node: brings the schema up to date.
+    Serve,
+    /// For a short change beside the nodes; the schema must be there.
+    Beside,
+    /// For reading.
+    Read,
+}
+
+/// Where the database is, with its name for the operator; the password is in neither.
+#[derive(Clone)]
+pub(crate) struct Address {
+    config: Config,
+    name: Arc<str>,
+}
+
+impl Address {
+    fn parse(url: &str) -> Result<Self, StoreError> {
+        let mut config = Config::from_str(url).map_err(|_| StoreError::CannotOpen {
+            // The text may contain a password.
+            path: PathBuf::from("postgres://…"),
+            reason: "the address cannot be read; it is postgres://user@host:port/database".to_owned(),
+        })?;
+        if config.get_application_name().is_none() {
+            config.application_name("posp");
+        }
+        let host = match config.get_hosts().first() {
+            Some(Host::Tcp(host)) => host.clone(),
+            #[cfg(unix)]
+            Some(Host::Unix(path)) => path.display().to_string(),
+            None => String::new(),
+        };
+        let name = format!("postgres://{host}/{}", config.get_dbname().unwrap_or_default());
+        Ok(Address { config, name: name.into() })
+    }
+
+    fn path(&self) -> PathBuf {
+        PathBuf::from(&*self.name)
+    }
+
+    fn cannot_open(&self, reason: String) -> StoreError {
+        StoreError::CannotOpen { path: self.path(), reason }
+    }
+}
+
+/// Opens the store behind a URL; the directory of the options is not used.
+pub(crate) fn open(url: &str, options: StoreOptions, mode: Mode) -> Result<Handles, StoreError> {
+    let StoreOptions { readers, queue, group_max, clock, .. } = options;
+    let address = Address::parse(url)?;
+    let writer = match mode {
+        Mode::Serve | Mode::Beside => {
+            let (address, now) = (address.clone(), clock.now());
+            let open = move || {
+                let connection = Connection::open(address, Purpose::Write)?;
+                match mode {
+                    Mode::Serve => connection.migrate(now)?,
+                    Mode::Beside | Mode::Read => connection.check()?,
+                }
+                PostgresJournal::new(connection)
+            };
+            Some(Writer::start(open, queue.max(1), group_max.max(1))?)
+        }
+        Mode::Read => None,
+    };
+    let open = move || {
+        let connection = Connection::open(address.clone(), Purpose::Read)?;
+        connection.check()?;
+        Ok(connection)
+    };
+    let readers = Readers::start(readers.max(1), open)?;
+    Ok(Handles { writer, readers, clock, shared: true })
+}

@@ -1,0 +1,189 @@
+//! SQLite as the operations see it, and its group commit: one transaction, one savepoint an operation.
+
+use std::fs::File;
+use std::time::Instant;
+
+use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, ErrorCode, Row, params_from_iter};
+use tokio::sync::mpsc;
+
+use crate::db::{Cells, Db, Fault, Op, Value, WrongType};
+use crate::writer::{Command, Journal, Operation, Verdict};
+
+/// The engine's failure as a sentence. SQLite names columns and files in its messages, never values.
+pub(super) fn sentence(error: &rusqlite::Error) -> String {
+    let advice = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => "the disk is full: ",
+        Some(ErrorCode::ReadOnly) => "the journal cannot be written: ",
+        Some(ErrorCode::SystemIoFailure) => "the disk does not read or write: ",
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => "the journal file is damaged: ",
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => "another program holds the journal: ",
+        _ => "",
+    };
+    format!("{advice}{error}")
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::ConstraintViolation) => Fault::Constraint(error.to_string()),
+            _ => Fault::Engine(sentence(&error)),
+        }
+    }
+}
+
+impl ToSql for Value<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Value::Null => ValueRef::Null,
+            Value::Int(number) => ValueRef::Integer(*number),
+            Value::Text(text) => ValueRef::Text(text.as_bytes()),
+            Value::Blob(bytes) => ValueRef::Blob(bytes),
+        }))
+    }
+}
+
+impl Cells for Row<'_> {
+    fn int(&self, at: usize) -> Result<Option<i64>, WrongType> {
+        match self.get_ref(at) {
+            Ok(ValueRef::Null) => Ok(None),
+            Ok(ValueRef::Integer(number)) => Ok(Some(number)),
+            _ => Err(WrongType),
+        }
+    }
+
+    fn text(&self, at: usize) -> Result<Option<&str>, WrongType> {
+        match self.get_ref(at) {
+            Ok(ValueRef::Null) => Ok(None),
+            Ok(ValueRef::Text(bytes)) => std::str::from_utf8(bytes).map(Some).map_err(|_| WrongType),
+            _ => Err(WrongType),
+        }
+    }
+
+    fn blob(&self, at: usize) -> Result<Option<&[u8]>, WrongType> {
+        match self.get_ref(at) {
+            Ok(ValueRef::Null) => Ok(None),
+            Ok(ValueRef::Blob(bytes)) => Ok(Some(bytes)),
+            _ => Err(WrongType),
+        }
+    }
+}
+
+pub(super) struct SqliteDb(pub(super) Connection);
+
+impl Db for SqliteDb {
+    fn rows(&self, sql: &str, params: &[Value<'_>], read: &mut dyn FnMut(&dyn Cells) -> Op<bool>) -> Op<()> {
+        let mut statement = self.0.prepare_cached(sql)?;
+        let mut rows = statement.query(params_from_iter(params))?;
+        while let Some(row) = rows.next()? {
+            if !read(row)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn execute(&self, sql: &str, params: &[Value<'_>]) -> Op<u64> {
+        let changed = self.0.prepare_cached(sql)?.execute(params_from_iter(params))?;
+        Ok(u64::try_from(changed).unwrap_or(u64::MAX))
+    }
+
+    fn plain(&self) -> &dyn Db {
+        self
+    }
+}
+
+/// The writing connection, with the lock that is held as long as the journal is open for writing.
+pub(super) struct SqliteJournal {
+    db: SqliteDb,
+    _lock: Option<File>,
+}
+
+impl SqliteJournal {
+    pub(super) fn new(db: SqliteDb, lock: Option<File>) -> Self {
+        SqliteJournal { db, _lock: lock }
+    }
+
+    fn run(&self, sql: &str) -> Result<(), String> {
+        let result = self.db.0.prepare_cached(sql).and_then(|mut statement| statement.execute([]));
+        result.map(|_| ()).map_err(|e| sentence(&e))
+    }
+}
+
+impl Journal for SqliteJournal {
+    fn receive(
+        &mut self,
+        queue: &mut mpsc::Receiver<Command>,
+        group: &mut Vec<Command>,
+        max: usize,
+    ) -> Result<usize, String> {
+        Ok(queue.blocking_recv_many(group, max))
+    }
+
+    /// After an error the transaction is not committed, and the operations after it are not run.
+    fn commit(&mut self, group: &mut Vec<Operation>) -> Result<(), String> {
+        self.run("BEGIN IMMEDIATE")?;
+        let each = group.iter_mut().try_for_each(|operation| {
+            self.run("SAVEPOINT operation")?;
+            match operation.run(&self.db) {
+                Verdict::Keep => self.run("RELEASE operation"),
+                Verdict::Undo | Verdict::Contested => {
+                    self.run("ROLLBACK TO operation").and_then(|()| self.run("RELEASE operation"))
+                }
+                Verdict::Fatal(reason) => Err(reason),
+            }
+        });
+        let ran = Instant::now();
+        let committed = each.and_then(|()| self.run("COMMIT"));
+        metrics::histogram!("posp_store_commit_seconds").record(ran.elapsed().as_secs_f64());
+        committed.inspect_err(|_| {
+            // The engine may have undone it already; either way nothing of it may stand.
+            let _ = self.run("ROLLBACK");
+        })
+    }
+
+    fn finish(&mut self) {
+        let result = self.db.0.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+        if let Err(error) = result {
+            // The log stays beside the file and is read at the next start: nothing is lost.
+            tracing::warn!(reason = sentence(&error), "the log was not moved into the journal");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use crate::payments::{BY_ID, BY_NETWORK_KEY, BY_REFERENCE, BY_TRACE, PENDING_BEFORE};
+    use crate::{forwards, migrations};
+
+    /// The look-ups of the payment path, and those of every pass of store-and-forward and recovery, go
+    /// straight to their rows: by an index with every column that the look-up names, without a sort.
+    #[test]
+    fn look_ups_go_straight_to_their_rows() {
+        let db = Connection::open_in_memory().unwrap();
+        for sql in migrations::MIGRATIONS {
+            db.execute_batch(sql).unwrap();
+        }
+        let plans = [
+            (BY_TRACE, "payment_key (merchant=? AND terminal=? AND batch=? AND trace=?)"),
+            (BY_ID, "sqlite_autoindex_payment_1 (merchant=? AND id=?)"),
+            (BY_REFERENCE, "payment_rrn (merchant=? AND rrn=?)"),
+            (BY_NETWORK_KEY, "payment_network (network_trace=? AND created>?)"),
+            (PENDING_BEFORE, "payment_open (state=? AND created<?)"),
+            (forwards::HEAD, "forward_open (line=? AND status=?)"),
+            (forwards::DEPTH, "forward_open (line=? AND status=?)"),
+        ];
+        for (sql, index) in plans {
+            let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let mut rows = statement.raw_query();
+            let mut steps: Vec<String> = Vec::new();
+            while let Some(row) = rows.next().unwrap() {
+                steps.push(row.get(3).unwrap());
+            }
+            assert_eq!(steps.len(), 1, "{steps:?} for {sql}");
+            assert!(steps[0].starts_with("SEARCH") & steps[0].ends_with(index), "{steps:?} for {sql}");
+        }
+    }
+}

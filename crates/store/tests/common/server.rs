@@ -1,0 +1,139 @@
+//! A PostgreSQL server of the tests' own, from the binaries that Debian installs: in a directory of its own, on
+//! a socket there, gone when the test process is.
+
+#![allow(dead_code)] // each test crate uses its part
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+pub struct Server {
+    directory: PathBuf,
+    binaries: PathBuf,
+    /// Stops the server and removes the directory when its input ends, however this process ends.
+    keeper: Child,
+}
+
+/// The server that the cases of one test program share.
+pub fn shared() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(Server::start)
+}
+
+fn binaries() -> PathBuf {
+    let mut found: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
+        .map(|versions| versions.map(|v| v.unwrap().path().join("bin")).collect())
+        .unwrap_or_default();
+    found.sort();
+    found.extend(std::env::var_os("PATH").iter().flat_map(std::env::split_paths));
+    found.into_iter().find(|bin| bin.join("initdb").exists() && bin.join("postgres").exists()).expect(
+        "PostgreSQL is not installed, and the store is tested on it: apt-get install postgresql \
+         (scripts/test does it)",
+    )
+}
+
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+/// The server refuses to run as root.
+fn command(program: &Path) -> Command {
+    if !is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("runuser");
+    command.args(["-u", "postgres", "--"]).arg(program);
+    command
+}
+
+fn run(command: &mut Command) {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+impl Server {
+    pub fn start() -> Server {
+        let binaries = binaries();
+        let directory = tempfile::tempdir().unwrap().keep();
+        if is_root() {
+            run(Command::new("chown").arg("postgres").arg(&directory));
+        }
+        let data = directory.join("data");
+        run(command(&binaries.join("initdb"))
+            .args(["--no-sync", "--auth=trust", "--username=posp", "--encoding=UTF8", "--locale=C", "-D"])
+            .arg(&data));
+        let script = "read -r _; \"$0\" stop -m immediate -D \"$1/data\"; rm -rf \"$1\"";
+        let keeper = command(Path::new("/bin/sh"))
+            .args(["-c", script])
+            .arg(binaries.join("pg_ctl"))
+            .arg(&directory)
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let server = Server { directory, binaries, keeper };
+        server.up();
+        server
+    }
+
+    /// Starts the server; returns when it takes connections.
+    pub fn up(&self) {
+        let options =
+            format!("-k {} -c listen_addresses='' -c max_connections=200", self.directory.display());
+        let status = command(&self.binaries.join("pg_ctl"))
+            .args(["start", "-w", "-o", &options, "-l"])
+            .arg(self.directory.join("log"))
+            .arg("-D")
+            .arg(self.directory.join("data"))
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(status.success(), "{}", std::fs::read_to_string(self.directory.join("log")).unwrap());
+    }
+
+    /// Stops it as a power cut would, as far as the server can tell: no shutdown, no checkpoint.
+    pub fn crash(&self) {
+        run(command(&self.binaries.join("pg_ctl"))
+            .args(["stop", "-m", "immediate", "-D"])
+            .arg(self.directory.join("data"))
+            .current_dir("/"));
+    }
+
+    /// The URL of a database.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres:///{database}?user=posp&host={}", self.directory.display())
+    }
+
+    /// A new empty database.
+    pub async fn database(&self) -> String {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let name = format!("store_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        self.admin("postgres").await.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+        self.url(&name)
+    }
+
+    /// A connection beside the store's.
+    pub async fn admin(&self, database: &str) -> tokio_postgres::Client {
+        connect(&self.url(database)).await
+    }
+}
+
+pub async fn connect(url: &str) -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.keeper.stdin.take());
+        let _ = self.keeper.wait();
+    }
+}
