@@ -313,6 +313,7 @@ async fn what_was_answered_is_there_after_the_server_was_killed() {
             Err(error) if tries > 300 => panic!("{error}"),
             Err(_) => tries += 1,
         }
+        // poll: the server is back when it is back, and the tries are the deadline
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
     for id in answered {
