@@ -1,10 +1,12 @@
 //! How many payments the journal takes: each is begun with the message in and out, and completed with the
-//! answer in and out, two durable commits and four lines of history. One task shows the cost of a flush, 64
-//! show what sharing it brings.
+//! answer in and out, two durable commits and four lines of history. One task shows the cost of a flush, 64 and
+//! 256 show what sharing it brings. Both engines, PostgreSQL as installed, on the same disk.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 #[path = "../tests/common/mod.rs"]
 mod common;
+#[path = "../tests/common/server.rs"]
+mod server;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -57,13 +59,21 @@ fn run(store: &Store, next: &Arc<AtomicI64>, tasks: u64, payments: u64) -> Durat
 fn journal(c: &mut Criterion) {
     let mut group = c.benchmark_group("journal");
     group.throughput(Throughput::Elements(1)).sample_size(10).measurement_time(Duration::from_secs(5));
-    for tasks in [1, 64] {
-        let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(StoreOptions::new(directory.path())).unwrap();
-        let next = Arc::new(AtomicI64::new(1));
-        group.bench_function(format!("begin+apply, {tasks} tasks"), |b| {
-            b.iter_custom(|payments| run(&store, &next, tasks, payments));
-        });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let server = server::Server::start();
+    for engine in ["sqlite", "postgres"] {
+        for tasks in [1, 64, 256] {
+            let directory = tempfile::tempdir().unwrap();
+            let url = match engine {
+                "sqlite" => format!("sqlite:{}", directory.path().display()),
+                _ => runtime.block_on(server.database()),
+            };
+            let store = Store::open_url(&url, StoreOptions::new("")).unwrap();
+            let next = Arc::new(AtomicI64::new(1));
+            group.bench_function(format!("{engine}, begin+apply, {tasks} tasks"), |b| {
+                b.iter_custom(|payments| run(&store, &next, tasks, payments));
+            });
+        }
     }
     group.finish();
 }

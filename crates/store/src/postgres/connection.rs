@@ -14,10 +14,10 @@ use tokio_postgres::{Client, NoTls, Row, Statement};
 
 use super::Address;
 use super::rows::{PgRow, parameter};
-use crate::db::{Cells, Db, Fault, Lock, Op, Value};
+use crate::db::{Cells, Db, Fault, Lock, Op, Value, params};
 use crate::error::StoreError;
 use crate::migrations::{MIGRATIONS, VERSIONS, known};
-use crate::rows::millis;
+use crate::rows::{millis, number_of};
 
 /// Statements kept ready; those that people's filters make are many, so that all are forgotten above it.
 const STATEMENTS: usize = 256;
@@ -36,8 +36,8 @@ impl Purpose {
     /// Settings of the session.
     ///
     /// A commit returns when it is on the disk. A node that hangs within a transaction is thrown out, so that
-    /// its locks do not stop the others. Each statement of the writer finds its rows by an index, however small
-    /// or unknown the tables were when it was planned.
+    /// its locks do not stop the others. Each statement of the writer finds its rows by an index, and is planned
+    /// seldom: see [`super::group`].
     fn settings(self) -> &'static str {
         match self {
             Purpose::Write => {
@@ -156,6 +156,11 @@ impl Connection {
         Ok(statement)
     }
 
+    /// Forgets how statements are run, so that they are planned anew.
+    pub(super) fn forget_plans(&self) {
+        self.session.borrow_mut().statements.clear();
+    }
+
     fn query(&self, sql: &str, params: &[Value<'_>]) -> Result<Vec<Row>, tokio_postgres::Error> {
         let statement = self.statement(sql)?;
         let boxed = boxed(&statement, params);
@@ -269,10 +274,14 @@ impl Db for Connection {
             Lock::Terminal(merchant, terminal) => terminal_lock(merchant, terminal),
             Lock::Sequence(name) => sequence_lock(name),
             Lock::Payment(merchant, id) => {
-                let sql = "SELECT id FROM payment WHERE merchant = ?1 AND id IN \
-                           (?2, (SELECT original FROM payment WHERE merchant = ?1 AND id = ?2)) \
-                           ORDER BY id FOR UPDATE";
-                self.query(sql, crate::db::params![merchant.as_str(), id.0])?;
+                let original = "SELECT original FROM payment WHERE merchant = ?1 AND id = ?2";
+                let lock = "SELECT id FROM payment WHERE merchant = ?1 AND id = ?2 FOR UPDATE";
+                // A payment is younger than the one that it undoes, and has the higher number.
+                let original = number_of(self, original, params![merchant.as_str(), id.0])?;
+                if original != 0 {
+                    self.query(lock, params![merchant.as_str(), original])?;
+                }
+                self.query(lock, params![merchant.as_str(), id.0])?;
                 return Ok(true);
             }
         };

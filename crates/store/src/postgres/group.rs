@@ -34,13 +34,18 @@ impl From<Fault> for Parted {
     }
 }
 
+/// Groups after which statements are planned anew. Before that they are at each power of two: what was planned for
+/// small tables may take an index that is bad for large ones, and a new database grows fast.
+const PLANNED_FOR: u64 = 4_096;
+
 pub(super) struct PostgresJournal {
     db: Connection,
+    groups: u64,
 }
 
 impl PostgresJournal {
     pub(super) fn new(db: Connection) -> Result<Self, StoreError> {
-        Ok(PostgresJournal { db })
+        Ok(PostgresJournal { db, groups: 0 })
     }
 
     fn simple(&self, sql: &str) -> Result<(), String> {
@@ -105,10 +110,14 @@ impl Journal for PostgresJournal {
     }
 
     fn commit(&mut self, group: &mut Vec<Operation>) -> Result<(), String> {
+        self.groups += 1;
+        if self.groups.is_power_of_two() || self.groups.is_multiple_of(PLANNED_FOR) {
+            self.db.forget_plans();
+        }
         // Those that share come first.
         group.sort_by_key(|operation| operation.touches().is_empty());
         let sharing = group.partition_point(|operation| !operation.touches().is_empty());
-        if sharing > 1 {
+        if sharing > 0 {
             let shared = group.get_mut(..sharing).unwrap_or_default();
             match self.together(shared) {
                 Ok(stand) => {
