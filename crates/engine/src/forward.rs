@@ -89,13 +89,13 @@ async fn send(engine: &Engine, item: &ForwardItem) -> Result<(), StoreError> {
     let prepared = match inner.channel.prepare_forward(&request) {
         Ok(prepared) => prepared,
         // Keys may be missing just now; that is a reason to wait, not to give up.
-        Err(error) => return retry(engine, item, &error.reason, Vec::new()).await,
+        Err(error) => return retry(engine, item, false, &error.reason, Vec::new()).await,
     };
     let sent = JournalEntry::message(at, EntryKind::NetworkOut, prepared.masked.clone());
     match inner.channel.send(&prepared, inner.config.network_patience).await {
         Outcome::Answered(answer) => acknowledged(engine, item, sent, answer).await,
-        Outcome::NoAnswer(reason) => retry(engine, item, reason, vec![sent]).await,
-        Outcome::NotSent(_, reason) => retry(engine, item, reason, Vec::new()).await,
+        Outcome::NoAnswer(reason) => retry(engine, item, true, reason, vec![sent]).await,
+        Outcome::NotSent(_, reason) => retry(engine, item, false, reason, Vec::new()).await,
     }
 }
 
@@ -184,9 +184,11 @@ async fn park(engine: &Engine, item: &ForwardItem, why: &str) -> Result<(), Stor
     engine.0.store.park_forward(item, why, Vec::new()).await
 }
 
+/// Again later. `left` when the message may have reached the network.
 async fn retry(
     engine: &Engine,
     item: &ForwardItem,
+    left: bool,
     note: &str,
     mut entries: Vec<JournalEntry>,
 ) -> Result<(), StoreError> {
@@ -201,7 +203,7 @@ async fn retry(
     );
     metrics::counter!("posp_forward_retries_total").increment(1);
     entries.push(JournalEntry::note(at, format!("{} not acknowledged: {note}", item.action.code())));
-    engine.0.store.forward_failed(item, next_at(at, pause), note, entries).await
+    engine.0.store.forward_failed(item, left, next_at(at, pause), note, entries).await
 }
 
 /// Doubles from the first pause up to the longest.

@@ -37,6 +37,20 @@ async fn silence_is_reversed_until_acknowledged() {
     assert_eq!(attempts, [("sale", 0), ("reversal", 0), ("reversal", 1), ("reversal", 0)]);
 }
 
+/// A reversal that the line did not take has not been sent: its first sending is a 0420, however often the line
+/// was down before.
+#[tokio::test]
+async fn a_reversal_that_never_left_is_not_repeated_but_sent() {
+    let stage = Stage::set().await;
+    stage.script.expect([Act::Silence, Act::Down, Act::Down, Act::Silence, Act::Code("00")]);
+    stage.pay(Kind::Sale, request(1, 10_000)).await;
+    stage.until(1, PaymentState::Reversed).await;
+    let attempts: Vec<_> = stage.script.seen().into_iter().map(|s| (s.what, s.attempts)).collect();
+    // What the line did not take, the first real sending, and its repeat.
+    let reversals = [("reversal", 0), ("reversal", 0), ("reversal", 0), ("reversal", 1)];
+    assert_eq!(attempts, [&[("sale", 0)][..], &reversals].concat());
+}
+
 /// The line is down before anything leaves: declined, nothing to reverse.
 #[tokio::test]
 async fn what_never_left_is_declined_without_a_reversal() {

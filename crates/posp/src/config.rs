@@ -125,6 +125,8 @@ pub struct UnionPay {
     pub member: String,
     /// The network's institution code.
     pub network_id: String,
+    /// Milliseconds before a line that dropped is built up again.
+    pub reconnect_ms: u64,
     /// Zone master key as `posp key zone` prints it: wrapped under this node's master key.
     pub zone_master_key: String,
 }
@@ -136,6 +138,7 @@ impl Default for UnionPay {
             listen: SocketAddr::from(([127, 0, 0, 1], 18584)),
             member: "48029999".to_owned(),
             network_id: "00010000".to_owned(),
+            reconnect_ms: 1_000,
             zone_master_key: String::new(),
         }
     }
@@ -253,7 +256,7 @@ impl Config {
         if u.zone_master_key.is_empty() {
             bail!("unionpay.zone_master_key is not set; make it with `posp key zone`");
         }
-        Ok(channels::unionpay_card::LineConfig::new(
+        let line = channels::unionpay_card::LineConfig::new(
             u.network.clone(),
             u.listen,
             InstitutionId::new(&u.member).context("unionpay.member")?,
@@ -261,7 +264,8 @@ impl Config {
             u.zone_master_key
                 .parse()
                 .map_err(|_| anyhow::anyhow!("unionpay.zone_master_key cannot be read"))?,
-        ))
+        );
+        Ok(channels::unionpay_card::LineConfig { reconnect: Duration::from_millis(u.reconnect_ms), ..line })
     }
 
     /// The settings of the store.

@@ -63,6 +63,9 @@ struct ListArgs {
     /// At most this many yuan.
     #[arg(long, value_name = "YUAN")]
     amount_max: Option<Amount>,
+    /// Only what the network settles on this date, MMDD.
+    #[arg(long, value_name = "MMDD", value_parser = settle_date)]
+    settle_date: Option<u16>,
     /// Rows on a page, at most 500.
     #[arg(long, default_value_t = 20)]
     limit: usize,
@@ -106,6 +109,11 @@ fn state(text: &str) -> Result<PaymentState, String> {
     })
 }
 
+fn settle_date(text: &str) -> Result<u16, String> {
+    let date = text.parse().ok().filter(|date| text.len() == 4 && matches!(date, 101..=1231));
+    date.ok_or_else(|| "a settlement date is written MMDD, for example 1124".to_owned())
+}
+
 fn moment(text: &str) -> Result<Timestamp, String> {
     let with_seconds = match text.len() {
         10 => format!("{text}T00:00:00+08:00"),
@@ -143,6 +151,7 @@ async fn list(config: &Config, args: ListArgs, screen: &mut Screen) -> anyhow::R
         to: args.to,
         amount_min: args.amount_min,
         amount_max: args.amount_max,
+        settle_date: args.settle_date,
         ..PaymentFilter::default()
     };
     let page = Page { limit: args.limit, after: args.after.map(Cursor::from_text) };
@@ -153,7 +162,8 @@ async fn list(config: &Config, args: ListArgs, screen: &mut Screen) -> anyhow::R
         }
     } else if args.csv {
         screen.line(
-            "payment,time,merchant,terminal,batch,trace,kind,amount,card,state,code,reference,auth_code",
+            "payment,time,merchant,terminal,batch,trace,kind,amount,card,state,code,reference,auth_code,\
+             settle_date",
         )?;
         for record in &found.items {
             screen.line(csv(record))?;
@@ -184,6 +194,7 @@ fn print_table(records: &[PaymentRecord], screen: &mut Screen) -> anyhow::Result
         "卡号 card",
         "状态 state",
         "39",
+        "清算 day",
         "参考号 reference",
     ];
     let rows: Vec<Vec<String>> = records
@@ -198,6 +209,7 @@ fn print_table(records: &[PaymentRecord], screen: &mut Screen) -> anyhow::Result
                 r.card.as_ref().map_or(String::new(), |c| c.masked.to_string()),
                 format!("{} {}", r.state.zh(), r.state.code()),
                 r.answer.as_ref().map_or("--".to_owned(), |a| a.code.to_string()),
+                r.answer.as_ref().and_then(|a| a.settle_date).map_or("--".to_owned(), |d| format!("{d:04}")),
                 r.rrn.to_string(),
             ]
         })
@@ -443,6 +455,7 @@ fn csv(record: &PaymentRecord) -> String {
         answer.map_or(String::new(), |a| a.code.to_string()),
         record.rrn.to_string(),
         answer.and_then(|a| a.auth_code).map_or(String::new(), |c| c.to_string()),
+        answer.and_then(|a| a.settle_date).map_or(String::new(), |d| format!("{d:04}")),
     ]
     .join(",")
 }

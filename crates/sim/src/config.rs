@@ -83,6 +83,8 @@ pub struct Timing {
     pub echo: u64,
     /// Pause before the member's listener is tried again.
     pub reconnect: u64,
+    /// How long a cut-over lasts: the pause between its two messages, 201 and 202.
+    pub cut_over: u64,
     /// How long the network waits for the answer to a message of its own, and for the line to come up.
     pub answer: u64,
 }
@@ -96,6 +98,7 @@ impl Default for Timing {
             silence: 95_000,
             echo: 60_000,
             reconnect: 1_000,
+            cut_over: 0,
             answer: 10_000,
         }
     }

@@ -126,13 +126,21 @@ pub struct FaultSettings {
     pub mute: bool,
     /// Sign-on is answered 91.
     pub refuse_sign_on: bool,
+    /// Between the two messages of a cut-over every request is answered 90 and not processed.
+    pub refuse_in_cut_over: bool,
     /// Switches, the first that applies is taken.
     pub rules: Vec<FaultRule>,
 }
 
 impl Default for FaultSettings {
     fn default() -> Self {
-        FaultSettings { by_amount: true, mute: false, refuse_sign_on: false, rules: Vec::new() }
+        FaultSettings {
+            by_amount: true,
+            mute: false,
+            refuse_sign_on: false,
+            refuse_in_cut_over: false,
+            rules: Vec::new(),
+        }
     }
 }
 

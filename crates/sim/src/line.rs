@@ -256,10 +256,11 @@ impl MemberLine {
         let now = service.clock.now();
         service.core().happen(&Event::Cutover { day }, now)?;
         tracing::info!(%day, "cut-over");
-        for code in [201, 202] {
-            self.ask(service, "cut-over", |trace| service.own_notice(code, trace)).await?;
-        }
-        Ok(())
+        let open = service.open_cut_over();
+        self.ask(service, "cut-over", |trace| service.own_notice(201, trace)).await?;
+        tokio::time::sleep(Duration::from_millis(service.config.timing.cut_over)).await;
+        drop(open);
+        self.ask(service, "cut-over", |trace| service.own_notice(202, trace)).await
     }
 
     /// Sends an echo and waits for its answer.

@@ -162,7 +162,9 @@ pub fn render(sim: &SimHandle) -> String {
         "</table><p>开关, 整体替换 <i>switches, replaced as a whole: <code>POST /api/faults</code></i></p>\
          <p><button data-post=\"/api/faults\" data-body='{{\"mute\":true}}'>静默 <i>mute</i></button> \
          <button data-post=\"/api/faults\" data-body='{{\"refuse_sign_on\":true}}'>拒绝签到 \
-         <i>refuse sign-on</i></button> <button data-post=\"/api/faults\" data-body='{{}}'>清除 \
+         <i>refuse sign-on</i></button> \
+         <button data-post=\"/api/faults\" data-body='{{\"refuse_in_cut_over\":true}}'>日切期间答 90 \
+         <i>90 during cut-over</i></button> <button data-post=\"/api/faults\" data-body='{{}}'>清除 \
          <i>clear</i></button></p>\
          <p class=m>fault: {SWITCHED_FAULTS}<br>span: {{\"next\":3}} {{\"percent\":{{\"percent\":10,\"seed\":1}}}} \
          \"always\"<br>classes: 100 200 220 420 620</p><pre>{}</pre></section>",

@@ -18,8 +18,8 @@ use crate::faults::{Fault, FaultBoard, Subject};
 use crate::keys::{Zone, ZoneKey};
 use crate::kinds;
 use crate::mac;
-use crate::network::{Event, Network};
-use crate::time::{Clock, Moment};
+use crate::network::{Answer, Event, Network};
+use crate::time::{Clock, Moment, SettleDate};
 use crate::wire::{self, Parties};
 
 /// Reject codes of header field 10, modelled: the real list is not public.
@@ -95,8 +95,19 @@ pub struct Service {
     pub clock: Arc<dyn Clock>,
     /// Frames of members so far, those a fault or the mute switch swallowed included.
     pub frames: AtomicU64,
+    /// Cut-overs under way.
+    cutting_over: AtomicU64,
     core: Mutex<Core>,
     zone: Mutex<Zone>,
+}
+
+/// A cut-over under way; it ends when this is dropped.
+pub struct CutOver<'a>(&'a AtomicU64);
+
+impl Drop for CutOver<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Service {
@@ -108,6 +119,7 @@ impl Service {
             vault,
             clock,
             frames: AtomicU64::new(0),
+            cutting_over: AtomicU64::new(0),
             core: Mutex::new(core),
             zone: Mutex::new(Zone::default()),
         }
@@ -121,6 +133,13 @@ impl Service {
     /// The zone keys and the sign-on state.
     pub fn zone(&self) -> MutexGuard<'_, Zone> {
         self.zone.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a cut-over.
+    #[must_use]
+    pub fn open_cut_over(&self) -> CutOver<'_> {
+        self.cutting_over.fetch_add(1, Ordering::SeqCst);
+        CutOver(&self.cutting_over)
     }
 
     /// Takes one frame (header and body) of a member's request.
@@ -227,9 +246,15 @@ impl Service {
         let mut request =
             wire::read_request(message, &self.vault, &zone, &self.config, signed_by.is_some(), now);
         let key = (kinds::class_of(request.mti), request.key.clone());
+        let closed = self.cutting_over.load(Ordering::SeqCst) > 0;
 
         let (answer, fault) = {
             let mut core = self.core();
+            if closed && core.faults.settings().refuse_in_cut_over {
+                let day = core.network.day();
+                drop(core);
+                return self.refuse(header, message, signed_by.as_ref().unwrap_or(current), "90", day);
+            }
             let fault = if request.mac_good {
                 let repeat = core.network.knows(&key);
                 let original = request.original.as_ref();
@@ -268,6 +293,30 @@ impl Service {
             }
             _ => Handling::send(frame),
         })
+    }
+
+    /// Answers with a code and processes nothing: the same request may come again.
+    fn refuse(
+        &self,
+        header: &CupsHeader,
+        message: &Message<'_>,
+        key: &WrappedKey,
+        code: &str,
+        day: SettleDate,
+    ) -> Result<Handling, SimError> {
+        let answer = Answer {
+            code: code.to_owned(),
+            auth_code: None,
+            day,
+            balances: None,
+            authenticate: false,
+            repeat: false,
+            txn: 0,
+        };
+        let mut draft = Draft::new();
+        let parties = Parties { issuer: &self.config.issuer_id };
+        wire::write_answer(&mut draft, message, &answer, &parties, None)?;
+        Ok(Handling::send(self.seal(&header.swapped(), &mut draft, Some(key))?))
     }
 
     /// Makes the frame of a draft: with a key, field 128 is computed over the other fields and put.

@@ -100,20 +100,23 @@ pub(crate) fn done(
     payments::apply_to(db, record, event, entries, at, at)
 }
 
+/// An attempt came to nothing. Only a message that may have left counts as sent: the network must see the first
+/// sending as a message of its own, never as a repeat.
 pub(crate) fn failed(
     db: &dyn Db,
     item: &ForwardItem,
+    left: bool,
     next_at: Timestamp,
     note: &str,
     entries: &[JournalEntry],
 ) -> Op<()> {
     db.lock(Lock::Payment(item.merchant, item.payment))?;
-    let update = "UPDATE forward SET attempts = attempts + 1, message_tries = message_tries + 1, next_at = ?4, \
+    let update = "UPDATE forward SET attempts = attempts + 1, message_tries = message_tries + ?6, next_at = ?4, \
          note = ?5 \
          WHERE merchant = ?1 AND line = ?2 AND sequence = ?3 AND done_at IS NULL";
-    let changed = db
-        .execute(update, params![item.merchant.as_str(), &item.line, item.sequence, millis(next_at), note])?;
-    if changed == 0 {
+    let next_at = millis(next_at);
+    let params = params![item.merchant.as_str(), &item.line, item.sequence, next_at, note, u8::from(left)];
+    if db.execute(update, params)? == 0 {
         return Err(unknown(item).into());
     }
     payments::append(db, item.merchant, item.payment, entries)

@@ -47,6 +47,9 @@ pub(crate) fn find(db: &dyn Db, filter: &PaymentFilter, page: &Page) -> Op<PageO
     if let Some(digest) = filter.card_digest {
         and("card_digest = ?", Owned::from(digest.to_vec()));
     }
+    if let Some(date) = filter.settle_date {
+        and("settle_date = ?", Owned::from(i64::from(date)));
+    }
     if let Some(original) = filter.original {
         and("original = ?", Owned::from(original.0));
     }

@@ -310,19 +310,21 @@ impl Store {
             .await
     }
 
-    /// An attempt came to nothing: the next is due at `next_at`; the item keeps its place.
+    /// An attempt came to nothing: the next is due at `next_at`; the item keeps its place. `left` when the message
+    /// may have reached the network, so that the next sending of it is a repeat.
     ///
     /// # Errors
     /// [`StoreError::UnknownForward`] when it is finished.
     pub async fn forward_failed(
         &self,
         item: &ForwardItem,
+        left: bool,
         next_at: Timestamp,
         note: &str,
         entries: Vec<JournalEntry>,
     ) -> Result<(), StoreError> {
         let (item, note) = (item.clone(), note.to_owned());
-        let op = move |db: &dyn Db| forwards::failed(db, &item, next_at, &note, &entries);
+        let op = move |db: &dyn Db| forwards::failed(db, &item, left, next_at, &note, &entries);
         self.db.write(Admission::Wait, Vec::new(), op).await
     }
 

@@ -285,6 +285,8 @@ pub struct PaymentFilter {
     pub amount_max: Option<Amount>,
     /// Only this card, by its keyed digest.
     pub card_digest: Option<[u8; 32]>,
+    /// Only what the network settles on this date, MMDD.
+    pub settle_date: Option<u16>,
     /// Only what voids or refunds this payment.
     pub original: Option<PaymentId>,
 }

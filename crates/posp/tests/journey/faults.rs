@@ -199,6 +199,52 @@ async fn the_network_changes_its_day() {
     books_agree(&lab).await;
 }
 
+/// While the network changes its day it may refuse everything with 90: the terminal hears that and nothing is owed;
+/// a reversal that falls into it goes out again afterwards. Then payments carry the new day, and the journal finds
+/// them by it.
+#[tokio::test]
+async fn what_falls_into_a_cut_over_is_answered_90_or_sent_again() {
+    let setup = Setup { network_times: "cut_over = 1500\n", ..Setup::default() };
+    let lab = Arc::new(Lab::start(setup).await);
+    let (mut terminal, _) = lab.signed_in(FIRST).await;
+    let before = sold(&mut terminal, swipe(1_000)).await;
+    // A reversal that waits, and is tried while the day changes.
+    lab.set_faults(json!({"rules": [{"fault": "lost", "classes": [420]}]})).await;
+    let lost = terminal.sale(swipe(9_001)).await.unwrap();
+    assert_eq!(code(&lost), "68");
+    lab.set_faults(json!({"refuse_in_cut_over": true})).await;
+    let cutting = tokio::spawn({
+        let lab = Arc::clone(&lab);
+        async move { lab.network_does("/api/cutover").await }
+    });
+    let mut refused = None;
+    while !cutting.is_finished() {
+        let outcome = terminal.sale(swipe(2_000)).await.unwrap();
+        if code(&outcome) == "90" {
+            refused = Some(outcome);
+        }
+    }
+    cutting.await.unwrap();
+    let refused = refused.expect("a sale fell into the cut-over");
+    lab.payment_in(&[refused.rrn.as_deref().unwrap()], "declined").await;
+    lab.payment_in(&[lost.rrn.as_deref().unwrap()], "reversed").await;
+    let after = sold(&mut terminal, swipe(3_000)).await;
+    let day = |outcome: &pos::Outcome| {
+        let reference = outcome.rrn.as_deref().unwrap();
+        lab.payments(&[reference])[0]["settle_date"].as_str().unwrap().to_owned()
+    };
+    let (old, new) = (day(&before), day(&after));
+    assert_ne!(old, new);
+    let of_day = |day: &str| {
+        let found = lab.payments(&["--settle-date", day]);
+        found.iter().map(|payment| payment["reference"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert!(of_day(&old).contains(before.rrn.as_ref().unwrap()));
+    assert!(of_day(&new).contains(after.rrn.as_ref().unwrap()));
+    assert!(!of_day(&new).contains(before.rrn.as_ref().unwrap()));
+    books_agree(&lab).await;
+}
+
 /// A line that takes bytes and says nothing is worse than one that is down: every payment ends as reversed.
 #[tokio::test]
 async fn the_network_hangs() {

@@ -185,6 +185,8 @@ pub struct Setup {
     pub late_answer_ms: u64,
     /// What both processes log.
     pub log: &'static str,
+    /// Further lines for the times of the network, each ended.
+    pub network_times: &'static str,
     /// Further lines for the section of the door, each ended.
     pub door: &'static str,
     /// Further lines for the section of the engine, each ended.
@@ -198,6 +200,7 @@ impl Default for Setup {
             network_patience_ms: 2_500,
             late_answer_ms: 3_500,
             log: "info",
+            network_times: "",
             door: "",
             engine: "",
         }
@@ -278,12 +281,13 @@ impl Lab {
         }
         let network = format!(
             "listen = '{}'\ncontrol = '{}'\nmember_listener = '{}'\nbooks = '{}'\n\
-             [timing]\nlate_answer = {}\nreconnect = 100\n",
+             [timing]\nlate_answer = {}\nreconnect = 100\n{}",
             lab.network_address,
             lab.page,
             local(member),
             lab.dir.path().join("network.jsonl").display(),
             setup.late_answer_ms,
+            setup.network_times,
         );
         fs::write(lab.dir.path().join("sim.toml"), network).unwrap();
         lab

@@ -47,7 +47,7 @@ pub async fn a_failed_item_keeps_its_place(store: Store) {
     unanswered(&store, 2, "unionpay").await;
     let item = head(&store).await.unwrap();
     let entries = vec![JournalEntry::note(at(62_000), "sent, no answer")];
-    store.forward_failed(&item, at(90_000), "no answer", entries).await.unwrap();
+    store.forward_failed(&item, true, at(90_000), "no answer", entries).await.unwrap();
     let again = head(&store).await.unwrap();
     assert_eq!((item.message_at, item.message_tries), (item.created, 0));
     let expected = ForwardItem {
@@ -66,7 +66,7 @@ pub async fn a_failed_item_keeps_its_place(store: Store) {
 pub async fn a_refused_item_goes_out_as_a_new_message(store: Store) {
     unanswered(&store, 1, "unionpay").await;
     let item = head(&store).await.unwrap();
-    store.forward_failed(&item, at(70_000), "no answer", vec![]).await.unwrap();
+    store.forward_failed(&item, true, at(70_000), "no answer", vec![]).await.unwrap();
     let silent = head(&store).await.unwrap();
     assert_eq!((silent.refusals, silent.message_at, silent.message_tries), (0, item.created, 1));
     store.forward_refused(&silent, at(71_000), at(72_000), "refused with 96", vec![]).await.unwrap();
@@ -84,7 +84,7 @@ pub async fn a_parked_item_is_passed_over_and_comes_back(store: Store) {
     unanswered(&store, 1, "unionpay").await;
     unanswered(&store, 2, "unionpay").await;
     let item = head(&store).await.unwrap();
-    store.forward_failed(&item, at(90_000_000), "no answer", vec![]).await.unwrap();
+    store.forward_failed(&item, true, at(90_000_000), "no answer", vec![]).await.unwrap();
     store.park_forward(&item, "refused with 12", vec![]).await.unwrap();
     assert_eq!(head(&store).await.unwrap().payment, PaymentId(2));
     assert_eq!(store.forward_depth("unionpay").await.unwrap(), 1);
@@ -107,6 +107,17 @@ pub async fn lines_do_not_wait_for_each_other(store: Store) {
     assert_eq!((item.payment, item.sequence), (PaymentId(2), 1));
     assert_eq!(store.next_forward("third").await.unwrap(), None);
     assert_eq!(store.forward_depth("unionpay").await.unwrap(), 1);
+}
+
+/// An attempt that never left delays the item and does not make its next sending a repeat.
+pub async fn what_never_left_does_not_count_as_sent(store: Store) {
+    unanswered(&store, 1, "unionpay").await;
+    let item = head(&store).await.unwrap();
+    store.forward_failed(&item, false, at(70_000), "the line is down", vec![]).await.unwrap();
+    let waiting = head(&store).await.unwrap();
+    assert_eq!((waiting.attempts, waiting.message_tries, waiting.next_at), (1, 0, at(70_000)));
+    store.forward_failed(&waiting, true, at(80_000), "no answer", vec![]).await.unwrap();
+    assert_eq!(head(&store).await.unwrap().message_tries, 1);
 }
 
 pub async fn finishing_twice_is_harmless(store: Store) {
@@ -145,6 +156,6 @@ pub async fn what_is_not_open_cannot_be_changed(store: Store) {
     assert_eq!(store.release_forward("unionpay", 1).await.unwrap_err(), unknown(1), "not parked");
     assert_eq!(store.release_forward("unionpay", 7).await.unwrap_err(), unknown(7));
     finish(&store, &item).await;
-    assert_eq!(store.forward_failed(&item, at(0), "", vec![]).await.unwrap_err(), unknown(1));
+    assert_eq!(store.forward_failed(&item, true, at(0), "", vec![]).await.unwrap_err(), unknown(1));
     assert_eq!(store.park_forward(&item, "", vec![]).await.unwrap_err(), unknown(1));
 }

@@ -82,6 +82,7 @@ conformance!(sqlite, postgres:
     forwards {
         a_line_is_served_in_order
         a_failed_item_keeps_its_place
+        what_never_left_does_not_count_as_sent
         a_refused_item_goes_out_as_a_new_message
         a_parked_item_is_passed_over_and_comes_back
         lines_do_not_wait_for_each_other

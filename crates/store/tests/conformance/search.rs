@@ -55,6 +55,8 @@ pub async fn every_filter_holds(store: Store) {
         (PaymentFilter { amount_min: Some(fen(500)), ..any() }, vec![4, 2, 1]),
         (PaymentFilter { amount_max: Some(fen(500)), ..any() }, vec![3, 2]),
         (PaymentFilter { card_digest: Some([1; 32]), ..any() }, vec![4]),
+        (PaymentFilter { settle_date: Some(1124), ..any() }, vec![2, 1]),
+        (PaymentFilter { settle_date: Some(1125), ..any() }, vec![]),
         (PaymentFilter { original: Some(PaymentId(1)), ..any() }, vec![3]),
         (PaymentFilter { text: Some("2".into()), kind: Some(Kind::Refund), ..any() }, vec![]),
         (any(), vec![4, 3, 2, 1]),
