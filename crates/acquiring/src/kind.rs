@@ -55,6 +55,16 @@ pub enum Kind {
     SaleVoid,
     /// 退货.
     Refund,
+    /// 离线结算: a sale that the terminal approved by itself (by voice, below the floor limit).
+    OfflineSale,
+    /// 结算调整: another amount for a sale of the running batch.
+    Adjust,
+    /// 小费: as [`Kind::Adjust`], by a tip that the message names.
+    Tip,
+    /// 脱机消费上送: a sale that terminal and chip approved, with the chip's certificate.
+    OfflineChip,
+    /// 脚本结果: what became of the commands that an answer brought for the chip.
+    ScriptResult,
     /// 冲正: undoes the transaction whose numbers it repeats.
     Reversal,
     /// 批结算.
@@ -131,6 +141,9 @@ pub struct KindSpec {
     pub mac_answer: bool,
     /// A terminal that gets no answer sends a reversal.
     pub reversible: bool,
+    /// It tells what has happened already: journaled as approved and answered at once, then forwarded to the
+    /// network until it acknowledges. Nothing undoes it but a transaction of its own.
+    pub told: bool,
     /// What we do toward the network without an answer.
     pub unknown: Unknown,
     /// How it counts in the batch.
@@ -160,6 +173,7 @@ const MANAGEMENT: KindSpec = KindSpec {
     mac_request: false,
     mac_answer: false,
     reversible: false,
+    told: false,
     unknown: Unknown::Forget,
     side: Side::None,
     network: None,
@@ -181,10 +195,25 @@ const FINANCIAL: KindSpec = KindSpec {
     mac_request: true,
     mac_answer: true,
     reversible: true,
+    told: false,
     unknown: Unknown::Reverse,
     side: Side::Debit,
     network: Some(NetworkForm { mti: 200, processing_code: 0 }),
     copied: CARD_COPIED,
+};
+
+const OFFLINE: KindSpec = KindSpec {
+    kind: Kind::OfflineSale,
+    code: "offline_sale",
+    zh: "离线结算",
+    en: "offline sale",
+    mti: 220,
+    message_type: Some(30),
+    reversible: false,
+    told: true,
+    unknown: Unknown::Repeat,
+    network: Some(NetworkForm { mti: 220, processing_code: 0 }),
+    ..FINANCIAL
 };
 
 /// The table.
@@ -251,6 +280,55 @@ pub static KINDS: &[KindSpec] = &[
         network: Some(NetworkForm { mti: 220, processing_code: 200_000 }),
         copied: FieldSet::of(&[2, 3, 4, 11, 14, 22, 23, 25, 41, 42, 49, 53, 60, 63]),
         ..FINANCIAL
+    },
+    OFFLINE,
+    KindSpec {
+        kind: Kind::Adjust,
+        code: "adjust",
+        zh: "结算调整",
+        en: "settlement adjustment",
+        message_type: Some(32),
+        mandatory: FieldSet::of(&[3, 4, 11, 22, 25, 41, 42, 49, 60, 61, 64]),
+        side: Side::None,
+        ..OFFLINE
+    },
+    KindSpec {
+        kind: Kind::Tip,
+        code: "tip",
+        zh: "小费调整",
+        en: "tip",
+        message_type: Some(34),
+        mandatory: FieldSet::of(&[3, 4, 11, 22, 25, 41, 42, 49, 54, 60, 61, 64]),
+        side: Side::None,
+        ..OFFLINE
+    },
+    KindSpec {
+        kind: Kind::OfflineChip,
+        code: "offline_chip",
+        zh: "脱机消费上送",
+        en: "offline chip sale",
+        mti: 200,
+        message_type: Some(36),
+        mandatory: FieldSet::of(&[2, 3, 4, 11, 22, 25, 41, 42, 49, 55, 60, 63, 64]),
+        copied: FieldSet::of(&[2, 3, 4, 11, 14, 22, 23, 25, 41, 42, 49, 53, 60, 63]),
+        ..OFFLINE
+    },
+    KindSpec {
+        kind: Kind::ScriptResult,
+        code: "script_result",
+        zh: "脚本结果",
+        en: "script result",
+        mti: 620,
+        processing: None,
+        condition: None,
+        message_type: Some(0),
+        network_codes: &[951],
+        mandatory: FieldSet::of(&[3, 11, 22, 32, 37, 41, 42, 49, 55, 60, 61, 64]),
+        needs_card: false,
+        side: Side::None,
+        network: None,
+        copied: FieldSet::of(&[2, 3, 11, 23, 32, 38, 41, 42, 49, 60]),
+        ..OFFLINE
     },
     KindSpec {
         kind: Kind::Reversal,
@@ -402,6 +480,11 @@ mod tests {
         assert_eq!(sign(200, Some(0), Some(0), 22, 0), Some(Kind::Sale));
         assert_eq!(sign(200, Some(20), Some(0), 23, 0), Some(Kind::SaleVoid));
         assert_eq!(sign(220, Some(20), Some(0), 25, 0), Some(Kind::Refund));
+        assert_eq!(sign(220, Some(0), Some(0), 30, 0), Some(Kind::OfflineSale));
+        assert_eq!(sign(220, Some(0), Some(0), 32, 0), Some(Kind::Adjust));
+        assert_eq!(sign(220, Some(0), Some(0), 34, 0), Some(Kind::Tip));
+        assert_eq!(sign(200, Some(0), Some(0), 36, 0), Some(Kind::OfflineChip));
+        assert_eq!(sign(620, Some(0), Some(0), 0, 951), Some(Kind::ScriptResult));
         assert_eq!(sign(400, Some(0), Some(0), 22, 0), Some(Kind::Reversal));
         assert_eq!(sign(400, Some(20), Some(0), 23, 0), Some(Kind::Reversal));
         assert_eq!(sign(500, None, None, 0, 201), Some(Kind::Settlement));
@@ -423,6 +506,8 @@ mod tests {
             assert_eq!(line.kind.spec().code, line.code);
             assert_eq!(Kind::from_code(line.code), Some(line.kind));
             assert_eq!(line.mandatory.has(64), line.mac_request, "{}", line.code);
+            // What has happened already cannot be undone by silence.
+            assert!(!line.told || !line.reversible, "{}", line.code);
         }
     }
 

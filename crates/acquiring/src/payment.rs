@@ -140,8 +140,10 @@ pub struct PaymentRecord {
     pub kind: Kind,
     /// Where it stands.
     pub state: PaymentState,
-    /// Amount; zero for a balance inquiry.
+    /// Amount as it was approved; zero for a balance inquiry. Of an adjustment, what its original came to.
     pub amount: Amount,
+    /// What an adjustment or tip made of the amount.
+    pub adjusted: Option<Amount>,
     /// Currency, ISO 4217 numeric, 156 for yuan.
     pub currency: u16,
     /// The card.
@@ -166,7 +168,7 @@ pub struct PaymentRecord {
     pub rrn: Rrn,
     /// What this voids or refunds.
     pub original: Option<PaymentId>,
-    /// The void that holds this payment: under way, or done.
+    /// The void that holds this payment, under way or done, or the adjustment of which the network does not know yet.
     pub claimed_by: Option<PaymentId>,
     /// Refunds of this payment, under way and done.
     pub refunded: Amount,
@@ -176,6 +178,13 @@ pub struct PaymentRecord {
     pub reversal_reason: Option<ResponseCode>,
     /// When the intent became durable.
     pub created: Timestamp,
+}
+
+impl PaymentRecord {
+    /// What it comes to: the amount, or what an adjustment made of it.
+    pub fn total(&self) -> Amount {
+        self.adjusted.unwrap_or(self.amount)
+    }
 }
 
 /// Which way a journal entry went.

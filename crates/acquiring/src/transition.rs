@@ -20,6 +20,10 @@ pub enum Event {
     CancelRequested(ResponseCode),
     /// The network acknowledged the reversal.
     ReversalDone,
+    /// The network took what had been approved without it: an offline sale, an adjustment.
+    Advised(Answer),
+    /// The network has heard what became of the commands for the chip.
+    ScriptTaken,
 }
 
 /// What must be forwarded to the network until it is acknowledged.
@@ -29,6 +33,10 @@ pub enum Forward {
     Reversal,
     /// The same request again, 0221.
     Repeat,
+    /// What was approved without the network, 0220.
+    Advice,
+    /// What became of the commands that the network sent to the chip, 0620.
+    Script,
 }
 
 impl Forward {
@@ -37,12 +45,16 @@ impl Forward {
         match self {
             Forward::Reversal => "reversal",
             Forward::Repeat => "repeat",
+            Forward::Advice => "advice",
+            Forward::Script => "script",
         }
     }
 
     /// The action with this code.
     pub fn from_code(code: &str) -> Option<Self> {
-        [Forward::Reversal, Forward::Repeat].into_iter().find(|f| f.code() == code)
+        [Forward::Reversal, Forward::Repeat, Forward::Advice, Forward::Script]
+            .into_iter()
+            .find(|f| f.code() == code)
     }
 }
 
@@ -175,6 +187,25 @@ pub fn on_event(payment: &PaymentRecord, event: Event) -> Change {
             Change { original: effect_of_failure(payment), ..Change::to(Reversed) }
         }
         (Event::ReversalDone, _) => Change::stay(payment, Reception::Repeated),
+
+        // The outcome is the terminal's; the network adds its date, and its code where the terminal had none.
+        (Event::Advised(answer), Approved | Voided) if payment.kind.spec().told => {
+            let own = payment.answer.as_ref();
+            Change {
+                answer: Some(Answer {
+                    code: own.map_or(answer.code, |own| own.code),
+                    auth_code: own.and_then(|own| own.auth_code).or(answer.auth_code),
+                    at: own.map_or(answer.at, |own| own.at),
+                    ..answer
+                }),
+                original: match payment.kind {
+                    Kind::Adjust | Kind::Tip => OriginalEffect::Release,
+                    _ => OriginalEffect::Keep,
+                },
+                ..Change::to(payment.state)
+            }
+        }
+        (Event::Advised(_) | Event::ScriptTaken, _) => Change::stay(payment, Reception::Repeated),
     }
 }
 
@@ -233,7 +264,12 @@ pub fn take_hold(original: &mut PaymentRecord, by: &PaymentRecord) -> Result<(),
     if original.merchant != by.merchant || !same_card {
         return Err(ResponseCode::NO_ORIGINAL);
     }
-    if original.kind != Kind::Sale {
+    let fits = match by.kind {
+        Kind::SaleVoid => original.kind == Kind::Sale,
+        Kind::Adjust | Kind::Tip => matches!(original.kind, Kind::Sale | Kind::OfflineSale),
+        _ => matches!(original.kind, Kind::Sale | Kind::OfflineSale | Kind::OfflineChip),
+    };
+    if !fits {
         return Err(ResponseCode::INVALID_TRANSACTION);
     }
     match original.state {
@@ -252,7 +288,7 @@ pub fn take_hold(original: &mut PaymentRecord, by: &PaymentRecord) -> Result<(),
             if !original.refunded.is_zero() {
                 return Err(ResponseCode::INVALID_TRANSACTION);
             }
-            if original.amount != by.amount {
+            if original.total() != by.amount {
                 return Err(ResponseCode::AMOUNT_DIFFERS);
             }
             original.claimed_by = Some(by.id);
@@ -263,13 +299,32 @@ pub fn take_hold(original: &mut PaymentRecord, by: &PaymentRecord) -> Result<(),
             if age > REFUND_DAYS {
                 return Err(ResponseCode::PAST_ALLOWED_DAYS);
             }
+            // What the network does not know yet it cannot give back.
+            let unknown = original.answer.as_ref().is_none_or(|answer| answer.settle_date.is_none());
+            if original.kind.spec().told && unknown {
+                return Err(ResponseCode::NO_ORIGINAL);
+            }
             match original.refunded.plus(by.amount) {
-                Some(sum) if sum <= original.amount => {
+                Some(sum) if sum <= original.total() => {
                     original.refunded = sum;
                     Ok(())
                 }
                 _ => Err(ResponseCode::AMOUNT_DIFFERS),
             }
+        }
+        Kind::Adjust | Kind::Tip => {
+            if original.terminal != by.terminal || original.batch != by.batch {
+                return Err(ResponseCode::NO_ORIGINAL);
+            }
+            if !original.refunded.is_zero() {
+                return Err(ResponseCode::INVALID_TRANSACTION);
+            }
+            if by.kind == Kind::Tip && by.amount <= original.amount {
+                return Err(ResponseCode::AMOUNT_DIFFERS);
+            }
+            original.adjusted = Some(by.amount);
+            original.claimed_by = Some(by.id);
+            Ok(())
         }
         _ => Err(ResponseCode::INVALID_TRANSACTION),
     }
@@ -293,6 +348,7 @@ mod tests {
             kind,
             state,
             amount: Amount::from_fen(10_000).unwrap(),
+            adjusted: None,
             currency: 156,
             card: Some(CardRecord {
                 masked: Pan::new("6224242000000021").unwrap().masked(),
@@ -390,6 +446,38 @@ mod tests {
         // A refunded sale can be neither voided nor reversed.
         let void = payment(4, Kind::SaleVoid, PaymentState::Pending);
         assert_eq!(take_hold(&mut sale, &void), Err(ResponseCode::INVALID_TRANSACTION));
+        let change = on_event(&sale, Event::CancelRequested(ResponseCode::NO_ANSWER));
+        assert_eq!(change.reception, Reception::Refused(ResponseCode::INVALID_TRANSACTION));
+    }
+
+    #[test]
+    fn an_adjustment_changes_what_a_sale_comes_to_and_holds_it_until_the_network_knows() {
+        let mut sale = payment(1, Kind::Sale, PaymentState::Approved);
+        let mut tip = payment(2, Kind::Tip, PaymentState::Approved);
+        assert_eq!(take_hold(&mut sale, &tip), Err(ResponseCode::AMOUNT_DIFFERS), "a tip adds something");
+        tip.amount = Amount::from_fen(11_500).unwrap();
+        take_hold(&mut sale, &tip).unwrap();
+        assert_eq!((sale.amount.fen(), sale.total().fen()), (10_000, 11_500));
+        let mut void = payment(3, Kind::SaleVoid, PaymentState::Pending);
+        assert_eq!(take_hold(&mut sale, &void), Err(ResponseCode::INVALID_TRANSACTION));
+        let acknowledged = Answer { settle_date: Some(1125), ..answer(ResponseCode::APPROVED) };
+        tip.answer = Some(answer(ResponseCode::APPROVED));
+        let change = apply(&mut tip, Some(&mut sale), Event::Advised(acknowledged));
+        assert_eq!((change.reception, change.state), (Reception::Moved, PaymentState::Approved));
+        assert_eq!(change.answer.unwrap().settle_date, Some(1125));
+        // The void takes back what the sale came to, not what it was.
+        assert_eq!(take_hold(&mut sale, &void), Err(ResponseCode::AMOUNT_DIFFERS));
+        void.amount = tip.amount;
+        take_hold(&mut sale, &void).unwrap();
+    }
+
+    #[test]
+    fn what_was_approved_offline_can_be_refunded_when_the_network_knows_of_it() {
+        let mut sale = payment(1, Kind::OfflineSale, PaymentState::Approved);
+        let refund = payment(2, Kind::Refund, PaymentState::Pending);
+        assert_eq!(take_hold(&mut sale, &refund), Err(ResponseCode::NO_ORIGINAL));
+        sale.answer = Some(Answer { settle_date: Some(1125), ..answer(ResponseCode::APPROVED) });
+        take_hold(&mut sale, &refund).unwrap();
         let change = on_event(&sale, Event::CancelRequested(ResponseCode::NO_ANSWER));
         assert_eq!(change.reception, Reception::Refused(ResponseCode::INVALID_TRANSACTION));
     }

@@ -187,6 +187,8 @@ pub struct ForwardRequest<'a> {
     pub composed: Timestamp,
     /// How many times it was sent before.
     pub tries: u32,
+    /// Chip data that goes with it.
+    pub chip: Option<&'a Secret>,
 }
 
 /// A payment network.

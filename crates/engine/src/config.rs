@@ -24,6 +24,8 @@ pub struct EngineConfig {
     /// After this many explicit refusals by the network a queued item is parked for an operator. Silence
     /// never parks.
     pub forward_refusals_max: u32,
+    /// A tip is at most so many per cent of its sale.
+    pub tip_percent_max: u32,
     /// The MAC key that a 40- or 60-byte key blob carries is double length.
     pub double_length_mac_key: bool,
     /// How often to look whether master data changed.
@@ -42,6 +44,7 @@ impl EngineConfig {
             forward_pause: Duration::from_secs(1),
             forward_pause_max: Duration::from_secs(60),
             forward_refusals_max: 10,
+            tip_percent_max: 20,
             double_length_mac_key: false,
             refresh: Duration::from_secs(1),
         }

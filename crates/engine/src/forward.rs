@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use acquiring::payment::{EntryKind, JournalEntry, PaymentRecord};
 use acquiring::transition::{Event, Forward};
-use acquiring::{Pan, ResponseCode};
+use acquiring::{Pan, ResponseCode, Secret};
 use channels::{ForwardRequest, NetworkAnswer, Outcome};
 use jiff::{SignedDuration, Timestamp};
 use store::{ForwardItem, StoreError};
 
 use crate::Engine;
+use crate::advice::CHIP_CONTEXT;
 use crate::payment::{PAN_CONTEXT, reference_of};
 
 /// Look at the queue at least this often, should a wake-up be missed.
@@ -75,6 +76,15 @@ async fn send(engine: &Engine, item: &ForwardItem) -> Result<(), StoreError> {
         Some(id) => inner.store.by_id(item.merchant, id).await?,
         None => None,
     };
+    let chip = match &item.payload {
+        Some(sealed) => match inner.hsm.open(CHIP_CONTEXT, sealed) {
+            Ok(chip) => Some(Secret::new(chip.as_slice())),
+            Err(_) => {
+                return park(engine, item, "its chip data cannot be decrypted with this master key").await;
+            }
+        },
+        None => None,
+    };
     let merchant = inner.directory.merchant(item.merchant);
     let request = ForwardRequest {
         action: item.action,
@@ -85,6 +95,7 @@ async fn send(engine: &Engine, item: &ForwardItem) -> Result<(), StoreError> {
         original: original.as_ref().map(reference_of),
         composed: item.message_at,
         tries: item.message_tries,
+        chip: chip.as_ref(),
     };
     let prepared = match inner.channel.prepare_forward(&request) {
         Ok(prepared) => prepared,
@@ -113,7 +124,15 @@ async fn acknowledged(
         Forward::Reversal if code.ends_reversal() => Event::ReversalDone,
         // The network knows the request and has its outcome: that is what we asked for.
         Forward::Repeat if !means_try_later(code) => Event::Answered(answer.answer),
-        Forward::Reversal | Forward::Repeat => return refused(engine, item, code, entries).await,
+        Forward::Advice if code.is_approval() => Event::Advised(answer.answer),
+        // Whatever the issuer makes of it, it has heard it.
+        Forward::Script if !means_try_later(code) => Event::ScriptTaken,
+        Forward::Advice if !means_try_later(code) => {
+            // The terminal has approved it and the network will not have it: no repetition helps, people must.
+            let why = format!("the network will not have what was approved offline: {code} ({})", code.en());
+            return park_with(engine, item, &why, entries).await;
+        }
+        _ => return refused(engine, item, code, entries).await,
     };
     let applied = inner.store.forward_done(item, event, entries, at).await?;
     metrics::counter!("posp_forward_done_total", "action" => item.action.code()).increment(1);
@@ -179,9 +198,18 @@ async fn refused(
 }
 
 async fn park(engine: &Engine, item: &ForwardItem, why: &str) -> Result<(), StoreError> {
+    park_with(engine, item, why, Vec::new()).await
+}
+
+async fn park_with(
+    engine: &Engine,
+    item: &ForwardItem,
+    why: &str,
+    entries: Vec<JournalEntry>,
+) -> Result<(), StoreError> {
     metrics::counter!("posp_forward_parked_total").increment(1);
     tracing::error!(payment = item.payment.0, why, "ALARM: parked for an operator");
-    engine.0.store.park_forward(item, why, Vec::new()).await
+    engine.0.store.park_forward(item, why, entries).await
 }
 
 /// Again later. `left` when the message may have reached the network.

@@ -10,6 +10,7 @@
 //! Nothing leaves toward a network before its intent is durable, and no door hears an outcome before the
 //! outcome is. What the network leaves unanswered is reversed or repeated by [`forward`] until it is known.
 
+pub mod advice;
 pub mod authenticate;
 pub mod batch;
 pub mod config;

@@ -54,7 +54,9 @@ pub struct PaymentRequest {
     pub original: Option<OriginalNumbers>,
     /// Field 37 of a void or refund: the original's reference number.
     pub original_rrn: Option<Rrn>,
-    /// Field 38 of a void or refund.
+    /// Field 54 of a tip.
+    pub tip: Option<Amount>,
+    /// Field 38 of a void or refund, or of what was approved by voice.
     pub auth_code: Option<AuthCode>,
     /// Keyed digest of the request's bytes.
     pub digest: [u8; 32],
@@ -165,7 +167,7 @@ impl Engine {
         Ok(reply)
     }
 
-    fn refuse(&self, refusal: Refusal) -> Box<Reply> {
+    pub(crate) fn refuse(&self, refusal: Refusal) -> Box<Reply> {
         metrics::counter!("posp_refused_total", "reason" => refusal.reason).increment(1);
         Box::new(Reply {
             answer: Answer::own(refusal.code, self.now()),
@@ -177,7 +179,7 @@ impl Engine {
         })
     }
 
-    fn store_refusal(&self, error: &StoreError) -> Box<Reply> {
+    pub(crate) fn store_refusal(&self, error: &StoreError) -> Box<Reply> {
         tracing::error!(%error, "the store cannot take a payment");
         self.refuse(Refusal::new(ResponseCode::MALFUNCTION, "store cannot take the payment"))
     }
@@ -218,6 +220,7 @@ impl Engine {
             kind: spec.kind,
             state: PaymentState::Pending,
             amount,
+            adjusted: None,
             currency: request.currency,
             card: Some(card),
             expiry: request.expiry,
@@ -289,7 +292,11 @@ impl Engine {
     }
 
     /// Track 2 in the clear: decrypted when the terminal says it is under the track key.
-    fn clear_track(&self, auth: &Authenticated, request: &PaymentRequest) -> Result<Option<Secret>, Refusal> {
+    pub(crate) fn clear_track(
+        &self,
+        auth: &Authenticated,
+        request: &PaymentRequest,
+    ) -> Result<Option<Secret>, Refusal> {
         let Some(track) = &request.track2 else { return Ok(None) };
         if !request.track_encrypted {
             return Ok(Some(track.clone()));
@@ -305,7 +312,7 @@ impl Engine {
         Ok(Some(Secret::new(clear.as_str().as_bytes())))
     }
 
-    fn card_record(&self, pan: &Pan) -> Result<CardRecord, hsm::HsmError> {
+    pub(crate) fn card_record(&self, pan: &Pan) -> Result<CardRecord, hsm::HsmError> {
         let digits = pan.reveal().as_bytes();
         Ok(CardRecord {
             masked: pan.masked(),
@@ -314,8 +321,8 @@ impl Engine {
         })
     }
 
-    /// Finds what a void or refund is about.
-    async fn original_of(
+    /// Finds what a void, refund or adjustment is about.
+    pub(crate) async fn original_of(
         &self,
         record: &PaymentRecord,
         request: &PaymentRequest,
@@ -324,7 +331,7 @@ impl Engine {
         let store = &self.0.store;
         let numbers = request.original;
         match record.kind {
-            Kind::SaleVoid => {
+            Kind::SaleVoid | Kind::Adjust | Kind::Tip => {
                 let numbers = numbers.ok_or_else(none)?;
                 let (batch, trace) = numbers.batch.zip(numbers.trace).ok_or_else(none)?;
                 let found = store.by_trace(record.merchant, record.terminal, batch, trace).await?;
@@ -348,7 +355,12 @@ impl Engine {
     }
 
     /// Journals a request that our own rules refuse, so that it can be found, and makes its answer.
-    async fn decline(&self, mut record: PaymentRecord, refusal: Refusal, masked: Vec<u8>) -> Box<Reply> {
+    pub(crate) async fn decline(
+        &self,
+        mut record: PaymentRecord,
+        refusal: Refusal,
+        masked: Vec<u8>,
+    ) -> Box<Reply> {
         metrics::counter!("posp_refused_total", "reason" => refusal.reason).increment(1);
         record.state = PaymentState::Declined;
         record.answer = Some(Answer::own(refusal.code, record.created));
@@ -436,7 +448,7 @@ impl Engine {
     /// A refusal of a request that never reached the journal says nothing about an earlier sending of the same
     /// request: when there was one, its outcome is the answer. A refund that is repeated after a new sign-in
     /// still has its track under the old key, and must not be told that it failed when it went through.
-    async fn unless_known(
+    pub(crate) async fn unless_known(
         &self,
         refusal: Reply,
         (merchant, terminal, batch, trace): (MerchantId, TerminalId, BatchNo, Trace),
@@ -454,7 +466,7 @@ impl Engine {
 
     /// Answers a request that was here before: the same bytes get the same answer, or 09 while it is in
     /// work; the same numbers with other bytes get 94.
-    fn repeat(&self, existing: &PaymentRecord, digest: &[u8; 32]) -> Reply {
+    pub(crate) fn repeat(&self, existing: &PaymentRecord, digest: &[u8; 32]) -> Reply {
         metrics::counter!("posp_repeats_total").increment(1);
         let own = |code, reason| Reply {
             answer: Answer::own(code, self.now()),
@@ -501,7 +513,7 @@ impl Engine {
 /// What a sealed account number is bound to.
 pub(crate) const PAN_CONTEXT: &[u8] = b"journal.pan";
 
-enum Lookup {
+pub(crate) enum Lookup {
     Refused(Refusal),
     Store(StoreError),
 }
@@ -516,7 +528,7 @@ pub(crate) fn reference_of(original: &PaymentRecord) -> OriginalRef {
     OriginalRef { kind: original.kind, key: original.network, rrn: original.rrn }
 }
 
-fn reply_of(record: &PaymentRecord, repeated: bool) -> Reply {
+pub(crate) fn reply_of(record: &PaymentRecord, repeated: bool) -> Reply {
     Reply {
         answer: record
             .answer
@@ -560,7 +572,7 @@ fn check_request(
 }
 
 /// The account number, from field 2, track 2 or the chip; where two are given they must agree.
-fn account_number(request: &PaymentRequest, track2: Option<&Secret>) -> Result<Pan, Refusal> {
+pub(crate) fn account_number(request: &PaymentRequest, track2: Option<&Secret>) -> Result<Pan, Refusal> {
     let from_track = match track2 {
         Some(track) => Some(
             Pan::from_track2(track.reveal_text())

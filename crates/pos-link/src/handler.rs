@@ -295,7 +295,14 @@ async fn transact(
     let acquirer = engine.config().acquirer.as_str();
     let mut answer = Answer::to(link.dialect, message, head.spec)?;
     let done = match head.spec.kind {
-        Kind::Balance | Kind::Sale | Kind::SaleVoid | Kind::Refund => {
+        Kind::Balance
+        | Kind::Sale
+        | Kind::SaleVoid
+        | Kind::Refund
+        | Kind::OfflineSale
+        | Kind::OfflineChip
+        | Kind::Adjust
+        | Kind::Tip => {
             let digest = match engine.digest(message.mac_block().unwrap_or_default()) {
                 Ok(digest) => digest,
                 Err(refusal) => return Ok(refusal.into()),
@@ -304,7 +311,23 @@ async fn transact(
                 Ok(request) => request,
                 Err(refusal) => return Ok(refusal.into()),
             };
-            let Ok(reply) = engine.pay(auth, request).await else { return Ok(Served::Silent) };
+            let reply = match head.spec.told {
+                true => engine.advise(auth, request).await,
+                false => engine.pay(auth, request).await,
+            };
+            let Ok(reply) = reply else { return Ok(Served::Silent) };
+            answer.payment(&reply, head.spec, acquirer)?;
+            return Ok(Served::Answer(Box::new(answer), reply.payment));
+        }
+        Kind::ScriptResult => {
+            let result = match request::script_result(message, masked_copy(message)) {
+                Ok(result) => engine.script_result(&auth, result).await,
+                Err(refusal) => Err(refusal),
+            };
+            let reply = match result {
+                Ok(reply) => reply,
+                Err(refusal) => return Ok(refusal.into()),
+            };
             answer.payment(&reply, head.spec, acquirer)?;
             return Ok(Served::Answer(Box::new(answer), reply.payment));
         }

@@ -7,6 +7,7 @@ use acquiring::{
     Trace,
 };
 use engine::Refusal;
+use engine::advice::ScriptResult;
 use engine::batch::Detail;
 use engine::payment::{OriginalNumbers, PaymentRequest};
 use engine::reversal::ReversalRequest;
@@ -140,6 +141,26 @@ fn original(message: &Message<'_>) -> Result<Option<OriginalNumbers>, Refusal> {
     }))
 }
 
+/// Field 54 of a request: the tip in fen, twelve digits (modelled: its length is in no public source).
+fn tip(message: &Message<'_>) -> Result<Option<Amount>, Refusal> {
+    let Some(text) = message.text(54) else { return Ok(None) };
+    let fen = text.trim().parse().ok().and_then(Amount::from_fen).ok_or(format("field 54 malformed"))?;
+    Ok(Some(fen))
+}
+
+/// What became of the commands for a chip.
+pub fn script_result(message: &Message<'_>, masked: Vec<u8>) -> Result<ScriptResult, Refusal> {
+    message.check_chip_data().map_err(|_| format("field 55 malformed"))?;
+    let numbers = original(message)?.ok_or(format("field 61 missing"))?;
+    Ok(ScriptResult {
+        batch: numbers.batch.ok_or(format("original batch missing"))?,
+        trace: numbers.trace.ok_or(format("original trace missing"))?,
+        rrn: message.text(37).and_then(|rrn| Rrn::new(rrn).ok()),
+        chip: message.bytes_of(55).map(Secret::new).ok_or(format("field 55 missing"))?,
+        masked,
+    })
+}
+
 /// A financial request.
 pub fn payment(
     head: &Head,
@@ -181,6 +202,7 @@ pub fn payment(
         chip: chip.map(Secret::new),
         original: original(message)?,
         original_rrn: message.text(37).and_then(|rrn| Rrn::new(rrn).ok()),
+        tip: tip(message)?,
         auth_code: message.text(38).and_then(|code| AuthCode::new(code).ok()),
         digest,
         masked,

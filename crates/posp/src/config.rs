@@ -162,6 +162,8 @@ pub struct Engine {
     pub forward_pause_max_ms: u64,
     /// Explicit refusals after which a reversal is parked for an operator.
     pub forward_refusals_max: u32,
+    /// A tip is at most so many per cent of its sale.
+    pub tip_percent_max: u32,
     /// Double-length MAC keys in the sign-in of 3DES terminals.
     pub double_length_mac_key: bool,
 }
@@ -176,6 +178,7 @@ impl Default for Engine {
             forward_pause_ms: 1_000,
             forward_pause_max_ms: 60_000,
             forward_refusals_max: 10,
+            tip_percent_max: 20,
             double_length_mac_key: false,
         }
     }
@@ -234,6 +237,7 @@ impl Config {
             forward_pause: Duration::from_millis(e.forward_pause_ms),
             forward_pause_max: Duration::from_millis(e.forward_pause_max_ms),
             forward_refusals_max: e.forward_refusals_max,
+            tip_percent_max: e.tip_percent_max,
             double_length_mac_key: e.double_length_mac_key,
             ..engine::EngineConfig::new(acquirer)
         })

@@ -308,7 +308,8 @@ async fn by_own_number(store: &Store, args: &ShowArgs) -> anyhow::Result<Option<
 
 fn print_payment(record: &PaymentRecord, screen: &mut Screen) -> anyhow::Result<()> {
     let spec = record.kind.spec();
-    let title = format!("{} {}  ¥{}", spec.zh, spec.en, record.amount);
+    let adjusted = record.adjusted.map_or(String::new(), |amount| format!(" → ¥{amount}"));
+    let title = format!("{} {}  ¥{}{adjusted}", spec.zh, spec.en, record.amount);
     let title = screen.paint(Tone::Strong, title);
     let state = screen.paint(tone_of(record.state), format!("{} {}", record.state.zh(), record.state.code()));
     screen.line(format!("{title}  {state}"))?;
@@ -424,6 +425,7 @@ fn summary(record: &PaymentRecord) -> serde_json::Value {
         "trace": record.trace.to_string(),
         "kind": record.kind.code(),
         "amount_fen": record.amount.fen(),
+        "adjusted_fen": record.adjusted.map(acquiring::Amount::fen),
         "card": record.card.as_ref().map(|c| c.masked.to_string()),
         "state": record.state.code(),
         "code": answer.map(|a| a.code),

@@ -163,7 +163,9 @@ impl Vault {
             return ChipFact::Absent; // the tags of a reversal or script result are no request for approval
         }
         let Some(chip) = Chip::read(data) else { return ChipFact::Unreadable };
-        if chip.information != 0x80 || !chip.amount_is(message.number(4).unwrap_or(0)) {
+        // A certificate (TC) proves what the chip approved by itself; everything else asks (ARQC).
+        let certificate = message.mti().value() / 10 == 22 && chip.information == 0x40;
+        if !(chip.information == 0x80 || certificate) || !chip.amount_is(message.number(4).unwrap_or(0)) {
             return ChipFact::Bad;
         }
         let sequence = message.number(23).and_then(|n| u8::try_from(n).ok()).unwrap_or(0);

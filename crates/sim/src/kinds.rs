@@ -20,6 +20,8 @@ pub enum Kind {
     Refund,
     /// Sale made without asking first and uploaded later (离线结算).
     OfflineSale,
+    /// Another amount for a sale (结算调整), named in field 90; modelled.
+    Adjust,
     /// 预授权.
     Preauth,
     /// 预授权撤销.
@@ -47,6 +49,8 @@ pub enum Effect {
     Purchase,
     /// Takes the amount from the card without asking: it has been promised before.
     Advised,
+    /// Gives another amount to a transaction of one of these kinds.
+    Amend(&'static [Kind]),
     /// Sets the amount aside.
     Hold,
     /// Undoes a transaction of one of these kinds as a whole.
@@ -136,7 +140,7 @@ const COMPLETIONS: &[Kind] = &[Kind::CompletionRequest, Kind::CompletionAdvice];
 const REPAYABLE: &[Kind] = &[Kind::Sale, Kind::OfflineSale, Kind::CompletionRequest, Kind::CompletionAdvice];
 
 /// All lines, the first that fits is taken.
-pub static KINDS: [KindLine; 12] = [
+pub static KINDS: [KindLine; 13] = [
     line!(Balance, "余额查询", "balance", 200, Some(300_000), Any, Effect::Inquire, Full, BALANCE),
     line!(Sale, "消费", "sale", 200, Some(0), Ordinary, Effect::Purchase, Full, SALE),
     line!(
@@ -152,6 +156,17 @@ pub static KINDS: [KindLine; 12] = [
     ),
     line!(Refund, "退货", "refund", 220, Some(200_000), Any, Effect::Repay(REPAYABLE), Original, ON_ORIGINAL),
     line!(OfflineSale, "离线结算", "offline sale", 220, Some(0), Ordinary, Effect::Advised, Presented, SALE),
+    line!(
+        Adjust,
+        "结算调整",
+        "adjustment",
+        220,
+        Some(0),
+        Ordinary,
+        Effect::Amend(&[Kind::Sale, Kind::OfflineSale]),
+        Original,
+        ON_ORIGINAL
+    ),
     line!(Preauth, "预授权", "pre-authorisation", 100, Some(30_000), Any, Effect::Hold, Full, SALE),
     line!(
         PreauthVoid,
@@ -213,11 +228,15 @@ pub fn is_advice(class: u16) -> bool {
     matches!(class, 220 | 420 | 620)
 }
 
-/// The line for a message, or `None` when the network does not know such a transaction.
+/// The line for a message, or `None` when the network does not know such a transaction. Of offline sale and
+/// adjustment, which share their codes, the adjustment names an original (field 90).
 #[must_use]
-pub fn find(class: u16, processing: u32, condition: u8) -> Option<&'static KindLine> {
+pub fn find(class: u16, processing: u32, condition: u8, names_original: bool) -> Option<&'static KindLine> {
     KINDS.iter().find(|line| {
-        line.class == class
+        let amends = line.kind == Kind::Adjust;
+        (!amends || names_original)
+            && !(line.kind == Kind::OfflineSale && names_original)
+            && line.class == class
             && line.processing.is_none_or(|code| code == processing)
             && match line.family {
                 Family::Any => true,
@@ -241,17 +260,18 @@ mod tests {
     fn every_line_is_reachable() {
         for line in &KINDS {
             let condition = if line.family == Family::Preauth { 6 } else { 0 };
-            let found = find(line.class, line.processing.unwrap_or(0), condition);
+            let found =
+                find(line.class, line.processing.unwrap_or(0), condition, line.mandatory.contains(&90));
             assert_eq!(found.map(|l| l.kind), Some(line.kind));
         }
     }
 
     #[test]
     fn the_family_decides_between_sale_and_completion() {
-        assert_eq!(find(200, 0, 0).map(|l| l.kind), Some(Kind::Sale));
-        assert_eq!(find(200, 0, 64).map(|l| l.kind), Some(Kind::Sale));
-        assert_eq!(find(200, 0, 6).map(|l| l.kind), Some(Kind::CompletionRequest));
-        assert!(find(200, 990_000, 0).is_none());
+        assert_eq!(find(200, 0, 0, false).map(|l| l.kind), Some(Kind::Sale));
+        assert_eq!(find(200, 0, 64, false).map(|l| l.kind), Some(Kind::Sale));
+        assert_eq!(find(200, 0, 6, false).map(|l| l.kind), Some(Kind::CompletionRequest));
+        assert!(find(200, 990_000, 0, false).is_none());
         assert_eq!(class_of(421), 420);
     }
 }

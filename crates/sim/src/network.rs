@@ -303,7 +303,7 @@ impl Network {
     fn request(&mut self, request: &Request, at: Moment) -> Answer {
         let class = kinds::class_of(request.mti);
         let key = (class, request.key.clone());
-        let line = kinds::find(class, request.processing, request.condition);
+        let line = kinds::find(class, request.processing, request.condition, request.original.is_some());
         let kind = line.map_or(Kind::Unknown, |line| line.kind);
         if self.txns.len() >= self.policy.record_max {
             return self.plain("96", 0);
@@ -430,7 +430,7 @@ impl Network {
                     self.undo(original, cause, at);
                 }
             }
-            Some(Effect::Cancel(_) | Effect::Repay(_) | Effect::Complete(_)) => {
+            Some(Effect::Cancel(_) | Effect::Repay(_) | Effect::Complete(_) | Effect::Amend(_)) => {
                 if let Some(txn) = original.and_then(|i| self.txns.get_mut(i)) {
                     txn.dependents.push(cause);
                     txn.changed = at;
@@ -512,6 +512,7 @@ impl Network {
             }
             Effect::Cancel(of) => self.judge_void(request, of),
             Effect::Repay(of) => self.judge_refund(request, of),
+            Effect::Amend(of) => self.judge_amendment(request, of),
             Effect::Complete(advice) => self.judge_completion(request, id, available, advice),
             Effect::Note => {
                 let original = request.original.as_ref().and_then(|key| self.by_key.get(key)).copied();
@@ -546,10 +547,10 @@ impl Network {
         if self.policy.void_reference && txn.kind == Kind::Sale && txn.request.rrn != request.rrn {
             return Err("12");
         }
-        if txn.request.amount != request.amount {
+        if self.amount_of(txn) != request.amount {
             return Err("64");
         }
-        let used = txn.dependents.iter().any(|&id| self.stands(id));
+        let used = self.dependents(txn).any(|d| d.kind != Kind::Adjust && self.stands(d.id));
         if used { Err("12") } else { Ok(Done { original: Some(index), balances: None }) }
     }
 
@@ -567,8 +568,29 @@ impl Network {
         if request.amount == 0 {
             return Err("13");
         }
-        let left = txn.request.amount.saturating_sub(self.refunded(txn));
+        let left = self.amount_of(txn).saturating_sub(self.refunded(txn));
         if request.amount > left { Err("64") } else { Ok(Done { original: Some(index), balances: None }) }
+    }
+
+    fn judge_amendment(&self, request: &Request, of: &[Kind]) -> Verdict {
+        let (index, txn) = self.named(request)?;
+        if !of.contains(&txn.kind) {
+            return Err("12");
+        }
+        if txn.standing != Standing::Approved || self.is_voided(txn) {
+            return Err("25");
+        }
+        if request.amount == 0 || request.amount < self.refunded(txn) {
+            return Err("13");
+        }
+        Ok(Done { original: Some(index), balances: None })
+    }
+
+    /// What a transaction comes to: its amount, or what the latest adjustment in force made of it.
+    #[must_use]
+    pub fn amount_of(&self, txn: &Txn) -> u64 {
+        let amended = self.dependents(txn).filter(|d| d.kind == Kind::Adjust && self.stands(d.id)).last();
+        amended.map_or(txn.request.amount, |d| d.request.amount)
     }
 
     fn judge_completion(&self, request: &Request, card: &str, available: i64, advice: bool) -> Verdict {
@@ -669,7 +691,7 @@ impl Network {
 
     /// What should be on the card because of this transaction: `(position, hold)` in fen.
     fn due(&self, txn: &Txn) -> (i64, i64) {
-        let amount = i64::try_from(txn.request.amount).unwrap_or(i64::MAX);
+        let amount = i64::try_from(self.amount_of(txn)).unwrap_or(i64::MAX);
         if txn.standing != Standing::Approved || self.is_voided(txn) {
             return (0, 0);
         }

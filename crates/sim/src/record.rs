@@ -121,7 +121,7 @@ pub fn state_of(network: &Network, txn: &Txn) -> FinalState {
         Standing::Approved if network.is_completed(txn) => FinalState::Completed,
         Standing::Approved => match network.refunded(txn) {
             0 => FinalState::Approved,
-            back if back < txn.request.amount => FinalState::PartlyRefunded,
+            back if back < network.amount_of(txn) => FinalState::PartlyRefunded,
             _ => FinalState::Refunded,
         },
     }

@@ -134,7 +134,7 @@ pub fn read_request(
     let class = kinds::class_of(mti);
     let processing = message.number(3).and_then(|n| u32::try_from(n).ok()).unwrap_or(999_999);
     let condition = message.number(25).and_then(|n| u8::try_from(n).ok()).unwrap_or(0);
-    let line = kinds::find(class, processing, condition);
+    let line = kinds::find(class, processing, condition, message.has(90));
     let pan = pan_of(message);
     let card = pan.as_ref().and_then(|pan| vault.card(pan.expose()));
     let track = message.digits(35);

@@ -1,7 +1,7 @@
 //! Batch settlement: totals, uploaded details, differences, the end of a batch.
 
 use acquiring::kind::{Kind, Side};
-use acquiring::payment::{JournalEntry, PaymentState};
+use acquiring::payment::{JournalEntry, PaymentRecord, PaymentState};
 use acquiring::settlement::{BatchTotals, BlockResult, BlockTotals, DifferenceKind, SideTotal};
 use acquiring::{Amount, BatchNo, MerchantId, PaymentId, TerminalId, Trace};
 use jiff::Timestamp;
@@ -48,7 +48,7 @@ struct Counted {
 
 /// Payments of the batch that count in its totals.
 fn counted(db: &dyn Db, of: Batch) -> Op<Vec<Counted>> {
-    let select = "SELECT id, trace, kind, state, amount FROM payment \
+    let select = "SELECT id, trace, kind, state, COALESCE(adjusted, amount) FROM payment \
          WHERE merchant = ?1 AND terminal = ?2 AND batch = ?3 ORDER BY trace";
     let params = params![of.merchant.as_str(), of.terminal.as_str(), of.batch.get()];
     let read = |c: &mut Columns<'_>| {
@@ -260,7 +260,7 @@ pub(crate) fn line(db: &dyn Db, of: Batch, line: &BatchLine) -> Op<Option<Differ
     let counts = payment.as_ref().filter(|p| p.state.counts() && p.kind.spec().side != Side::None);
     let kind = match counts {
         None => Some(DifferenceKind::OnlyTerminal),
-        Some(p) if p.amount != line.amount => Some(DifferenceKind::Amount),
+        Some(p) if p.total() != line.amount => Some(DifferenceKind::Amount),
         Some(p) => match (line.card_digest, &p.card) {
             (Some(digest), Some(card)) if digest != card.digest => Some(DifferenceKind::Card),
             (Some(_), None) => Some(DifferenceKind::Card),
@@ -283,7 +283,7 @@ pub(crate) fn line(db: &dyn Db, of: Batch, line: &BatchLine) -> Op<Option<Differ
                 kind,
                 payment: payment.as_ref().map(|p| p.id),
                 terminal_amount: Some(line.amount),
-                host_amount: payment.as_ref().map(|p| p.amount),
+                host_amount: payment.as_ref().map(PaymentRecord::total),
                 at: line.at,
             },
         )?,

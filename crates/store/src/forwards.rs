@@ -1,9 +1,9 @@
 //! Store-and-forward: what must reach the network until it is acknowledged, in order per line.
 
-use acquiring::PaymentId;
 use acquiring::payment::{JournalEntry, PaymentRecord};
 use acquiring::transition::{Event, Forward};
-use jiff::Timestamp;
+use acquiring::{Beijing, MerchantId, PaymentId};
+use jiff::{SignedDuration, Timestamp};
 
 use crate::db::{Db, Lock, Op, params};
 use crate::error::StoreError;
@@ -14,7 +14,7 @@ use crate::types::{Applied, Cursor, ForwardFilter, ForwardItem, Page, PageOf};
 macro_rules! forward_columns {
     () => {
         "merchant, line, sequence, payment, action, status, attempts, refusals, message_at, message_tries, \
-         next_at, note, created"
+         next_at, note, created, payload"
     };
 }
 
@@ -42,14 +42,16 @@ fn item(c: &mut Columns<'_>) -> Op<ForwardItem> {
         next_at: c.time("next_at")?,
         last_note: c.take("note")?,
         created: c.time("created")?,
+        payload: c.take("payload")?,
     })
 }
 
-/// Puts a payment at the end of its line's queue.
+/// Puts a payment at the end of its line's queue, with what its message needs and the journal does not have.
 pub(crate) fn enqueue(
     db: &dyn Db,
     payment: &PaymentRecord,
     action: Forward,
+    payload: Option<&[u8]>,
     at: Timestamp,
     next_at: Timestamp,
 ) -> Op<()> {
@@ -57,8 +59,8 @@ pub(crate) fn enqueue(
     let select = "SELECT COALESCE(MAX(sequence), 0) FROM forward WHERE line = ?1";
     let last = number_of(db, select, params![&payment.line])?;
     let insert = "INSERT INTO forward (merchant, line, sequence, payment, action, status, attempts, refusals, \
-         message_at, message_tries, next_at, note, created) \
-         VALUES (?1, ?2, ?3, ?4, ?5, 'waiting', 0, 0, ?7, 0, ?6, '', ?7)";
+         message_at, message_tries, next_at, note, created, payload) \
+         VALUES (?1, ?2, ?3, ?4, ?5, 'waiting', 0, 0, ?7, 0, ?6, '', ?7, ?8)";
     db.execute(
         insert,
         params![
@@ -68,9 +70,42 @@ pub(crate) fn enqueue(
             payment.id.0,
             action.code(),
             millis(next_at),
-            millis(at)
+            millis(at),
+            payload
         ],
     )?;
+    Ok(())
+}
+
+/// Queues what became of the commands for the chip of an approved payment, once; whether it was the first time.
+pub(crate) fn script(
+    db: &dyn Db,
+    merchant: MerchantId,
+    id: PaymentId,
+    payload: &[u8],
+    entries: &[JournalEntry],
+    at: Timestamp,
+) -> Op<bool> {
+    db.lock(Lock::Payment(merchant, id))?;
+    let record = db.payment_by_id(merchant, id)?.ok_or(StoreError::UnknownPayment { merchant, id })?;
+    let select = "SELECT COUNT(*) FROM forward WHERE merchant = ?1 AND payment = ?2 AND action = ?3";
+    let action = Forward::Script;
+    let first = number_of(db, select, params![merchant.as_str(), id.0, action.code()])? == 0;
+    if first {
+        enqueue(db, &record, action, Some(payload), at, at)?;
+    }
+    payments::append(db, merchant, id, entries)?;
+    Ok(first)
+}
+
+/// An advice that was refused goes out under a key of its own; whatever names the payment later must name that.
+fn advice_has_key(db: &dyn Db, item: &ForwardItem, message_at: Timestamp) -> Op<()> {
+    if item.action != Forward::Advice {
+        return Ok(());
+    }
+    let update = "UPDATE payment SET transmission = ?3 WHERE merchant = ?1 AND id = ?2";
+    let transmission = Beijing::of(message_at).transmission().cast_signed();
+    db.execute(update, params![item.merchant.as_str(), item.payment.0, transmission])?;
     Ok(())
 }
 
@@ -93,7 +128,7 @@ pub(crate) fn done(
 ) -> Op<Applied> {
     let (merchant, id) = (item.merchant, item.payment);
     db.lock(Lock::Payment(merchant, id))?;
-    let update = "UPDATE forward SET status = 'done', done_at = ?4 \
+    let update = "UPDATE forward SET status = 'done', done_at = ?4, payload = NULL \
          WHERE merchant = ?1 AND line = ?2 AND sequence = ?3 AND done_at IS NULL";
     db.execute(update, params![item.merchant.as_str(), &item.line, item.sequence, millis(at)])?;
     let record = db.payment_by_id(merchant, id)?.ok_or(StoreError::UnknownPayment { merchant, id })?;
@@ -135,6 +170,7 @@ pub(crate) fn refused(
     let update = "UPDATE forward SET attempts = attempts + 1, refusals = refusals + 1, message_at = ?4, \
          message_tries = 0, next_at = ?5, note = ?6 \
          WHERE merchant = ?1 AND line = ?2 AND sequence = ?3 AND done_at IS NULL";
+    advice_has_key(db, item, message_at)?;
     let (message_at, next_at) = (millis(message_at), millis(next_at));
     let params = params![item.merchant.as_str(), &item.line, item.sequence, message_at, next_at, note];
     if db.execute(update, params)? == 0 {
@@ -157,13 +193,21 @@ pub(crate) fn park(db: &dyn Db, item: &ForwardItem, note: &str, entries: &[Journ
 /// Puts a parked item back to its old place, due at once, as a new message with nothing refused yet. Transmission
 /// times count in seconds, so the new one is at least a second after the last.
 pub(crate) fn release(db: &dyn Db, line: &str, sequence: i64, now: Timestamp) -> Op<()> {
+    let select = concat!(
+        "SELECT ",
+        forward_columns!(),
+        " FROM forward WHERE line = ?1 AND sequence = ?2 AND done_at IS NULL AND status = 'parked'"
+    );
+    let Some(parked) = one(db, select, params![line, sequence], item)? else {
+        return Err(StoreError::UnknownForward { line: line.to_owned(), sequence }.into());
+    };
     let update = "UPDATE forward SET status = 'waiting', next_at = ?3, refusals = 0, message_tries = 0, \
-         message_at = CASE WHEN message_at + 1000 > ?3 THEN message_at + 1000 ELSE ?3 END \
-         WHERE line = ?1 AND sequence = ?2 AND done_at IS NULL AND status = 'parked'";
-    if db.execute(update, params![line, sequence, millis(now)])? == 0 {
+         message_at = ?4 WHERE line = ?1 AND sequence = ?2 AND done_at IS NULL AND status = 'parked'";
+    let later = parked.message_at.checked_add(SignedDuration::from_secs(1)).unwrap_or(now).max(now);
+    if db.execute(update, params![line, sequence, millis(now), millis(later)])? == 0 {
         return Err(StoreError::UnknownForward { line: line.to_owned(), sequence }.into());
     }
-    Ok(())
+    advice_has_key(db, &parked, later)
 }
 
 pub(crate) fn depth(db: &dyn Db, line: &str) -> Op<u64> {

@@ -7,6 +7,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0002_settlement.sql"),
     include_str!("../migrations/0003_forward_message.sql"),
     include_str!("../migrations/0004_forward_lease.sql"),
+    include_str!("../migrations/0005_told.sql"),
 ];
 
 /// The table that says which were applied, and when.

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use acquiring::payment::{Answer, EntryKind, JournalEntry, PaymentRecord, PaymentState};
-use acquiring::transition::{self, Event, OriginalEffect, Reception};
+use acquiring::transition::{self, Event, Forward, OriginalEffect, Reception};
 use acquiring::{MerchantId, PaymentId, ResponseCode, Rrn};
 use jiff::Timestamp;
 
@@ -139,7 +139,7 @@ pub(crate) fn insert_row(db: &dyn Db, record: &PaymentRecord) -> Op<()> {
         "INSERT INTO payment (",
         payment_columns!(),
         ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, \
-         ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34)"
+         ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35)"
     );
     let card = record.card.as_ref();
     let answer = record.answer.as_ref();
@@ -154,6 +154,7 @@ pub(crate) fn insert_row(db: &dyn Db, record: &PaymentRecord) -> Op<()> {
             record.kind.code(),
             record.state.code(),
             fen(record.amount),
+            record.adjusted.map(fen),
             record.currency,
             card.map(|c| c.masked.as_str()),
             card.map(|c| &c.digest),
@@ -189,7 +190,7 @@ pub(crate) fn insert_row(db: &dyn Db, record: &PaymentRecord) -> Op<()> {
 pub(crate) fn update_row(db: &dyn Db, record: &PaymentRecord) -> Op<()> {
     let update = "UPDATE payment SET state = ?3, claimed_by = ?4, refunded = ?5, answer_code = ?6, auth_code = ?7, \
          settle_date = ?8, issuer = ?9, balance = ?10, answer_chip = ?11, answered_at = ?12, \
-         reversal_reason = ?13 WHERE merchant = ?1 AND id = ?2";
+         reversal_reason = ?13, adjusted = ?14 WHERE merchant = ?1 AND id = ?2";
     let answer = record.answer.as_ref();
     db.execute(
         update,
@@ -207,6 +208,7 @@ pub(crate) fn update_row(db: &dyn Db, record: &PaymentRecord) -> Op<()> {
             answer.and_then(|a| a.chip.as_deref()),
             answer.map(|a| millis(a.at)),
             record.reversal_reason.as_ref().map(|c| c.as_str()),
+            record.adjusted.map(fen),
         ],
     )?;
     Ok(())
@@ -218,6 +220,28 @@ pub(crate) fn begin(db: &dyn Db, intent: &PaymentRecord, entries: &[JournalEntry
     if intent.state != PaymentState::Pending {
         return Err(StoreError::Misuse { rule: "a payment begins in the state pending" }.into());
     }
+    enter(db, intent, entries)
+}
+
+/// Journals what was approved without the network, and queues it there.
+pub(crate) fn advise(
+    db: &dyn Db,
+    told: &PaymentRecord,
+    payload: Option<&[u8]>,
+    entries: &[JournalEntry],
+) -> Op<Begun> {
+    let approved = told.answer.as_ref().is_some_and(|answer| answer.code.is_approval());
+    if told.state != PaymentState::Approved || !approved || !told.kind.spec().told {
+        return Err(StoreError::Misuse { rule: "what is told after the fact is approved" }.into());
+    }
+    let begun = enter(db, told, entries)?;
+    if begun == Begun::Journaled {
+        forwards::enqueue(db, told, Forward::Advice, payload, told.created, told.created)?;
+    }
+    Ok(begun)
+}
+
+fn enter(db: &dyn Db, intent: &PaymentRecord, entries: &[JournalEntry]) -> Op<Begun> {
     let key = Key::of(intent);
     db.lock(Lock::Terminal(key.merchant, key.terminal))?;
     if let Some(existing) = db.payment_by_trace(key)? {
@@ -241,6 +265,10 @@ pub(crate) fn begin(db: &dyn Db, intent: &PaymentRecord, entries: &[JournalEntry
             return Ok(Begun::Refused(Box::new(refuse(db, intent, code, entries, note)?)));
         }
         db.update_payment(&original)?;
+        if let Some(adjusted) = original.adjusted.filter(|_| original.claimed_by == Some(intent.id)) {
+            let note = format!("{} → {adjusted} by payment {}", original.amount, intent.id);
+            append(db, original.merchant, original.id, &[JournalEntry::note(intent.created, note)])?;
+        }
     }
     insert(db, intent, entries)?;
     Ok(Begun::Journaled)
@@ -286,7 +314,9 @@ pub(crate) fn apply(
     let record = db.payment_by_id(merchant, id)?.ok_or(StoreError::UnknownPayment { merchant, id })?;
     let at = match event {
         Event::Answered(answer) | Event::NoAnswer(answer) | Event::NotSent(answer) => answer.at,
-        Event::CancelRequested(_) | Event::ReversalDone => entries.last().map_or(forward_at, |e| e.at),
+        Event::Advised(_) | Event::CancelRequested(_) | Event::ReversalDone | Event::ScriptTaken => {
+            entries.last().map_or(forward_at, |e| e.at)
+        }
     };
     apply_to(db, record, event, entries, at, forward_at)
 }
@@ -319,14 +349,17 @@ pub(crate) fn apply_to(
         affect_original(db, &record, original, change.original, at)?;
     }
     if let Some(action) = change.forward {
-        forwards::enqueue(db, &record, action, at, forward_at)?;
+        forwards::enqueue(db, &record, action, None, at, forward_at)?;
     }
     Ok(Applied { record, change })
 }
 
 /// Says in the history what moved: on the message that caused it, or on a line of its own.
 fn note_move(entries: &mut Vec<JournalEntry>, before: PaymentState, after: PaymentState, at: Timestamp) {
-    let note = format!("{} → {}", before.code(), after.code());
+    let note = match before == after {
+        true => "acknowledged by the network".to_owned(),
+        false => format!("{} → {}", before.code(), after.code()),
+    };
     match entries.last_mut() {
         Some(last) if last.note.is_empty() && last.kind != EntryKind::Note => last.note = note,
         _ => entries.push(JournalEntry::note(at, note)),

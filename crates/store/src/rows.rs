@@ -14,8 +14,8 @@ use crate::error::StoreError;
 
 macro_rules! payment_columns {
     () => {
-        "merchant, id, terminal, batch, trace, kind, state, amount, currency, pan_masked, card_digest, \
-         pan_sealed, expiry, entry_mode, card_sequence, condition_code, terminal_traits, request_digest, \
+        "merchant, id, terminal, batch, trace, kind, state, amount, adjusted, currency, pan_masked, \
+         card_digest, pan_sealed, expiry, entry_mode, card_sequence, condition_code, terminal_traits, request_digest, \
          line, network_trace, transmission, rrn, original, claimed_by, refunded, answer_code, auth_code, \
          settle_date, issuer, balance, answer_chip, answered_at, reversal_reason, created"
     };
@@ -177,6 +177,7 @@ impl<'a> Columns<'a> {
         let kind = self.text("kind", Kind::from_code)?;
         let state = self.text("state", PaymentState::from_code)?;
         let amount = self.amount("amount")?;
+        let adjusted = self.maybe_amount("adjusted")?;
         let currency = self.take("currency")?;
         let masked = self.maybe_text("pan_masked", MaskedPan::from_masked)?;
         let digest: Option<[u8; 32]> = self.take("card_digest")?;
@@ -226,6 +227,7 @@ impl<'a> Columns<'a> {
             kind,
             state,
             amount,
+            adjusted,
             currency,
             card,
             expiry,

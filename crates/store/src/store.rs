@@ -159,6 +159,40 @@ impl Store {
         self.db.write(Admission::Refuse, touches, move |db| payments::begin(db, &intent, &entries)).await
     }
 
+    /// Journals what the terminal approved by itself (offline sale, adjustment, tip) and queues it toward the
+    /// network, in one transaction; repeats and the rules of its original as in [`Store::begin`]. `payload` is sealed
+    /// chip data for its message.
+    ///
+    /// # Errors
+    /// As [`Store::begin`].
+    pub async fn advise(
+        &self,
+        told: PaymentRecord,
+        payload: Option<Vec<u8>>,
+        entries: Vec<JournalEntry>,
+    ) -> Result<Begun, StoreError> {
+        let mut touches = vec![Touch::Key(Key::of(&told))];
+        touches.extend(told.original.map(|original| Touch::Payment(told.merchant, original)));
+        let op = move |db: &dyn Db| payments::advise(db, &told, payload.as_deref(), &entries);
+        self.db.write(Admission::Refuse, touches, op).await
+    }
+
+    /// Queues what became of the commands for the chip of a payment, sealed, once; `false` when it was queued before.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownPayment`].
+    pub async fn forward_script(
+        &self,
+        merchant: MerchantId,
+        id: PaymentId,
+        payload: Vec<u8>,
+        entries: Vec<JournalEntry>,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let op = move |db: &dyn Db| forwards::script(db, merchant, id, &payload, &entries, at);
+        self.db.write(Admission::Wait, vec![Touch::Payment(merchant, id)], op).await
+    }
+
     /// Journals a request that our own rules refused: declined, with its answer, never sent.
     ///
     /// # Errors

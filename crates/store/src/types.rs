@@ -129,6 +129,8 @@ pub struct ForwardItem {
     pub last_note: String,
     /// When it was queued.
     pub created: Timestamp,
+    /// What its message needs and the journal does not keep: chip data, sealed by the security module.
+    pub payload: Option<Vec<u8>>,
 }
 
 /// Which open items of store-and-forward to list.

@@ -184,7 +184,12 @@ fn original_data(parties: &Parties, original: &OriginalRef) -> Result<Digits, Ma
     Ok(data.to_digits())
 }
 
-/// Makes a reversal (0420) or a repeat (0221); the second and later attempts of a reversal are 0421.
+/// The MTI of a message, or of its repeat when it was sent before.
+const fn repeated(mti: u16, tries: u32) -> u16 {
+    if tries == 0 { mti } else { mti + 1 }
+}
+
+/// Makes a reversal (0420), a repeat (0221), an advice (0220) or a script result (0620); the second and later attempts of a message are its repeats: 0421, 0221, 0621.
 pub fn forward(parties: &Parties, request: &ForwardRequest<'_>) -> Result<Mapped, MappingError> {
     let payment = request.payment;
     let form = form(payment.kind)?;
@@ -194,10 +199,11 @@ pub fn forward(parties: &Parties, request: &ForwardRequest<'_>) -> Result<Mapped
     let (mti, transmission) = match request.action {
         Forward::Reversal => {
             // The same transmission time in every repeat: it is when this message was composed.
-            let mti = if request.tries == 0 { 420 } else { 421 };
-            (mti, Beijing::of(request.composed).transmission())
+            (repeated(420, request.tries), Beijing::of(request.composed).transmission())
         }
         Forward::Repeat => (form.mti + 1, payment.network.transmission),
+        Forward::Advice => (repeated(form.mti, request.tries), payment.network.transmission),
+        Forward::Script => (repeated(620, request.tries), Beijing::of(request.composed).transmission()),
     };
     draft.start(&CUPS, Mti::new(mti));
     draft.put_digits(2, request.pan.reveal())?;
@@ -207,6 +213,9 @@ pub fn forward(parties: &Parties, request: &ForwardRequest<'_>) -> Result<Mapped
     draft.put_number(11, u64::from(payment.network.trace))?;
     draft.put_number(12, u64::from(local.hhmmss()))?;
     draft.put_number(13, u64::from(local.mmdd()))?;
+    if let Some(expiry) = payment.expiry.filter(|_| request.action == Forward::Advice) {
+        draft.put_number(14, u64::from(expiry.yymm()))?;
+    }
     draft.put_number(18, u64::from(request.mcc))?;
     draft.put_number(22, u64::from(payment.entry_mode.code()))?;
     if let Some(sequence) = payment.card_sequence {
@@ -219,16 +228,31 @@ pub fn forward(parties: &Parties, request: &ForwardRequest<'_>) -> Result<Mapped
     if let Some(code) = payment.answer.as_ref().and_then(|a| a.auth_code) {
         draft.put_text(38, code.as_str())?;
     }
+    if let (Forward::Script, Some(answer)) = (request.action, &payment.answer) {
+        draft.put_text(39, answer.code.as_str())?;
+    }
     draft.put_text(41, payment.terminal.as_str())?;
     draft.put_text(42, payment.merchant.as_str())?;
     draft.put_text(43, request.merchant_name)?;
     draft.put_text(49, "156")?;
+    if let Some(chip) = request.chip {
+        draft.put_bytes(55, chip.reveal())?;
+    }
     draft.put_text(60, field_60(payment.terminal_traits).as_str())?;
-    let original = match (request.action, request.original) {
-        (Forward::Repeat, Some(original)) => original,
-        _ => OriginalRef { kind: payment.kind, key: payment.network, rrn: payment.rrn },
+    if request.action == Forward::Script {
+        draft.put_number(70, SCRIPT_RESULT)?;
+    }
+    let itself = OriginalRef { kind: payment.kind, key: payment.network, rrn: payment.rrn };
+    let original = match request.action {
+        // An offline sale stands on nothing; an adjustment names its sale, which is how the network tells the two
+        // apart (modelled: no public source shows an adjustment on this side).
+        Forward::Advice => request.original,
+        Forward::Repeat => Some(request.original.unwrap_or(itself)),
+        Forward::Reversal | Forward::Script => Some(itself),
     };
-    draft.put_digits(90, &original_data(parties, &original)?)?;
+    if let Some(original) = original {
+        draft.put_digits(90, &original_data(parties, &original)?)?;
+    }
     let key = NetworkKey { trace: payment.network.trace, transmission };
     Ok(Mapped { draft, key, correlation: correlation(mti, payment.network.trace, rrn) })
 }
@@ -264,6 +288,9 @@ pub fn management_correlation(mti: u16, trace: u32, code: u16) -> Correlation {
     }
     Correlation { mti, trace, reference }
 }
+
+/// Field 70 of a script result.
+const SCRIPT_RESULT: u64 = 951;
 
 /// Field 70: sign-on, sign-off, key reset, cut-over begin and end, echo.
 pub const SIGN_ON: u16 = 1;

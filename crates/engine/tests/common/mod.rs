@@ -1,6 +1,8 @@
 //! A stage for scenarios of the engine: a real store and a real vault, and a network that does what the
 //! scenario says, message by message.
 
+#![allow(dead_code)] // every test binary takes what it needs of this
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -113,6 +115,8 @@ impl Channel for Script {
         let what = match request.action {
             Forward::Reversal => "reversal",
             Forward::Repeat => "repeat",
+            Forward::Advice => "advice",
+            Forward::Script => "script",
         };
         Ok(self.prepared(what, request.payment.network.trace, 1_124_101_501, request.tries))
     }
@@ -124,6 +128,8 @@ impl Channel for Script {
             let what = match words.next().unwrap() {
                 "reversal" => "reversal",
                 "repeat" => "repeat",
+                "advice" => "advice",
+                "script" => "script",
                 "sale_void" => "void",
                 "refund" => "refund",
                 "balance" => "balance",
@@ -354,6 +360,7 @@ pub fn request(trace: u64, fen: u64) -> PaymentRequest {
         chip_pan: None,
         original: None,
         original_rrn: None,
+        tip: None,
         auth_code: None,
         digest,
         masked: vec![0; 4],

@@ -58,9 +58,9 @@ pub async fn books_agree(lab: &Lab) {
         .iter()
         .filter(|payment| matches!(payment["state"].as_str().unwrap(), "approved" | "voided"))
         .map(|payment| {
-            let fen = payment["amount_fen"].as_i64().unwrap();
+            let fen = payment["adjusted_fen"].as_i64().or(payment["amount_fen"].as_i64()).unwrap();
             match payment["kind"].as_str().unwrap() {
-                "sale" => fen,
+                "sale" | "offline_sale" | "offline_chip" => fen,
                 "sale_void" | "refund" => -fen,
                 _ => 0,
             }

@@ -438,6 +438,7 @@ mod tests {
             kind: Kind::Sale,
             state: PaymentState::Approved,
             amount: Amount::from_fen(5_000).unwrap(),
+            adjusted: None,
             currency: 156,
             card: Some(CardRecord {
                 masked: Pan::new("6224242000000021").unwrap().masked(),

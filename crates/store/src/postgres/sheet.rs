@@ -44,21 +44,23 @@ const MARKERS: &str = "SELECT k.place FROM reversal_marker m \
 const INSERT: &str = concat!(
     "INSERT INTO payment (",
     payment_columns!(),
-    ") SELECT * FROM unnest(?1::text[], ?2::int8[], ?3::text[], ?4::int4[], ?5::int4[], ?6::text[], ?7::text[], \
-     ?8::int8[], ?9::int4[], ?10::text[], ?11::bytea[], ?12::bytea[], ?13::int4[], ?14::int4[], ?15::int4[], \
-     ?16::int4[], ?17::int4[], ?18::bytea[], ?19::text[], ?20::int4[], ?21::int8[], ?22::text[], ?23::int8[], \
-     ?24::int8[], ?25::int8[], ?26::text[], ?27::text[], ?28::int4[], ?29::text[], ?30::text[], ?31::bytea[], \
-     ?32::int8[], ?33::text[], ?34::int8[])"
+    ") SELECT * FROM unnest(?1::text[], ?2::int8[], ?3::text[], ?4::int4[], ?5::int4[], ?6::text[], \
+     ?7::text[], ?8::int8[], ?9::int8[], ?10::int4[], ?11::text[], ?12::bytea[], ?13::bytea[], \
+     ?14::int4[], ?15::int4[], ?16::int4[], ?17::int4[], ?18::int4[], ?19::bytea[], ?20::text[], \
+     ?21::int4[], ?22::int8[], ?23::text[], ?24::int8[], ?25::int8[], ?26::int8[], ?27::text[], \
+     ?28::text[], ?29::int4[], ?30::text[], ?31::text[], ?32::bytea[], ?33::int8[], ?34::text[], \
+     ?35::int8[])"
 );
 
 const UPDATE: &str = "UPDATE payment p SET state = u.state, claimed_by = u.claimed_by, refunded = u.refunded, \
      answer_code = u.answer_code, auth_code = u.auth_code, settle_date = u.settle_date, issuer = u.issuer, \
      balance = u.balance, answer_chip = u.answer_chip, answered_at = u.answered_at, \
-     reversal_reason = u.reversal_reason \
+     reversal_reason = u.reversal_reason, adjusted = u.adjusted \
      FROM unnest(?1::text[], ?2::int8[], ?3::text[], ?4::int8[], ?5::int8[], ?6::text[], ?7::text[], \
-     ?8::int4[], ?9::text[], ?10::text[], ?11::bytea[], ?12::int8[], ?13::text[]) AS u (merchant, id, state, \
+     ?8::int4[], ?9::text[], ?10::text[], ?11::bytea[], ?12::int8[], ?13::text[], ?14::int8[]) \
+     AS u (merchant, id, state, \
      claimed_by, refunded, answer_code, auth_code, settle_date, issuer, balance, answer_chip, answered_at, \
-     reversal_reason) WHERE p.merchant = u.merchant AND p.id = u.id";
+     reversal_reason, adjusted) WHERE p.merchant = u.merchant AND p.id = u.id";
 
 /// `place` counts a payment's new lines; they follow those that it has.
 const APPEND: &str = "INSERT INTO journal_entry (merchant, payment, sequence, at, kind, message, note) \
@@ -284,6 +286,7 @@ async fn insert(
                 &column(rows, |r| r.kind.code()),
                 &column(rows, |r| r.state.code()),
                 &column(rows, |r| fen(r.amount)),
+                &column(rows, |r| r.adjusted.map(fen)),
                 &column(rows, |r| int4(r.currency)),
                 &column(rows, |r| card(r).map(|c| c.masked.as_str())),
                 &column(rows, |r| card(r).map(|c| c.digest.as_slice())),
@@ -337,6 +340,7 @@ async fn update(
                 &column(rows, |r| answer(r).and_then(|a| a.chip.as_deref())),
                 &column(rows, |r| answer(r).map(|a| millis(a.at))),
                 &column(rows, |r| r.reversal_reason.as_ref().map(|c| c.as_str())),
+                &column(rows, |r| r.adjusted.map(fen)),
             ],
         )
         .await

@@ -43,6 +43,7 @@ pub fn payment(id: i64, kind: Kind) -> PaymentRecord {
         kind,
         state: PaymentState::Pending,
         amount: fen(10_000),
+        adjusted: None,
         currency: 156,
         card: Some(CardRecord {
             masked: Pan::new(PAN).unwrap().masked(),

@@ -12,6 +12,7 @@ mod forwards;
 mod master;
 mod payments;
 mod search;
+mod told;
 mod undoing;
 
 use store::{Store, StoreOptions};
@@ -89,6 +90,14 @@ conformance!(sqlite, postgres:
         finishing_twice_is_harmless
         open_items_are_listed_in_pages
         what_is_not_open_cannot_be_changed
+    }
+    told {
+        what_is_told_is_approved_and_queued_in_order
+        an_adjustment_changes_what_a_sale_comes_to
+        an_adjustment_of_what_is_not_there_is_refused
+        only_what_was_approved_is_told
+        a_refused_advice_has_a_key_of_its_own
+        a_script_result_is_queued_once_and_its_data_goes_with_it
     }
     batches {
         totals_count_what_counts
