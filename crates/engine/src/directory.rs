@@ -210,6 +210,7 @@ pub(crate) async fn keep_fresh(engine: Engine) {
     let inner = &engine.0;
     loop {
         tokio::select! {
+            biased;
             () = inner.stop.cancelled() => return,
             () = tokio::time::sleep(inner.config.refresh) => {}
         }

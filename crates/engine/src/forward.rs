@@ -23,6 +23,7 @@ pub(crate) async fn run(engine: Engine) {
     let inner = &engine.0;
     loop {
         let wait = tokio::select! {
+            biased;
             () = inner.stop.cancelled() => return,
             wait = step(&engine) => wait,
         };
@@ -38,6 +39,7 @@ pub(crate) async fn run(engine: Engine) {
             }
         };
         tokio::select! {
+            biased;
             () = inner.stop.cancelled() => return,
             () = inner.forward_wake.notified() => {}
             () = tokio::time::sleep(pause) => {}

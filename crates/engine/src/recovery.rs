@@ -46,6 +46,7 @@ impl Engine {
 pub(crate) async fn take_unsolicited(engine: Engine, mut answers: mpsc::Receiver<Unsolicited>) {
     loop {
         let answer = tokio::select! {
+            biased;
             () = engine.0.stop.cancelled() => return,
             answer = answers.recv() => answer,
         };

@@ -23,6 +23,8 @@ mod postgres;
 mod readers;
 mod rows;
 mod search;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod sqlite;
 mod store;
 mod types;

@@ -46,8 +46,21 @@ impl Shared {
     }
 }
 
+/// What a read that came to nothing tells.
+pub(crate) fn failure(fault: Fault) -> StoreError {
+    match fault {
+        Fault::Rule(error) => error,
+        Fault::Engine(reason) | Fault::Constraint(reason) | Fault::Again(reason) => {
+            StoreError::CannotRead { reason }
+        }
+    }
+}
+
 pub(crate) struct Readers {
     shared: Arc<Shared>,
+    /// Where reads run at once, on the task that asks.
+    #[cfg(feature = "simulation")]
+    at_once: Option<Arc<crate::simulation::AtOnce>>,
 }
 
 impl Readers {
@@ -61,7 +74,11 @@ impl Readers {
             ready: Condvar::new(),
             permits: Semaphore::new(WAITING_MAX),
         });
-        let readers = Readers { shared };
+        let readers = Readers {
+            shared,
+            #[cfg(feature = "simulation")]
+            at_once: None,
+        };
         for _ in 0..count {
             let (shared, open) = (Arc::clone(&readers.shared), open.clone());
             let (ready, opened) = std::sync::mpsc::sync_channel(1);
@@ -86,19 +103,26 @@ impl Readers {
         Ok(readers)
     }
 
+    /// Readers without threads.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn at_once(place: crate::simulation::AtOnce) -> Self {
+        let queue = Mutex::new(Queue { waiting: VecDeque::new(), closed: false });
+        let shared = Arc::new(Shared { queue, ready: Condvar::new(), permits: Semaphore::new(WAITING_MAX) });
+        Readers { shared, at_once: Some(Arc::new(place)) }
+    }
+
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         op: impl FnOnce(&dyn Db) -> Op<T> + Send + 'static,
     ) -> Result<T, StoreError> {
+        #[cfg(feature = "simulation")]
+        if let Some(at_once) = &self.at_once {
+            return at_once.read(op).await;
+        }
         let _permit = self.shared.permits.acquire().await.map_err(|_| StoreError::Closed)?;
         let (answer, answered) = oneshot::channel();
         let read: Read = Box::new(move |db| {
-            let result = op(db).map_err(|fault| match fault {
-                Fault::Rule(error) => error,
-                Fault::Engine(reason) | Fault::Constraint(reason) | Fault::Again(reason) => {
-                    StoreError::CannotRead { reason }
-                }
-            });
+            let result = op(db).map_err(failure);
             // Whoever asked may have gone away.
             let _ = answer.send(result);
         });

@@ -103,6 +103,11 @@ impl Store {
         Ok(Store { db: Arc::new(db) })
     }
 
+    #[cfg(feature = "simulation")]
+    pub(crate) fn of(handles: Handles) -> Store {
+        Store { db: Arc::new(handles) }
+    }
+
     /// Several nodes may work on this store, so that what a node has in memory may have changed behind it.
     pub fn is_shared(&self) -> bool {
         self.db.shared

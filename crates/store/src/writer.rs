@@ -143,6 +143,18 @@ impl Writer {
         Ok(Writer { queue: sender, failure: failed, thread: Mutex::new(Some(thread)) })
     }
 
+    /// A writer without a thread: `work` gets the queue and the place to tell of a failure.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn without_thread<W>(
+        queue: usize,
+        work: impl FnOnce(mpsc::Receiver<Command>, watch::Sender<Option<String>>) -> W,
+    ) -> (Self, W) {
+        let (sender, receiver) = mpsc::channel(queue);
+        let (failure, failed) = watch::channel(None);
+        let writer = Writer { queue: sender, failure: failed, thread: Mutex::new(None) };
+        (writer, work(receiver, failure))
+    }
+
     /// The reason, once a commit or flush has failed.
     fn failure(&self) -> Option<StoreError> {
         self.failure.borrow().clone().map(|reason| StoreError::Failed { reason })

@@ -9,8 +9,8 @@ use iso8583::frame::{self, CUPS_HEARTBEAT, CupsFrame};
 use iso8583::subfield::Field48Nk;
 use iso8583::{CUPS, Draft, Message};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +34,7 @@ pub(super) async fn serve(
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let accepted = tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
@@ -52,6 +53,7 @@ pub(super) async fn serve(
         let (shared, stop) = (Arc::clone(&shared), stop.clone());
         tasks.spawn(async move {
             let end = tokio::select! {
+                biased;
                 () = stop.cancelled() => "stopping".to_owned(),
                 end = converse(&shared, stream) => end,
             };
@@ -61,7 +63,27 @@ pub(super) async fn serve(
     }
 }
 
-async fn converse(shared: &Shared, mut stream: TcpStream) -> String {
+/// The same over wires that are not TCP.
+pub(super) async fn serve_wires(shared: Arc<Shared>, wires: Arc<dyn super::Wires>, stop: CancellationToken) {
+    loop {
+        let stream = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            accepted = wires.accept() => match accepted {
+                Ok(stream) => stream,
+                Err(_) => return,
+            },
+        };
+        let reason = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            end = converse(&shared, stream) => end,
+        };
+        tracing::info!(reason, "the network's connection ended");
+    }
+}
+
+async fn converse(shared: &Shared, mut stream: impl AsyncRead + AsyncWrite + Unpin) -> String {
     let mut buffer: Vec<u8> = Vec::with_capacity(FRAME_MAX);
     loop {
         let answer = match frame::split_cups(&buffer, FRAME_MAX) {

@@ -11,9 +11,8 @@ use acquiring::{ResponseCode, Rrn};
 use iso8583::frame::{self, CupsFrame};
 use iso8583::{CUPS, Message};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -93,8 +92,11 @@ impl Line {
 
     fn down(&self, detail: String) {
         self.state.send_replace(State { detail, ..State::default() });
-        // Whoever waits learns that no answer comes over this connection any more.
-        self.waiting().clear();
+        // Whoever waits learns that no answer comes over this connection any more, the first that asked first.
+        let waiting = std::mem::take(&mut *self.waiting());
+        let mut waiting: Vec<_> = waiting.into_iter().collect();
+        waiting.sort_unstable_by_key(|(correlation, _)| (correlation.mti, correlation.trace));
+        drop(waiting);
     }
 
     /// Trace numbers of management messages count apart from payments.
@@ -196,6 +198,7 @@ pub(crate) async fn keep(shared: Arc<Shared>, stop: CancellationToken) {
     let mut told = Told::default();
     loop {
         let end = tokio::select! {
+        biased;
             () = stop.cancelled() => break,
             end = connection(&shared) => end,
         };
@@ -206,6 +209,7 @@ pub(crate) async fn keep(shared: Arc<Shared>, stop: CancellationToken) {
             tracing::warn!(line = name, reason = end, "the line is down; it is built up again");
         }
         tokio::select! {
+        biased;
             () = stop.cancelled() => break,
             () = tokio::time::sleep(shared.config.reconnect) => {}
         }
@@ -234,6 +238,15 @@ impl Told {
 /// One connection from dialling to its end; says why it ended.
 async fn connection(shared: &Shared) -> String {
     let config = &shared.config;
+    if let Some(wires) = &shared.wires {
+        return match wires.dial().await {
+            Ok(stream) => {
+                let (reader, writer) = tokio::io::split(stream);
+                conversation(shared, reader, writer).await
+            }
+            Err(error) => format!("the connection is not taken: {error}"),
+        };
+    }
     let dialled = timeout(config.management_patience, TcpStream::connect(&config.network)).await;
     let stream = match dialled {
         Ok(Ok(stream)) => stream,
@@ -244,6 +257,16 @@ async fn connection(shared: &Shared) -> String {
         return error.to_string();
     }
     let (reader, writer) = stream.into_split();
+    conversation(shared, reader, writer).await
+}
+
+/// What happens on a connection until its end.
+async fn conversation(
+    shared: &Shared,
+    reader: impl AsyncRead + Unpin,
+    writer: impl AsyncWrite + Unpin,
+) -> String {
+    let config = &shared.config;
     let (frames, queue) = mpsc::channel(WRITER_QUEUE);
     shared.line.state.send_replace(State {
         writer: Some(frames),
@@ -251,6 +274,7 @@ async fn connection(shared: &Shared) -> String {
         detail: "connected, signing on".to_owned(),
     });
     tokio::select! {
+        biased;
         end = write(writer, queue, config.heartbeat) => end,
         end = read(shared, reader) => end,
         end = session(shared) => end,
@@ -292,7 +316,7 @@ async fn renew_keys(shared: &Shared) -> Result<(), &'static str> {
 }
 
 async fn write(
-    mut writer: OwnedWriteHalf,
+    mut writer: impl AsyncWrite + Unpin,
     mut queue: mpsc::Receiver<Vec<u8>>,
     heartbeat: Duration,
 ) -> String {
@@ -318,7 +342,7 @@ async fn write(
     }
 }
 
-async fn read(shared: &Shared, mut reader: OwnedReadHalf) -> String {
+async fn read(shared: &Shared, mut reader: impl AsyncRead + Unpin) -> String {
     let mut buffer: Vec<u8> = Vec::with_capacity(WRITE_MAX);
     loop {
         let mut used = 0;

@@ -33,6 +33,18 @@ use keys::ZoneKeys;
 use line::Line;
 use message::{Mapped, MappingError, Parties};
 
+/// A stream of bytes that is not a socket.
+pub trait Wire: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin {}
+impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin> Wire for T {}
+
+/// What a line's two connections run over when it is not TCP: the memory of a simulation.
+pub trait Wires: Send + Sync + 'static {
+    /// Connects to the network, for our requests.
+    fn dial(&self) -> BoxFuture<'_, std::io::Result<Box<dyn Wire>>>;
+    /// Waits for a connection that the network makes to us.
+    fn accept(&self) -> BoxFuture<'_, std::io::Result<Box<dyn Wire>>>;
+}
+
 /// Why a line cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum LineError {
@@ -63,9 +75,30 @@ pub(crate) struct Shared {
     pub(crate) keys: ZoneKeys,
     pub(crate) line: Line,
     pub(crate) unsolicited: mpsc::Sender<Unsolicited>,
+    /// Instead of TCP.
+    pub(crate) wires: Option<Arc<dyn Wires>>,
 }
 
 impl Shared {
+    fn of(
+        config: LineConfig,
+        hsm: Arc<dyn Hsm>,
+        clock: Arc<dyn Clock>,
+        unsolicited: mpsc::Sender<Unsolicited>,
+        wires: Option<Arc<dyn Wires>>,
+    ) -> Arc<Self> {
+        Arc::new(Shared {
+            parties: Parties { member: config.member.clone(), network: config.network_id.clone() },
+            keys: ZoneKeys::new(config.key_overlap),
+            line: Line::new(config.in_flight_max),
+            config,
+            hsm,
+            clock,
+            unsolicited,
+            wires,
+        })
+    }
+
     /// Computes field 128 over the message and frames it; gives frame and masked message.
     pub(crate) fn seal(&self, draft: &mut Draft) -> Result<(Vec<u8>, Vec<u8>), PrepareError> {
         let failed = |code, reason: String| PrepareError { code, reason };
@@ -124,20 +157,29 @@ impl UnionPayCard {
         let listen = |source| LineError::Listen { address, source };
         let socket = tokio::net::TcpListener::bind(address).await.map_err(listen)?;
         let listener = socket.local_addr().map_err(listen)?;
-        let shared = Arc::new(Shared {
-            parties: Parties { member: config.member.clone(), network: config.network_id.clone() },
-            keys: ZoneKeys::new(config.key_overlap),
-            line: Line::new(config.in_flight_max),
-            config,
-            hsm,
-            clock,
-            unsolicited,
-        });
+        let shared = Shared::of(config, hsm, clock, unsolicited, None);
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         tasks.spawn(inbound::serve(Arc::clone(&shared), socket, stop.clone(), tasks.clone()));
         tasks.spawn(line::keep(Arc::clone(&shared), stop.clone()));
         Ok(Arc::new(UnionPayCard { shared, listener, stop, tasks }))
+    }
+
+    /// The same line over wires of the caller's, without a socket.
+    pub fn start_over(
+        wires: Arc<dyn Wires>,
+        config: LineConfig,
+        hsm: Arc<dyn Hsm>,
+        clock: Arc<dyn Clock>,
+        unsolicited: mpsc::Sender<Unsolicited>,
+    ) -> Arc<Self> {
+        let listener = config.listen;
+        let shared = Shared::of(config, hsm, clock, unsolicited, Some(Arc::clone(&wires)));
+        let stop = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        tasks.spawn(inbound::serve_wires(Arc::clone(&shared), wires, stop.clone()));
+        tasks.spawn(line::keep(Arc::clone(&shared), stop.clone()));
+        Arc::new(UnionPayCard { shared, listener, stop, tasks })
     }
 
     /// Where the network connects to us.

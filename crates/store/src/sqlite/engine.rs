@@ -104,6 +104,11 @@ impl SqliteJournal {
         SqliteJournal { db, _lock: lock }
     }
 
+    #[cfg(feature = "simulation")]
+    pub(super) fn db(&self) -> &SqliteDb {
+        &self.db
+    }
+
     fn run(&self, sql: &str) -> Result<(), String> {
         let result = self.db.0.prepare_cached(sql).and_then(|mut statement| statement.execute([]));
         result.map(|_| ()).map_err(|e| sentence(&e))

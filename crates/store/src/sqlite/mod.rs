@@ -2,6 +2,8 @@
 //! connections read beside it (write-ahead log).
 
 mod engine;
+#[cfg(feature = "simulation")]
+pub(crate) mod memory;
 mod migrate;
 
 use std::fs::{File, TryLockError};
