@@ -78,5 +78,39 @@ fn vault(c: &mut Criterion) {
     c.bench_function("digest/pan", |b| b.iter(|| hsm.digest(black_box(PAN.as_bytes())).unwrap()));
 }
 
-criterion_group!(benches, vault);
+/// What one sale with a PIN costs the host, step by step and together: double-length keys everywhere, a
+/// terminal message of 150 bytes, a network text of 160.
+fn sale(c: &mut Criterion) {
+    let vault = SoftVault::ephemeral().unwrap();
+    let hsm: &dyn Hsm = &vault;
+    let key = |usage| hsm.generate(usage, KeyAlgorithm::TripleDes2).unwrap();
+    let (terminal, zone) = (key(KeyUsage::Mac), key(KeyUsage::Mac));
+    let (from, to) = (key(KeyUsage::Pin), key(KeyUsage::Pin));
+    let (message, text) = ([0x5A; 150], [b'7'; 160]);
+    let in_mac = hsm.mac(&terminal, MacAlgorithm::CupEcb, &message).unwrap();
+    let back_mac = hsm.mac(&zone, MacAlgorithm::CupsCbc, &text).unwrap();
+    let block = hsm.encrypt_pin(&Pin::new("123456").unwrap(), PAN, &from, PinFormat::Iso0).unwrap();
+
+    let verify = || hsm.verify_mac(&terminal, MacAlgorithm::CupEcb, black_box(&message), &in_mac).unwrap();
+    let translate = || hsm.translate_pin(black_box(&block), &from, &to, PinFormat::Iso0, PAN).unwrap();
+    let digest = || hsm.digest(black_box(PAN.as_bytes())).unwrap();
+    let seal = || hsm.seal(b"pan", black_box(PAN.as_bytes())).unwrap();
+    let network_mac = || hsm.mac(&zone, MacAlgorithm::CupsCbc, black_box(&text)).unwrap();
+    let network_verify =
+        || hsm.verify_mac(&zone, MacAlgorithm::CupsCbc, black_box(&text), &back_mac).unwrap();
+    let answer = || hsm.mac(&terminal, MacAlgorithm::CupEcb, black_box(&message)).unwrap();
+
+    c.bench_function("sale/1 terminal verify", |b| b.iter(verify));
+    c.bench_function("sale/2 translate pin", |b| b.iter(translate));
+    c.bench_function("sale/3 digest pan", |b| b.iter(digest));
+    c.bench_function("sale/4 seal pan", |b| b.iter(seal));
+    c.bench_function("sale/5 network mac", |b| b.iter(network_mac));
+    c.bench_function("sale/6 network verify", |b| b.iter(network_verify));
+    c.bench_function("sale/7 terminal mac", |b| b.iter(answer));
+    c.bench_function("sale/all", |b| {
+        b.iter(|| (verify(), translate(), digest(), seal(), network_mac(), network_verify(), answer()));
+    });
+}
+
+criterion_group!(benches, vault, sale);
 criterion_main!(benches);

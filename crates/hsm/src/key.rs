@@ -265,6 +265,11 @@ impl WrappedKey {
         self.blob.get(..WRAP_OVERHEAD + self.algorithm.key_len()).unwrap_or(&self.blob)
     }
 
+    /// Bytes of the wrapping's tag: as good as random, so that keys spread evenly over a table.
+    pub(crate) fn spread(&self) -> u32 {
+        self.blob().last_chunk::<4>().map_or(0, |bytes| u32::from_be_bytes(*bytes))
+    }
+
     /// Refuses a key made for another purpose.
     pub(crate) fn require(&self, wanted: KeyUsage) -> Result<&Self, HsmError> {
         if self.usage == wanted { Ok(self) } else { Err(HsmError::WrongUsage { wanted, found: self.usage }) }

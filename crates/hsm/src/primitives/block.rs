@@ -3,27 +3,27 @@
 use std::fmt;
 
 use cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
-use des::Des;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use sm4::Sm4;
 use zeroize::Zeroizing;
 
+use super::des::{Halves, Schedule};
 use super::take;
 use crate::HsmError;
 use crate::key::{Kcv, KeyAlgorithm};
 
 /// DES or two-key triple DES.
 pub struct DesKey {
-    left: Des,
+    left: Schedule,
     /// The second half; absent for a single-length key.
-    right: Option<Des>,
+    right: Option<Schedule>,
 }
 
 impl DesKey {
     /// Single length.
     pub fn single(key: &[u8; 8]) -> Self {
-        Self { left: Des::new(key.into()), right: None }
+        Self { left: Schedule::new(key), right: None }
     }
 
     /// Double length: encrypt with the left half, decrypt with the right, encrypt with the left.
@@ -31,7 +31,7 @@ impl DesKey {
         let (left, right) = key.split_at(8);
         let left = Zeroizing::new(take::<8>(left));
         let right = Zeroizing::new(take::<8>(right));
-        Self { left: Des::new((&*left).into()), right: Some(Des::new((&*right).into())) }
+        Self { left: Schedule::new(&left), right: Some(Schedule::new(&right)) }
     }
 
     /// Whether the key has two halves.
@@ -40,39 +40,40 @@ impl DesKey {
     }
 
     /// Encrypts one block.
-    pub fn encrypt(&self, mut block: [u8; 8]) -> [u8; 8] {
-        self.left.encrypt_block((&mut block).into());
-        if let Some(right) = &self.right {
-            right.decrypt_block((&mut block).into());
-            self.left.encrypt_block((&mut block).into());
-        }
-        block
+    pub fn encrypt(&self, block: [u8; 8]) -> [u8; 8] {
+        self.forward(Halves::enter(block)).leave()
     }
 
     /// Decrypts one block.
-    pub fn decrypt(&self, mut block: [u8; 8]) -> [u8; 8] {
-        self.left.decrypt_block((&mut block).into());
-        if let Some(right) = &self.right {
-            right.encrypt_block((&mut block).into());
-            self.left.decrypt_block((&mut block).into());
-        }
-        block
+    pub fn decrypt(&self, block: [u8; 8]) -> [u8; 8] {
+        let block = self.left.decrypt(Halves::enter(block));
+        let Some(right) = &self.right else { return block.leave() };
+        self.left.decrypt(right.encrypt(block)).leave()
     }
 
-    /// Encrypts one block with the left half alone, as the chain of X9.19 does.
-    pub(crate) fn encrypt_left(&self, mut block: [u8; 8]) -> [u8; 8] {
-        self.left.encrypt_block((&mut block).into());
-        block
+    fn forward(&self, block: Halves) -> Halves {
+        self.close(self.left.encrypt(block))
     }
 
-    /// The last step of X9.19: decrypt with the right half, encrypt with the left. Nothing for a
-    /// single-length key, where both halves are the same.
-    pub(crate) fn finish_retail(&self, mut block: [u8; 8]) -> [u8; 8] {
-        if let Some(right) = &self.right {
-            right.decrypt_block((&mut block).into());
-            self.left.encrypt_block((&mut block).into());
+    /// What a double-length key does after its first encryption: decrypt with the right half, encrypt with
+    /// the left. Nothing for a single-length key, where both halves are the same.
+    fn close(&self, block: Halves) -> Halves {
+        match &self.right {
+            Some(right) => self.left.encrypt(right.decrypt(block)),
+            None => block,
         }
-        block
+    }
+
+    /// The last value of a CBC chain with a zero start value.
+    pub(crate) fn chain(&self, blocks: impl Iterator<Item = [u8; 8]>) -> [u8; 8] {
+        blocks.fold(Halves::ZERO, |value, block| self.forward(value.xor(Halves::enter(block)))).leave()
+    }
+
+    /// The same with the left half alone but for the end, as X9.19 has it.
+    pub(crate) fn chain_retail(&self, blocks: impl Iterator<Item = [u8; 8]>) -> [u8; 8] {
+        let value =
+            blocks.fold(Halves::ZERO, |value, block| self.left.encrypt(value.xor(Halves::enter(block))));
+        self.close(value).leave()
     }
 }
 

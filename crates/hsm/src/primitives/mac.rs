@@ -50,32 +50,33 @@ pub enum Padding {
     Eighty,
 }
 
-/// Runs a chain over the data: `step` gets each block already added to the chain value.
-fn chain<const N: usize>(data: &[u8], padding: Padding, step: impl Fn([u8; N]) -> [u8; N]) -> [u8; N] {
-    let (blocks, rest) = data.as_chunks::<N>();
-    let value = blocks.iter().fold([0; N], |value, block| step(xor(value, *block)));
+/// The blocks of a chain over the data, the last one completed.
+fn blocks<const N: usize>(data: &[u8], padding: Padding) -> impl Iterator<Item = [u8; N]> {
+    let (whole, rest) = data.as_chunks::<N>();
     let mut last = take::<N>(rest);
-    match padding {
-        Padding::Zero if rest.is_empty() => return value,
-        Padding::Zero => {}
-        Padding::Eighty => last.iter_mut().skip(rest.len()).take(1).for_each(|byte| *byte = 0x80),
-    }
-    step(xor(value, last))
+    let add = match padding {
+        Padding::Zero => !rest.is_empty(),
+        Padding::Eighty => {
+            last.iter_mut().skip(rest.len()).take(1).for_each(|byte| *byte = 0x80);
+            true
+        }
+    };
+    whole.iter().copied().chain(add.then_some(last))
 }
 
 /// X9.9: plain CBC with a zero start value, the whole last block. With a double-length key every step
 /// is triple DES.
 pub fn x99(key: &DesKey, data: &[u8], padding: Padding) -> [u8; 8] {
-    chain(data, padding, |block| key.encrypt(block))
+    key.chain(blocks(data, padding))
 }
 
 /// X9.19, ISO 9797-1 algorithm 3 (retail MAC): single DES under the left half, then the last block
 /// decrypted with the right half and encrypted with the left.
 pub fn x919(key: &DesKey, data: &[u8], padding: Padding) -> [u8; 8] {
-    key.finish_retail(chain(data, padding, |block| key.encrypt_left(block)))
+    key.chain_retail(blocks(data, padding))
 }
 
 /// CBC with SM4, zero start value, the whole last block.
 pub fn sm4_cbc(key: &Sm4Key, data: &[u8], padding: Padding) -> [u8; 16] {
-    chain(data, padding, |block| key.encrypt(block))
+    blocks(data, padding).fold([0; 16], |value, block| key.encrypt(xor(value, block)))
 }

@@ -4,6 +4,7 @@
 //! with published numbers. The platform itself works through [`crate::Hsm`] and never sees a clear key.
 
 mod block;
+mod des;
 pub mod emv;
 pub mod mac;
 pub mod pin;

@@ -1,5 +1,6 @@
 //! The security module in software.
 
+mod cache;
 mod file;
 mod ring;
 mod seal;
@@ -7,6 +8,7 @@ mod wrap;
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -24,6 +26,7 @@ use crate::pin::{EncryptedPinBlock, Pin, PinFormat, PinReference};
 use crate::primitives::{self, BlockKey, hmac_sha256, take};
 use crate::track::TrackData;
 use crate::{Hsm, HsmError};
+use cache::ScheduleCache;
 use seal::SealKey;
 use wrap::{ClearKey, Wrapper};
 
@@ -103,10 +106,10 @@ pub enum VaultError {
 
 /// A security module in software: every key under an AES-256 master key that stays in this process.
 ///
-/// Clear keys exist on the stack for the length of one call and are wiped afterwards: opening a key and
-/// making its schedule again costs about a microsecond, too little to keep thousands of terminals' clear
-/// keys in memory for. What a process of the same user can read from this one's memory it cannot hide;
-/// that takes a hardware module behind the same trait.
+/// The schedules of PIN, MAC, track and master keys used lately are kept in memory, bounded and wiped when
+/// they are thrown out; every other clear key exists on the stack for the length of one call. What a process
+/// of the same user can read from this one's memory it cannot hide; that takes a hardware module behind the
+/// same trait.
 pub struct SoftVault {
     wrapper: Wrapper,
     fingerprint: String,
@@ -114,6 +117,7 @@ pub struct SoftVault {
     /// The ring's data keys, the sealing one first.
     data: Vec<SealKey>,
     digest: Hmac<Sha256>,
+    schedules: ScheduleCache,
 }
 
 impl SoftVault {
@@ -135,7 +139,14 @@ impl SoftVault {
                 wanted: 32,
                 found: clear.as_ref().len(),
             })?;
-        Ok(Self { wrapper, fingerprint: master.fingerprint()?, ring, data, digest })
+        Ok(Self {
+            wrapper,
+            fingerprint: master.fingerprint()?,
+            ring,
+            data,
+            digest,
+            schedules: ScheduleCache::new(),
+        })
     }
 
     /// A vault with a random master key that nobody keeps: for demos, simulators and tests. What is
@@ -255,9 +266,9 @@ impl SoftVault {
     }
 
     /// Key schedule of a wrapped key after checking its usage.
-    fn block_key(&self, key: &WrappedKey, usage: KeyUsage) -> Result<BlockKey, HsmError> {
+    fn block_key(&self, key: &WrappedKey, usage: KeyUsage) -> Result<Arc<BlockKey>, HsmError> {
         key.require(usage)?;
-        BlockKey::new(key.algorithm(), self.wrapper.unwrap(key)?.as_ref())
+        self.schedules.get(key, || BlockKey::new(key.algorithm(), self.wrapper.unwrap(key)?.as_ref()))
     }
 
     /// Schedule of a key that sends others, and whether it may send one of this usage and algorithm.
@@ -266,7 +277,7 @@ impl SoftVault {
         usage: KeyUsage,
         algorithm: KeyAlgorithm,
         under: &WrappedKey,
-    ) -> Result<BlockKey, HsmError> {
+    ) -> Result<Arc<BlockKey>, HsmError> {
         if !under.usage().sends_keys() {
             return Err(HsmError::WrongUsage { wanted: KeyUsage::TerminalMaster, found: under.usage() });
         }
@@ -282,7 +293,7 @@ impl SoftVault {
     fn read_pin(&self, block: &EncryptedPinBlock, key: &WrappedKey, pan: &str) -> Result<Pin, HsmError> {
         key.require(KeyUsage::Pin)?;
         fits(block.format, key)?;
-        match self.block_key(key, KeyUsage::Pin)? {
+        match &*self.block_key(key, KeyUsage::Pin)? {
             BlockKey::Des(key) => {
                 let clear = Zeroizing::new(key.decrypt(take(block.bytes())));
                 primitives::pin::read_iso0(&clear, pan)
@@ -378,7 +389,7 @@ impl Hsm for SoftVault {
         if !algorithm.fits(key.algorithm()) {
             return Err(HsmError::WrongAlgorithm { operation: "this MAC", found: key.algorithm() });
         }
-        algorithm.compute(&self.block_key(key, KeyUsage::Mac)?, data)
+        algorithm.compute(&*self.block_key(key, KeyUsage::Mac)?, data)
     }
 
     fn verify_mac(
@@ -417,7 +428,7 @@ impl Hsm for SoftVault {
     ) -> Result<EncryptedPinBlock, HsmError> {
         key.require(KeyUsage::Pin)?;
         fits(format, key)?;
-        match self.block_key(key, KeyUsage::Pin)? {
+        match &*self.block_key(key, KeyUsage::Pin)? {
             BlockKey::Des(key) => {
                 Ok(EncryptedPinBlock::iso0(key.encrypt(*primitives::pin::build_iso0(pin, pan)?)))
             }
@@ -451,11 +462,11 @@ impl Hsm for SoftVault {
     }
 
     fn encrypt_track(&self, track: &str, key: &WrappedKey) -> Result<String, HsmError> {
-        primitives::track::encrypt(&self.block_key(key, KeyUsage::Track)?, track)
+        primitives::track::encrypt(&*self.block_key(key, KeyUsage::Track)?, track)
     }
 
     fn decrypt_track(&self, digits: &str, key: &WrappedKey) -> Result<TrackData, HsmError> {
-        primitives::track::decrypt(&self.block_key(key, KeyUsage::Track)?, digits)
+        primitives::track::decrypt(&*self.block_key(key, KeyUsage::Track)?, digits)
     }
 
     fn generate_ac(
@@ -464,7 +475,7 @@ impl Hsm for SoftVault {
         card: &CardContext<'_>,
         data: &[u8],
     ) -> Result<[u8; 8], HsmError> {
-        primitives::emv::cryptogram(&self.block_key(imk, KeyUsage::IssuerMaster)?, card, data)
+        primitives::emv::cryptogram(&*self.block_key(imk, KeyUsage::IssuerMaster)?, card, data)
     }
 
     fn verify_arqc(
@@ -508,7 +519,7 @@ impl Hsm for SoftVault {
         arqc: [u8; 8],
         input: &[u8],
     ) -> Result<[u8; 8], HsmError> {
-        primitives::emv::script_mac(&self.block_key(imk, KeyUsage::IssuerScriptMac)?, card, arqc, input)
+        primitives::emv::script_mac(&*self.block_key(imk, KeyUsage::IssuerScriptMac)?, card, arqc, input)
     }
 
     fn script_encipher(
@@ -519,7 +530,7 @@ impl Hsm for SoftVault {
         plain: &[u8],
     ) -> Result<Vec<u8>, HsmError> {
         primitives::emv::script_encipher(
-            &self.block_key(imk, KeyUsage::IssuerScriptCipher)?,
+            &*self.block_key(imk, KeyUsage::IssuerScriptCipher)?,
             card,
             arqc,
             plain,
