@@ -455,9 +455,9 @@ class Variants(Scenario):
 
     def test_transactions_that_are_not_served_are_40(self):
         terminal = self.terminal("003")
-        preauth = terminal.payment_fields("sale", DECK["M01"], 700, pin="123456")
-        preauth |= {"3": "030000", "25": "06", "60": "10" + preauth["60"][2:]}
-        self.assert_code(self.answered(terminal, "0100", preauth), "40")
+        stored = terminal.payment_fields("sale", DECK["M01"], 700, pin="123456")
+        stored |= {"3": "030000", "25": "06", "60": "48" + stored["60"][2:]}
+        self.assert_code(self.answered(terminal, "0100", stored), "40")
         for mti, code in (("0800", "360"), ("0800", "370"), ("0820", "362"), ("0820", "999")):
             with self.subTest(f"{mti} {code}"):
                 fields = terminal.identity(1) | {"60": f"00000001{code}", "63": "01 "}

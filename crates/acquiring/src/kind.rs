@@ -65,6 +65,16 @@ pub enum Kind {
     OfflineChip,
     /// 脚本结果: what became of the commands that an answer brought for the chip.
     ScriptResult,
+    /// 预授权: sets an amount aside on the card.
+    Preauth,
+    /// 预授权撤销.
+    PreauthVoid,
+    /// 预授权完成（请求）: takes the amount that was set aside.
+    Completion,
+    /// 预授权完成（通知）: the same, told after the fact.
+    CompletionAdvice,
+    /// 预授权完成撤销.
+    CompletionVoid,
     /// 冲正: undoes the transaction whose numbers it repeats.
     Reversal,
     /// 批结算.
@@ -108,6 +118,65 @@ pub struct NetworkForm {
     pub mti: u16,
     /// Field 3.
     pub processing_code: u32,
+    /// Field 90 names the original. A completion names it by field 38 alone.
+    pub names_original: bool,
+    /// Field 37 is the original's.
+    pub repeats_reference: bool,
+    /// A PIN is passed on.
+    pub takes_pin: bool,
+}
+
+impl NetworkForm {
+    /// A request that stands on nothing.
+    const fn new(mti: u16, processing_code: u32) -> Self {
+        let (names_original, repeats_reference, takes_pin) = (false, false, true);
+        NetworkForm { mti, processing_code, names_original, repeats_reference, takes_pin }
+    }
+
+    /// A request that names its original in field 90.
+    const fn naming(mti: u16, processing_code: u32) -> Self {
+        NetworkForm { names_original: true, ..Self::new(mti, processing_code) }
+    }
+
+    /// As [`Self::naming`], under the original's reference number.
+    const fn repeating(mti: u16, processing_code: u32) -> Self {
+        NetworkForm { repeats_reference: true, ..Self::naming(mti, processing_code) }
+    }
+}
+
+/// What a transaction does to the one it stands on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hold {
+    /// Makes it not have happened, as a whole.
+    Cancel,
+    /// Gives back up to its amount.
+    Repay,
+    /// Takes the money that it set aside.
+    Complete,
+    /// Makes another amount of it.
+    Adjust,
+}
+
+/// By what a terminal tells the transaction that another stands on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FoundBy {
+    /// Batch and trace number of field 61: it is of the same terminal and batch.
+    Trace,
+    /// Reference number (field 37) and date (61.3).
+    Reference,
+    /// Authorisation number (field 38), card and date (61.3); batch and trace of field 61 when not zero.
+    Authorisation,
+}
+
+/// What a transaction stands on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StandsOn {
+    /// Kinds that it may stand on.
+    pub kinds: &'static [Kind],
+    /// What it does to it.
+    pub hold: Hold,
+    /// How it is found.
+    pub found_by: FoundBy,
 }
 
 /// One line of the table.
@@ -150,6 +219,10 @@ pub struct KindSpec {
     pub side: Side,
     /// How it goes to the network, when it goes there.
     pub network: Option<NetworkForm>,
+    /// The transaction it is about, when it is about another.
+    pub stands_on: Option<StandsOn>,
+    /// A card read by its chip must bring chip data, field 55.
+    pub chip_data: bool,
     /// Fields copied from the request into the answer, when present.
     pub copied: FieldSet,
 }
@@ -177,6 +250,8 @@ const MANAGEMENT: KindSpec = KindSpec {
     unknown: Unknown::Forget,
     side: Side::None,
     network: None,
+    stands_on: None,
+    chip_data: false,
     copied: MANAGEMENT_COPIED,
 };
 
@@ -198,7 +273,9 @@ const FINANCIAL: KindSpec = KindSpec {
     told: false,
     unknown: Unknown::Reverse,
     side: Side::Debit,
-    network: Some(NetworkForm { mti: 200, processing_code: 0 }),
+    network: Some(NetworkForm::new(200, 0)),
+    stands_on: None,
+    chip_data: true,
     copied: CARD_COPIED,
 };
 
@@ -212,9 +289,30 @@ const OFFLINE: KindSpec = KindSpec {
     reversible: false,
     told: true,
     unknown: Unknown::Repeat,
-    network: Some(NetworkForm { mti: 220, processing_code: 0 }),
+    network: Some(NetworkForm::new(220, 0)),
+    chip_data: false,
     ..FINANCIAL
 };
+
+/// What may be paid back: everything that took money from a card.
+const REPAYABLE: &[Kind] =
+    &[Kind::Sale, Kind::OfflineSale, Kind::OfflineChip, Kind::Completion, Kind::CompletionAdvice];
+const ADJUSTS: Option<StandsOn> =
+    Some(StandsOn { kinds: &[Kind::Sale, Kind::OfflineSale], hold: Hold::Adjust, found_by: FoundBy::Trace });
+const PREAUTHS: &[Kind] = &[Kind::Preauth];
+
+/// What the three that name an authorisation have in common, and a void of a completion beside them.
+const ON_PREAUTH: KindSpec = KindSpec {
+    condition: Some(6),
+    mandatory: FieldSet::of(&[3, 4, 11, 22, 25, 38, 41, 42, 49, 60, 61, 64]),
+    chip_data: false,
+    copied: FieldSet::of(&[2, 3, 4, 11, 14, 22, 23, 25, 38, 41, 42, 49, 53, 60]),
+    ..FINANCIAL
+};
+
+const fn on_preauth(hold: Hold) -> Option<StandsOn> {
+    Some(StandsOn { kinds: PREAUTHS, hold, found_by: FoundBy::Authorisation })
+}
 
 /// The table.
 pub static KINDS: &[KindSpec] = &[
@@ -249,7 +347,7 @@ pub static KINDS: &[KindSpec] = &[
         reversible: false,
         unknown: Unknown::Forget,
         side: Side::None,
-        network: Some(NetworkForm { mti: 200, processing_code: 300_000 }),
+        network: Some(NetworkForm::new(200, 300_000)),
         ..FINANCIAL
     },
     FINANCIAL,
@@ -262,7 +360,9 @@ pub static KINDS: &[KindSpec] = &[
         message_type: Some(23),
         mandatory: FieldSet::of(&[3, 4, 11, 22, 25, 37, 41, 42, 49, 60, 61, 64]),
         side: Side::Credit,
-        network: Some(NetworkForm { mti: 200, processing_code: 200_000 }),
+        network: Some(NetworkForm::repeating(200, 200_000)),
+        stands_on: Some(StandsOn { kinds: &[Kind::Sale], hold: Hold::Cancel, found_by: FoundBy::Trace }),
+        chip_data: false,
         ..FINANCIAL
     },
     KindSpec {
@@ -277,7 +377,9 @@ pub static KINDS: &[KindSpec] = &[
         reversible: false,
         unknown: Unknown::Repeat,
         side: Side::Credit,
-        network: Some(NetworkForm { mti: 220, processing_code: 200_000 }),
+        network: Some(NetworkForm::naming(220, 200_000)),
+        stands_on: Some(StandsOn { kinds: REPAYABLE, hold: Hold::Repay, found_by: FoundBy::Reference }),
+        chip_data: false,
         copied: FieldSet::of(&[2, 3, 4, 11, 14, 22, 23, 25, 41, 42, 49, 53, 60, 63]),
         ..FINANCIAL
     },
@@ -290,6 +392,8 @@ pub static KINDS: &[KindSpec] = &[
         message_type: Some(32),
         mandatory: FieldSet::of(&[3, 4, 11, 22, 25, 41, 42, 49, 60, 61, 64]),
         side: Side::None,
+        network: Some(NetworkForm::naming(220, 0)),
+        stands_on: ADJUSTS,
         ..OFFLINE
     },
     KindSpec {
@@ -300,6 +404,8 @@ pub static KINDS: &[KindSpec] = &[
         message_type: Some(34),
         mandatory: FieldSet::of(&[3, 4, 11, 22, 25, 41, 42, 49, 54, 60, 61, 64]),
         side: Side::None,
+        network: Some(NetworkForm::naming(220, 0)),
+        stands_on: ADJUSTS,
         ..OFFLINE
     },
     KindSpec {
@@ -329,6 +435,71 @@ pub static KINDS: &[KindSpec] = &[
         network: None,
         copied: FieldSet::of(&[2, 3, 11, 23, 32, 38, 41, 42, 49, 60]),
         ..OFFLINE
+    },
+    KindSpec {
+        kind: Kind::Preauth,
+        code: "preauth",
+        zh: "预授权",
+        en: "pre-authorisation",
+        mti: 100,
+        processing: Some(3),
+        condition: Some(6),
+        message_type: Some(10),
+        side: Side::None,
+        network: Some(NetworkForm::new(100, 30_000)),
+        ..FINANCIAL
+    },
+    KindSpec {
+        kind: Kind::PreauthVoid,
+        code: "preauth_void",
+        zh: "预授权撤销",
+        en: "pre-authorisation void",
+        mti: 100,
+        processing: Some(20),
+        message_type: Some(11),
+        side: Side::None,
+        network: Some(NetworkForm::naming(100, 200_000)),
+        stands_on: on_preauth(Hold::Cancel),
+        ..ON_PREAUTH
+    },
+    KindSpec {
+        kind: Kind::Completion,
+        code: "completion",
+        zh: "预授权完成（请求）",
+        en: "completion request",
+        message_type: Some(20),
+        stands_on: on_preauth(Hold::Complete),
+        ..ON_PREAUTH
+    },
+    KindSpec {
+        kind: Kind::CompletionAdvice,
+        code: "completion_advice",
+        zh: "预授权完成（通知）",
+        en: "completion advice",
+        mti: 220,
+        message_type: Some(24),
+        reversible: false,
+        unknown: Unknown::Repeat,
+        network: Some(NetworkForm { takes_pin: false, ..NetworkForm::new(220, 0) }),
+        stands_on: on_preauth(Hold::Complete),
+        ..ON_PREAUTH
+    },
+    KindSpec {
+        kind: Kind::CompletionVoid,
+        code: "completion_void",
+        zh: "预授权完成撤销",
+        en: "completion void",
+        processing: Some(20),
+        message_type: Some(21),
+        mandatory: FieldSet::of(&[3, 4, 11, 22, 25, 37, 41, 42, 49, 60, 61, 64]),
+        side: Side::Credit,
+        network: Some(NetworkForm::repeating(200, 200_000)),
+        stands_on: Some(StandsOn {
+            kinds: &[Kind::Completion, Kind::CompletionAdvice],
+            hold: Hold::Cancel,
+            found_by: FoundBy::Trace,
+        }),
+        ..ON_PREAUTH
     },
     KindSpec {
         kind: Kind::Reversal,
@@ -444,6 +615,11 @@ impl Kind {
         KINDS.iter().find(|line| line.matches(signature))
     }
 
+    /// What it does to the transaction that it stands on, when it stands on one.
+    pub fn hold(self) -> Option<Hold> {
+        self.spec().stands_on.map(|stands_on| stands_on.hold)
+    }
+
     /// Whether an MTI stands in the table at all.
     pub fn knows_mti(mti: u16) -> bool {
         KINDS.iter().any(|line| line.mti == mti)
@@ -493,7 +669,13 @@ mod tests {
         assert_eq!(sign(320, None, None, 0, 207), Some(Kind::BatchUpEnd));
         assert_eq!(sign(320, Some(0), Some(0), 30, 0), Some(Kind::BatchUpOffline));
         assert_eq!(sign(200, Some(99), Some(0), 22, 0), None);
-        assert_eq!(sign(100, Some(3), Some(6), 10, 0), None);
+        assert_eq!(sign(100, Some(3), Some(6), 10, 0), Some(Kind::Preauth));
+        assert_eq!(sign(100, Some(20), Some(6), 11, 0), Some(Kind::PreauthVoid));
+        assert_eq!(sign(200, Some(0), Some(6), 20, 0), Some(Kind::Completion));
+        assert_eq!(sign(220, Some(0), Some(6), 24, 0), Some(Kind::CompletionAdvice));
+        assert_eq!(sign(200, Some(20), Some(6), 21, 0), Some(Kind::CompletionVoid));
+        assert_eq!(sign(400, Some(3), Some(6), 10, 0), Some(Kind::Reversal));
+        assert_eq!(sign(100, Some(3), Some(0), 10, 0), None);
     }
 
     #[test]
@@ -508,6 +690,34 @@ mod tests {
             assert_eq!(line.mandatory.has(64), line.mac_request, "{}", line.code);
             // What has happened already cannot be undone by silence.
             assert!(!line.told || !line.reversible, "{}", line.code);
+        }
+    }
+
+    /// Money that went one way comes back the other: what cancels counts on the other side than what it cancels,
+    /// and what stands on another says how to find it.
+    #[test]
+    fn what_undoes_counts_on_the_other_side() {
+        for line in KINDS {
+            let Some(on) = line.stands_on else { continue };
+            for original in on.kinds {
+                let side = original.spec().side;
+                let expected = match on.hold {
+                    Hold::Complete => Side::Debit,
+                    Hold::Adjust => Side::None,
+                    Hold::Cancel | Hold::Repay if side == Side::Debit => Side::Credit,
+                    Hold::Cancel | Hold::Repay if side == Side::Credit => Side::Debit,
+                    Hold::Cancel | Hold::Repay => Side::None,
+                };
+                assert_eq!(line.side, expected, "{} of {}", line.code, original.code());
+            }
+            assert!(line.mandatory.has(61), "{}", line.code);
+            let by = match on.found_by {
+                FoundBy::Trace => 61,
+                FoundBy::Reference => 37,
+                FoundBy::Authorisation => 38,
+            };
+            assert!(line.mandatory.has(by), "{}", line.code);
+            assert_eq!(line.network.is_some_and(|form| form.names_original), on.hold != Hold::Complete);
         }
     }
 

@@ -12,7 +12,7 @@ use crate::response_code::ResponseCode;
 ///
 /// ```text
 ///            ┌────────────▶ Declined
-/// Pending ───┼────────────▶ Approved ◀──▶ Voided
+/// Pending ───┼────────────▶ Approved ◀──▶ Voided, Completed
 ///            │                  │
 ///            ├▶ Reversing ◀─────┘        (no answer, or the terminal reverses)
 ///            │      └─────▶ Reversed     (the network acknowledged)
@@ -34,11 +34,13 @@ pub enum PaymentState {
     Reversed,
     /// Approved, then voided (撤销) by a later payment.
     Voided,
+    /// A pre-authorisation, approved, then completed (完成) by a later payment.
+    Completed,
 }
 
 impl PaymentState {
     /// Every state, with its code in the store.
-    pub const ALL: [(PaymentState, &'static str); 7] = [
+    pub const ALL: [(PaymentState, &'static str); 8] = [
         (PaymentState::Pending, "pending"),
         (PaymentState::Approved, "approved"),
         (PaymentState::Declined, "declined"),
@@ -46,6 +48,7 @@ impl PaymentState {
         (PaymentState::Reversing, "reversing"),
         (PaymentState::Reversed, "reversed"),
         (PaymentState::Voided, "voided"),
+        (PaymentState::Completed, "completed"),
     ];
 
     /// Code in the store, logs and metrics.
@@ -68,12 +71,13 @@ impl PaymentState {
             PaymentState::Reversing => "冲正中",
             PaymentState::Reversed => "已冲正",
             PaymentState::Voided => "已撤销",
+            PaymentState::Completed => "已完成",
         }
     }
 
-    /// Counts in the totals of its batch: approved, also when voided later (the void counts on its own).
+    /// Counts in the totals of its batch: approved, also when voided or completed later (that counts on its own).
     pub const fn counts(self) -> bool {
-        matches!(self, PaymentState::Approved | PaymentState::Voided)
+        matches!(self, PaymentState::Approved | PaymentState::Voided | PaymentState::Completed)
     }
 }
 
@@ -166,9 +170,10 @@ pub struct PaymentRecord {
     pub network: NetworkKey,
     /// Reference number, field 37.
     pub rrn: Rrn,
-    /// What this voids or refunds.
+    /// What this voids, refunds or completes.
     pub original: Option<PaymentId>,
-    /// The void that holds this payment, under way or done, or the adjustment of which the network does not know yet.
+    /// The void or completion that holds this payment, under way or done, or the adjustment of which the network does
+    /// not know yet.
     pub claimed_by: Option<PaymentId>,
     /// Refunds of this payment, under way and done.
     pub refunded: Amount,

@@ -2,7 +2,7 @@
 //! original. Pure: the store applies a change in the same transaction that reads the payment.
 
 use crate::ids::PaymentId;
-use crate::kind::{Kind, Unknown};
+use crate::kind::{FoundBy, Hold, Kind, Unknown};
 use crate::money::Amount;
 use crate::payment::{Answer, PaymentRecord, PaymentState};
 use crate::response_code::ResponseCode;
@@ -58,19 +58,32 @@ impl Forward {
     }
 }
 
-/// What a change does to the original of a void or refund.
+/// What a change does to the original of a void, refund or completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OriginalEffect {
     /// Nothing.
     Keep,
     /// The void is good: the original becomes voided.
     Void,
-    /// The void is being reversed: the original is approved again, still held by the void.
+    /// The completion is good: the pre-authorisation becomes completed.
+    Complete,
+    /// The void or completion is being reversed: the original is approved again, still held by it.
     Unvoid,
-    /// The void came to nothing: the original is free again.
+    /// The void or completion came to nothing: the original is free again.
     Release,
     /// The refund came to nothing: this much may be refunded again.
     GiveBack(Amount),
+}
+
+/// What a change does to the original's own original: to the pre-authorisation, when a completion is voided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BeyondEffect {
+    /// Nothing.
+    Keep,
+    /// The completion is voided: its pre-authorisation can be completed again.
+    Release,
+    /// The void is being reversed, so that the completion stands again and needs its pre-authorisation.
+    Retake,
 }
 
 /// How an event was received.
@@ -101,6 +114,8 @@ pub struct Change {
     pub forward: Option<Forward>,
     /// What happens to the original.
     pub original: OriginalEffect,
+    /// What happens to the original's original, when the original takes its effect.
+    pub beyond: BeyondEffect,
     /// How the event was received.
     pub reception: Reception,
 }
@@ -113,6 +128,7 @@ impl Change {
             reversal_reason: None,
             forward: None,
             original: OriginalEffect::Keep,
+            beyond: BeyondEffect::Keep,
             reception,
         }
     }
@@ -124,25 +140,38 @@ impl Change {
             reversal_reason: None,
             forward: None,
             original: OriginalEffect::Keep,
+            beyond: BeyondEffect::Keep,
             reception: Reception::Moved,
         }
+    }
+
+    /// The same event refused after all: the pre-authorisation that it needs back serves another completion.
+    pub fn refuse_retake(payment: &PaymentRecord) -> Self {
+        Change::stay(payment, Reception::Refused(ResponseCode::INVALID_TRANSACTION))
     }
 }
 
 /// Decides what an event does to a payment.
 pub fn on_event(payment: &PaymentRecord, event: Event) -> Change {
-    use PaymentState::{Approved, Declined, Pending, Reversed, Reversing, Unresolved, Voided};
+    use PaymentState::{Approved, Completed, Declined, Pending, Reversed, Reversing, Unresolved, Voided};
     match (event, payment.state) {
         (Event::Answered(answer), Pending | Unresolved) => {
             let approved = answer.code.is_approval();
             Change {
                 answer: Some(answer),
                 original: if approved { effect_of_success(payment) } else { effect_of_failure(payment) },
+                beyond: if approved && reaches_beyond(payment.kind) {
+                    BeyondEffect::Release
+                } else {
+                    BeyondEffect::Keep
+                },
                 ..Change::to(if approved { Approved } else { Declined })
             }
         }
         (Event::Answered(_), Reversing | Reversed) => Change::stay(payment, Reception::Late),
-        (Event::Answered(_), Approved | Declined | Voided) => Change::stay(payment, Reception::Repeated),
+        (Event::Answered(_), Approved | Declined | Voided | Completed) => {
+            Change::stay(payment, Reception::Repeated)
+        }
 
         (Event::NotSent(answer), Pending) => {
             Change { answer: Some(answer), original: effect_of_failure(payment), ..Change::to(Declined) }
@@ -167,16 +196,28 @@ pub fn on_event(payment: &PaymentRecord, event: Event) -> Change {
         (Event::CancelRequested(_), Approved) if !payment.refunded.is_zero() => {
             Change::stay(payment, Reception::Refused(ResponseCode::INVALID_TRANSACTION))
         }
-        (Event::CancelRequested(reason), Pending | Approved) => Change {
-            reversal_reason: Some(reason),
-            forward: Some(Forward::Reversal),
-            original: if payment.state == Approved && payment.kind == Kind::SaleVoid {
-                OriginalEffect::Unvoid
-            } else {
-                OriginalEffect::Keep
-            },
-            ..Change::to(Reversing)
-        },
+        // A completion stands on it: to undo what was set aside would leave money taken without it.
+        (Event::CancelRequested(_), Completed) => {
+            Change::stay(payment, Reception::Refused(ResponseCode::INVALID_TRANSACTION))
+        }
+        (Event::CancelRequested(_), Approved) if payment.claimed_by.is_some() && in_a_chain(payment.kind) => {
+            Change::stay(payment, Reception::Refused(ResponseCode::INVALID_TRANSACTION))
+        }
+        (Event::CancelRequested(reason), Pending | Approved) => {
+            let took = payment.state == Approved
+                && matches!(payment.kind.hold(), Some(Hold::Cancel | Hold::Complete));
+            Change {
+                reversal_reason: Some(reason),
+                forward: Some(Forward::Reversal),
+                original: if took { OriginalEffect::Unvoid } else { OriginalEffect::Keep },
+                beyond: if took && reaches_beyond(payment.kind) {
+                    BeyondEffect::Retake
+                } else {
+                    BeyondEffect::Keep
+                },
+                ..Change::to(Reversing)
+            }
+        }
         (Event::CancelRequested(_), Reversing | Reversed) => Change::stay(payment, Reception::Repeated),
         // A voided sale is undone already: a reversal on top would give the money back twice.
         (Event::CancelRequested(_), Declined | Voided | Unresolved) => {
@@ -198,8 +239,8 @@ pub fn on_event(payment: &PaymentRecord, event: Event) -> Change {
                     at: own.map_or(answer.at, |own| own.at),
                     ..answer
                 }),
-                original: match payment.kind {
-                    Kind::Adjust | Kind::Tip => OriginalEffect::Release,
+                original: match payment.kind.hold() {
+                    Some(Hold::Adjust) => OriginalEffect::Release,
                     _ => OriginalEffect::Keep,
                 },
                 ..Change::to(payment.state)
@@ -210,22 +251,35 @@ pub fn on_event(payment: &PaymentRecord, event: Event) -> Change {
 }
 
 fn effect_of_success(payment: &PaymentRecord) -> OriginalEffect {
-    match payment.kind {
-        Kind::SaleVoid => OriginalEffect::Void,
-        _ => OriginalEffect::Keep,
+    match payment.kind.hold() {
+        Some(Hold::Cancel) => OriginalEffect::Void,
+        Some(Hold::Complete) => OriginalEffect::Complete,
+        Some(Hold::Repay | Hold::Adjust) | None => OriginalEffect::Keep,
     }
 }
 
 fn effect_of_failure(payment: &PaymentRecord) -> OriginalEffect {
-    match payment.kind {
-        Kind::SaleVoid => OriginalEffect::Release,
-        Kind::Refund => OriginalEffect::GiveBack(payment.amount),
-        _ => OriginalEffect::Keep,
+    match payment.kind.hold() {
+        Some(Hold::Cancel | Hold::Complete) => OriginalEffect::Release,
+        Some(Hold::Repay) => OriginalEffect::GiveBack(payment.amount),
+        Some(Hold::Adjust) | None => OriginalEffect::Keep,
     }
 }
 
-/// Applies the effect of a void or refund to its original. A payment that moved on meanwhile keeps its
-/// state: only what the void or refund itself had taken is given back.
+/// Whether what it undoes stands on another itself: a void of completions.
+fn reaches_beyond(kind: Kind) -> bool {
+    kind.spec().stands_on.is_some_and(|on| {
+        on.hold == Hold::Cancel && on.kinds.iter().any(|original| original.hold() == Some(Hold::Complete))
+    })
+}
+
+/// Whether it is a pre-authorisation or a completion: what stands on it and what it stands on must agree.
+fn in_a_chain(kind: Kind) -> bool {
+    kind == Kind::Preauth || kind.hold() == Some(Hold::Complete)
+}
+
+/// Applies the effect of a void, refund or completion to its original. A payment that moved on meanwhile keeps
+/// its state: only what the other itself had taken is given back.
 pub fn on_original(original: &mut PaymentRecord, by: PaymentId, effect: OriginalEffect) {
     let held = original.claimed_by == Some(by);
     match effect {
@@ -233,11 +287,14 @@ pub fn on_original(original: &mut PaymentRecord, by: PaymentId, effect: Original
         OriginalEffect::Void if held && original.state == PaymentState::Approved => {
             original.state = PaymentState::Voided;
         }
-        OriginalEffect::Unvoid if held && original.state == PaymentState::Voided => {
+        OriginalEffect::Complete if held && original.state == PaymentState::Approved => {
+            original.state = PaymentState::Completed;
+        }
+        OriginalEffect::Unvoid if held && is_used(original.state) => {
             original.state = PaymentState::Approved;
         }
         OriginalEffect::Release if held => {
-            if original.state == PaymentState::Voided {
+            if is_used(original.state) {
                 original.state = PaymentState::Approved;
             }
             original.claimed_by = None;
@@ -245,18 +302,51 @@ pub fn on_original(original: &mut PaymentRecord, by: PaymentId, effect: Original
         OriginalEffect::GiveBack(amount) => {
             original.refunded = original.refunded.minus(amount).unwrap_or(Amount::ZERO);
         }
-        OriginalEffect::Void | OriginalEffect::Unvoid | OriginalEffect::Release => {}
+        OriginalEffect::Void
+        | OriginalEffect::Complete
+        | OriginalEffect::Unvoid
+        | OriginalEffect::Release => {}
+    }
+}
+
+const fn is_used(state: PaymentState) -> bool {
+    matches!(state, PaymentState::Voided | PaymentState::Completed)
+}
+
+/// Whether a completion whose void is being reversed can have its pre-authorisation back.
+pub fn can_retake(preauth: &PaymentRecord) -> bool {
+    preauth.state == PaymentState::Approved && preauth.claimed_by.is_none()
+}
+
+/// Applies the effect to the pre-authorisation of the completion `by`, which is being voided or restored.
+pub fn on_beyond(preauth: &mut PaymentRecord, by: PaymentId, effect: BeyondEffect) {
+    match effect {
+        BeyondEffect::Keep => {}
+        BeyondEffect::Release => on_original(preauth, by, OriginalEffect::Release),
+        BeyondEffect::Retake if can_retake(preauth) => {
+            preauth.claimed_by = Some(by);
+            preauth.state = PaymentState::Completed;
+        }
+        BeyondEffect::Retake => {}
     }
 }
 
 /// How many days back a refund may reach.
 pub const REFUND_DAYS: i64 = 30;
 
-/// Checks a void or refund against its original and, when the rules allow it, takes hold of it.
+/// How many days after a pre-authorisation it may be completed.
+pub const COMPLETION_DAYS: i64 = 30;
+
+/// How much of a pre-authorisation a completion may take, per cent.
+pub const COMPLETION_PERCENT: u64 = 115;
+
+/// Checks a void, refund or completion against its original and, when the rules allow it, takes hold of it.
 ///
-/// `same_card` compares keyed digests. Codes as in the terminal specification's host checks: 25 no such
-/// original, 12 wrong kind or already undone, 64 amount, 22 too old.
+/// Cards are compared by their keyed digests. Codes as in the terminal specification's host checks: 25 no such
+/// original, 12 wrong kind or already undone or completed, 64 amount differs, 61 above what a completion may take,
+/// 22 too old.
 pub fn take_hold(original: &mut PaymentRecord, by: &PaymentRecord) -> Result<(), ResponseCode> {
+    let rule = by.kind.spec().stands_on.ok_or(ResponseCode::INVALID_TRANSACTION)?;
     let same_card = match (&original.card, &by.card) {
         (Some(a), Some(b)) => a.digest == b.digest,
         _ => false,
@@ -264,25 +354,22 @@ pub fn take_hold(original: &mut PaymentRecord, by: &PaymentRecord) -> Result<(),
     if original.merchant != by.merchant || !same_card {
         return Err(ResponseCode::NO_ORIGINAL);
     }
-    let fits = match by.kind {
-        Kind::SaleVoid => original.kind == Kind::Sale,
-        Kind::Adjust | Kind::Tip => matches!(original.kind, Kind::Sale | Kind::OfflineSale),
-        _ => matches!(original.kind, Kind::Sale | Kind::OfflineSale | Kind::OfflineChip),
-    };
-    if !fits {
+    if !rule.kinds.contains(&original.kind) {
         return Err(ResponseCode::INVALID_TRANSACTION);
     }
     match original.state {
         PaymentState::Approved => {}
-        PaymentState::Voided => return Err(ResponseCode::INVALID_TRANSACTION),
+        PaymentState::Voided | PaymentState::Completed => return Err(ResponseCode::INVALID_TRANSACTION),
         _ => return Err(ResponseCode::NO_ORIGINAL),
     }
     if original.claimed_by.is_some() {
         return Err(ResponseCode::INVALID_TRANSACTION);
     }
-    match by.kind {
-        Kind::SaleVoid => {
-            if original.terminal != by.terminal || original.batch != by.batch {
+    let days = by.created.duration_since(original.created).as_hours() / 24;
+    match rule.hold {
+        Hold::Cancel => {
+            let same_place = original.terminal == by.terminal && original.batch == by.batch;
+            if rule.found_by == FoundBy::Trace && !same_place {
                 return Err(ResponseCode::NO_ORIGINAL);
             }
             if !original.refunded.is_zero() {
@@ -294,9 +381,19 @@ pub fn take_hold(original: &mut PaymentRecord, by: &PaymentRecord) -> Result<(),
             original.claimed_by = Some(by.id);
             Ok(())
         }
-        Kind::Refund => {
-            let age = by.created.duration_since(original.created).as_hours() / 24;
-            if age > REFUND_DAYS {
+        Hold::Complete => {
+            if days > COMPLETION_DAYS {
+                return Err(ResponseCode::PAST_ALLOWED_DAYS);
+            }
+            // Twelve digits times 115 fit easily.
+            if by.amount.fen() * 100 > original.amount.fen() * COMPLETION_PERCENT {
+                return Err(ResponseCode::OVER_LIMIT);
+            }
+            original.claimed_by = Some(by.id);
+            Ok(())
+        }
+        Hold::Repay => {
+            if days > REFUND_DAYS {
                 return Err(ResponseCode::PAST_ALLOWED_DAYS);
             }
             // What the network does not know yet it cannot give back.
@@ -312,7 +409,7 @@ pub fn take_hold(original: &mut PaymentRecord, by: &PaymentRecord) -> Result<(),
                 _ => Err(ResponseCode::AMOUNT_DIFFERS),
             }
         }
-        Kind::Adjust | Kind::Tip => {
+        Hold::Adjust => {
             if original.terminal != by.terminal || original.batch != by.batch {
                 return Err(ResponseCode::NO_ORIGINAL);
             }
@@ -326,7 +423,6 @@ pub fn take_hold(original: &mut PaymentRecord, by: &PaymentRecord) -> Result<(),
             original.claimed_by = Some(by.id);
             Ok(())
         }
-        _ => Err(ResponseCode::INVALID_TRANSACTION),
     }
 }
 
@@ -385,6 +481,151 @@ mod tests {
             on_original(original, payment.id, change.original);
         }
         change
+    }
+
+    /// A merchant's world of one pre-authorisation and what terminals make of it, as the store runs the machine:
+    /// originals by number, the original's original when a completion is voided.
+    struct World(Vec<PaymentRecord>);
+
+    impl World {
+        fn preauth(events: &[Event]) -> World {
+            let mut world = World(vec![payment(1, Kind::Preauth, PaymentState::Pending)]);
+            world.event(1, Event::Answered(answer(ResponseCode::APPROVED)));
+            for event in events {
+                world.event(1, event.clone());
+            }
+            world
+        }
+
+        fn get(&self, id: i64) -> &PaymentRecord {
+            self.0.iter().find(|p| p.id.0 == id).unwrap()
+        }
+
+        fn edit(&mut self, id: PaymentId, change: impl FnOnce(&mut PaymentRecord)) {
+            change(self.0.iter_mut().find(|p| p.id == id).unwrap());
+        }
+
+        fn begin(&mut self, kind: Kind, original: i64, fen: u64) -> Result<i64, ResponseCode> {
+            let id = self.0.len() as i64 + 1;
+            let mut record = payment(id, kind, PaymentState::Pending);
+            record.amount = Amount::from_fen(fen).unwrap();
+            record.original = Some(PaymentId(original));
+            let mut held = self.get(original).clone();
+            take_hold(&mut held, &record)?;
+            self.edit(held.id, |p| *p = held.clone());
+            self.0.push(record);
+            Ok(id)
+        }
+
+        fn approved(&mut self, kind: Kind, original: i64, fen: u64) -> i64 {
+            let id = self.begin(kind, original, fen).unwrap();
+            self.event(id, Event::Answered(answer(ResponseCode::APPROVED)));
+            id
+        }
+
+        fn event(&mut self, id: i64, event: Event) -> Change {
+            let record = self.get(id).clone();
+            let mut change = on_event(&record, event);
+            let beyond =
+                record.original.map(|o| self.get(o.0).clone()).and_then(|o| o.original.map(|p| (o.id, p)));
+            if change.beyond == BeyondEffect::Retake
+                && beyond.is_some_and(|(_, preauth)| !can_retake(self.get(preauth.0)))
+            {
+                change = Change::refuse_retake(&record);
+            }
+            self.edit(record.id, |p| p.state = change.state);
+            if let Some(original) = record.original {
+                self.edit(original, |p| on_original(p, record.id, change.original));
+            }
+            if let Some((completion, preauth)) = beyond {
+                self.edit(preauth, |p| on_beyond(p, completion, change.beyond));
+            }
+            change
+        }
+
+        fn state(&self, id: i64) -> PaymentState {
+            self.get(id).state
+        }
+    }
+
+    #[test]
+    fn a_preauth_is_completed_once_within_its_bounds() {
+        let mut world = World::preauth(&[]);
+        assert_eq!(world.begin(Kind::Completion, 1, 11_501), Err(ResponseCode::OVER_LIMIT));
+        let completion = world.begin(Kind::Completion, 1, 11_500).unwrap();
+        assert_eq!(world.begin(Kind::CompletionAdvice, 1, 1), Err(ResponseCode::INVALID_TRANSACTION));
+        assert_eq!(world.begin(Kind::PreauthVoid, 1, 10_000), Err(ResponseCode::INVALID_TRANSACTION));
+        world.event(completion, Event::Answered(answer(ResponseCode::APPROVED)));
+        assert_eq!(world.state(1), PaymentState::Completed);
+        assert_eq!(world.begin(Kind::Completion, 1, 1), Err(ResponseCode::INVALID_TRANSACTION));
+        assert_eq!(world.begin(Kind::PreauthVoid, 1, 10_000), Err(ResponseCode::INVALID_TRANSACTION));
+        // What was completed can be paid back in parts, what was set aside cannot.
+        assert_eq!(world.begin(Kind::Refund, 1, 1), Err(ResponseCode::INVALID_TRANSACTION));
+        world.begin(Kind::Refund, completion, 11_500).unwrap();
+        assert_eq!(world.begin(Kind::Refund, completion, 1), Err(ResponseCode::AMOUNT_DIFFERS));
+        assert_eq!(
+            world.begin(Kind::CompletionVoid, completion, 11_500),
+            Err(ResponseCode::INVALID_TRANSACTION)
+        );
+    }
+
+    #[test]
+    fn a_completion_that_comes_to_nothing_lets_its_preauth_go() {
+        let mut world = World::preauth(&[]);
+        let declined = world.begin(Kind::Completion, 1, 10_000).unwrap();
+        world.event(declined, Event::Answered(answer(ResponseCode::INSUFFICIENT_FUNDS)));
+        let reversed = world.approved(Kind::Completion, 1, 10_000);
+        world.event(reversed, Event::CancelRequested(ResponseCode::NO_ANSWER));
+        assert_eq!(world.state(1), PaymentState::Approved);
+        // Held until the network has acknowledged, or it would be completed twice there.
+        assert_eq!(world.begin(Kind::Completion, 1, 1), Err(ResponseCode::INVALID_TRANSACTION));
+        world.event(reversed, Event::ReversalDone);
+        let advice = world.begin(Kind::CompletionAdvice, 1, 10_000).unwrap();
+        let silence = world.event(advice, Event::NoAnswer(answer(ResponseCode::TIMEOUT)));
+        assert_eq!((silence.state, silence.forward), (PaymentState::Unresolved, Some(Forward::Repeat)));
+        assert_eq!(world.begin(Kind::Completion, 1, 1), Err(ResponseCode::INVALID_TRANSACTION));
+        world.event(advice, Event::Answered(answer(ResponseCode::APPROVED)));
+        assert_eq!(world.state(1), PaymentState::Completed);
+    }
+
+    #[test]
+    fn a_voided_completion_gives_its_preauth_back_and_a_reversed_void_takes_it_again() {
+        let mut world = World::preauth(&[]);
+        let completion = world.approved(Kind::Completion, 1, 10_000);
+        let void = world.approved(Kind::CompletionVoid, completion, 10_000);
+        assert_eq!((world.state(completion), world.state(1)), (PaymentState::Voided, PaymentState::Approved));
+        // The terminal did not hear of the void.
+        world.event(void, Event::CancelRequested(ResponseCode::NO_ANSWER));
+        assert_eq!(
+            (world.state(completion), world.state(1)),
+            (PaymentState::Approved, PaymentState::Completed)
+        );
+        assert_eq!(world.begin(Kind::Completion, 1, 1), Err(ResponseCode::INVALID_TRANSACTION));
+        world.event(void, Event::ReversalDone);
+        let void = world.approved(Kind::CompletionVoid, completion, 10_000);
+        // Another completion took the pre-authorisation meanwhile: the void can no longer be undone.
+        let other = world.approved(Kind::Completion, 1, 5_000);
+        let change = world.event(void, Event::CancelRequested(ResponseCode::NO_ANSWER));
+        assert_eq!(change.reception, Reception::Refused(ResponseCode::INVALID_TRANSACTION));
+        assert_eq!((world.state(void), world.state(other)), (PaymentState::Approved, PaymentState::Approved));
+        assert_eq!(world.get(1).claimed_by, Some(PaymentId(other)));
+    }
+
+    #[test]
+    fn what_is_completed_or_being_completed_is_not_reversed() {
+        let mut world = World::preauth(&[]);
+        let completion = world.begin(Kind::Completion, 1, 10_000).unwrap();
+        let cancel = || Event::CancelRequested(ResponseCode::NO_ANSWER);
+        let refused = Reception::Refused(ResponseCode::INVALID_TRANSACTION);
+        assert_eq!(world.event(1, cancel()).reception, refused);
+        world.event(completion, Event::Answered(answer(ResponseCode::APPROVED)));
+        assert_eq!(world.event(1, cancel()).reception, refused);
+        let late = World::preauth(&[cancel()]);
+        assert_eq!(late.state(1), PaymentState::Reversing);
+        let mut old = World::preauth(&[]);
+        old.edit(PaymentId(1), |p| p.created = "2026-10-01T00:00:00Z".parse().unwrap());
+        assert_eq!(old.begin(Kind::Completion, 1, 1), Err(ResponseCode::PAST_ALLOWED_DAYS));
+        old.begin(Kind::PreauthVoid, 1, 10_000).unwrap();
     }
 
     #[test]
@@ -539,6 +780,45 @@ mod tests {
                 }
             }
             prop_assert!(forwards <= 1);
+        }
+
+        /// Whatever terminals begin and whatever becomes of it, of one pre-authorisation: at most one completion
+        /// is in force or under way, the pre-authorisation is completed exactly while one is approved, it is
+        /// never both voided and completed, and refunds never exceed what was taken.
+        #[test]
+        fn money_is_taken_once_from_a_preauth(steps in prop::collection::vec((0u8..6, 0usize..8, event()), 0..60)) {
+            let mut world = World::preauth(&[]);
+            for (what, place, event) in steps {
+                let target = world.0[place % world.0.len()].id.0;
+                let kind = [Kind::Completion, Kind::CompletionAdvice, Kind::PreauthVoid, Kind::CompletionVoid, Kind::Refund];
+                match kind.get(usize::from(what)) {
+                    Some(kind) => {
+                        let fen = world.get(target).amount.fen() / if *kind == Kind::Refund { 2 } else { 1 };
+                        let _refused = world.begin(*kind, target, fen);
+                    }
+                    None => {
+                        world.event(target, event);
+                    }
+                }
+                let of = |kinds: &[Kind], states: &[PaymentState]| {
+                    world.0.iter().filter(|p| kinds.contains(&p.kind) && states.contains(&p.state)).count()
+                };
+                let completions = [Kind::Completion, Kind::CompletionAdvice];
+                use PaymentState::{Approved, Completed, Pending, Reversing, Unresolved, Voided};
+                let live = of(&completions, &[Pending, Unresolved, Approved, Reversing]);
+                prop_assert!(live <= 1, "{live} completions");
+                let taken = of(&completions, &[Approved]);
+                prop_assert_eq!(world.state(1) == Completed, taken == 1);
+                prop_assert_eq!(world.state(1) == Voided, of(&[Kind::PreauthVoid], &[Approved]) == 1);
+                for completion in world.0.iter().filter(|p| completions.contains(&p.kind)) {
+                    let refunds = world.0.iter().filter(|p| p.kind == Kind::Refund && p.original == Some(completion.id));
+                    let back: u64 = refunds.filter(|p| matches!(p.state, Pending | Approved | Unresolved))
+                        .map(|p| p.amount.fen()).sum();
+                    prop_assert_eq!(back, completion.refunded.fen());
+                    prop_assert!(back <= completion.amount.fen());
+                    prop_assert!(back == 0 || completion.state == Approved);
+                }
+            }
         }
     }
 }

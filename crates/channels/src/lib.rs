@@ -60,9 +60,9 @@ pub struct NetworkRequest {
     pub mcc: u16,
     /// Terminal number.
     pub terminal: TerminalId,
-    /// Authorisation code of the original, for a void or refund.
+    /// Authorisation code of the original, for a void, refund or completion.
     pub auth_code: Option<AuthCode>,
-    /// The original, for a void or refund.
+    /// The original, for a void, refund or completion.
     pub original: Option<OriginalRef>,
     /// The present moment.
     pub at: Timestamp,
@@ -76,7 +76,7 @@ pub struct TerminalPin {
     pub key: WrappedKey,
 }
 
-/// How the network knows the original of a void or refund.
+/// How the network knows the original of a void, refund or completion.
 #[derive(Clone, Copy, Debug)]
 pub struct OriginalRef {
     /// What it was.
@@ -85,6 +85,8 @@ pub struct OriginalRef {
     pub key: NetworkKey,
     /// Its reference number.
     pub rrn: Rrn,
+    /// Its authorisation code.
+    pub auth_code: Option<AuthCode>,
 }
 
 /// A message ready to leave.
@@ -181,7 +183,7 @@ pub struct ForwardRequest<'a> {
     pub merchant_name: &'a str,
     /// Merchant category code.
     pub mcc: u16,
-    /// The original of the payment, when it is a void or refund.
+    /// The original of the payment, when it has one.
     pub original: Option<OriginalRef>,
     /// When the message was composed: its transmission time, the same for every repeat of it.
     pub composed: Timestamp,

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use acquiring::kind::{Kind, Side};
+use acquiring::kind::{FoundBy, Kind, KindSpec, Side};
 use acquiring::payment::{
     Answer, CardRecord, EntryKind, JournalEntry, NetworkKey, PaymentRecord, PaymentState,
 };
@@ -50,13 +50,13 @@ pub struct PaymentRequest {
     pub chip: Option<Secret>,
     /// Account number in the chip data (tags 5A or 57), when it has one.
     pub chip_pan: Option<Pan>,
-    /// Field 61: what this voids or refunds.
+    /// Field 61: what this voids, refunds or completes.
     pub original: Option<OriginalNumbers>,
     /// Field 37 of a void or refund: the original's reference number.
     pub original_rrn: Option<Rrn>,
     /// Field 54 of a tip.
     pub tip: Option<Amount>,
-    /// Field 38 of a void or refund, or of what was approved by voice.
+    /// Field 38 of a void, refund or completion, or of what was approved by voice.
     pub auth_code: Option<AuthCode>,
     /// Keyed digest of the request's bytes.
     pub digest: [u8; 32],
@@ -206,10 +206,7 @@ impl Engine {
             tracing::error!(%error, "the security module cannot protect an account number");
             refuse(ResponseCode::MALFUNCTION, "security module failed")
         })?;
-        let amount = match spec.side {
-            Side::None => Amount::ZERO,
-            Side::Debit | Side::Credit => request.amount.unwrap_or(Amount::ZERO),
-        };
+        let amount = request.amount.filter(|_| has_amount(spec)).unwrap_or(Amount::ZERO);
         let id = inner.numbers.next(&inner.store).await.map_err(|e| self.store_refusal(&e))?;
         let mut record = PaymentRecord {
             id,
@@ -321,37 +318,42 @@ impl Engine {
         })
     }
 
-    /// Finds what a void, refund or adjustment is about.
+    /// Finds what a void, refund, completion or adjustment is about.
     pub(crate) async fn original_of(
         &self,
         record: &PaymentRecord,
         request: &PaymentRequest,
     ) -> Result<Option<PaymentRecord>, Lookup> {
+        let Some(rule) = record.kind.spec().stands_on else { return Ok(None) };
         let none = || Lookup::Refused(Refusal::new(ResponseCode::NO_ORIGINAL, "original not found"));
         let store = &self.0.store;
         let numbers = request.original;
-        match record.kind {
-            Kind::SaleVoid | Kind::Adjust | Kind::Tip => {
+        let right_day = |found: &PaymentRecord| {
+            numbers.and_then(|n| n.date).is_none_or(|date| date == Beijing::of(found.created).mmdd())
+        };
+        let found = match rule.found_by {
+            FoundBy::Trace => {
                 let numbers = numbers.ok_or_else(none)?;
                 let (batch, trace) = numbers.batch.zip(numbers.trace).ok_or_else(none)?;
                 let found = store.by_trace(record.merchant, record.terminal, batch, trace).await?;
-                let found = found.ok_or_else(none)?;
-                if request.original_rrn.is_some_and(|rrn| rrn != found.rrn) {
-                    return Err(none());
-                }
-                Ok(Some(found))
+                found.filter(|found| request.original_rrn.is_none_or(|rrn| rrn == found.rrn))
             }
-            Kind::Refund => {
+            FoundBy::Reference => {
                 let rrn = request.original_rrn.ok_or_else(none)?;
-                let found = store.by_reference(record.merchant, rrn).await?.ok_or_else(none)?;
-                let day = Beijing::of(found.created).mmdd();
-                if numbers.and_then(|n| n.date).is_some_and(|date| date != day) {
-                    return Err(none());
-                }
-                Ok(Some(found))
+                store.by_reference(record.merchant, rrn).await?.filter(right_day)
             }
-            _ => Ok(None),
-        }
+            FoundBy::Authorisation => {
+                let code = request.auth_code.ok_or_else(none)?;
+                let card = record.card.as_ref().ok_or_else(none)?.digest;
+                let told = |found: &PaymentRecord| {
+                    numbers.and_then(|n| n.batch).is_none_or(|batch| batch == found.batch)
+                        && numbers.and_then(|n| n.trace).is_none_or(|trace| trace == found.trace)
+                };
+                let found = store.by_authorisation(record.merchant, code, card).await?;
+                found.into_iter().find(|found| right_day(found) && told(found))
+            }
+        };
+        found.ok_or_else(none).map(Some)
     }
 
     /// Journals a request that our own rules refuse, so that it can be found, and makes its answer.
@@ -525,7 +527,12 @@ impl From<StoreError> for Lookup {
 }
 
 pub(crate) fn reference_of(original: &PaymentRecord) -> OriginalRef {
-    OriginalRef { kind: original.kind, key: original.network, rrn: original.rrn }
+    OriginalRef {
+        kind: original.kind,
+        key: original.network,
+        rrn: original.rrn,
+        auth_code: original.answer.as_ref().and_then(|answer| answer.auth_code),
+    }
 }
 
 pub(crate) fn reply_of(record: &PaymentRecord, repeated: bool) -> Reply {
@@ -542,6 +549,11 @@ pub(crate) fn reply_of(record: &PaymentRecord, repeated: bool) -> Reply {
     }
 }
 
+/// Whether the transaction has an amount: it is a mandatory field then.
+fn has_amount(spec: &KindSpec) -> bool {
+    spec.mandatory.has(4)
+}
+
 /// Rules that need nothing but the request and the merchant.
 fn check_request(
     auth: &Authenticated,
@@ -549,20 +561,18 @@ fn check_request(
     record: &PaymentRecord,
 ) -> Result<(), Refusal> {
     let refuse = |code, reason| Err(Refusal::new(code, reason));
-    let moves_money = auth.spec.side != Side::None;
     if request.currency != 156 {
         return refuse(ResponseCode::FORMAT_ERROR, "currency is not 156");
     }
-    if moves_money && record.amount.is_zero() {
+    if has_amount(auth.spec) && record.amount.is_zero() {
         return refuse(ResponseCode::INVALID_AMOUNT, "amount is zero");
     }
-    if auth.spec.side == Side::Debit
+    if (auth.spec.side == Side::Debit || auth.spec.kind == Kind::Preauth)
         && auth.entry.merchant.limit_single.is_some_and(|limit| record.amount > limit)
     {
         return refuse(ResponseCode::OVER_LIMIT, "above the merchant's limit");
     }
-    let takes_chip = matches!(record.kind, Kind::Sale | Kind::Balance);
-    if takes_chip && request.entry_mode.is_chip() && request.chip.is_none() {
+    if auth.spec.chip_data && request.entry_mode.is_chip() && request.chip.is_none() {
         return refuse(ResponseCode::FORMAT_ERROR, "chip read without chip data");
     }
     if request.entry_mode.has_pin() != request.pin.is_some() {

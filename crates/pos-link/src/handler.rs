@@ -299,6 +299,11 @@ async fn transact(
         | Kind::Sale
         | Kind::SaleVoid
         | Kind::Refund
+        | Kind::Preauth
+        | Kind::PreauthVoid
+        | Kind::Completion
+        | Kind::CompletionAdvice
+        | Kind::CompletionVoid
         | Kind::OfflineSale
         | Kind::OfflineChip
         | Kind::Adjust

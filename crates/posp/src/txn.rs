@@ -229,7 +229,7 @@ fn tone_of(state: PaymentState) -> Tone {
     match state {
         PaymentState::Approved => Tone::Good,
         PaymentState::Declined => Tone::Bad,
-        PaymentState::Reversed | PaymentState::Voided => Tone::Faint,
+        PaymentState::Reversed | PaymentState::Voided | PaymentState::Completed => Tone::Faint,
         PaymentState::Pending | PaymentState::Unresolved | PaymentState::Reversing => Tone::Warn,
     }
 }

@@ -8,6 +8,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0003_forward_message.sql"),
     include_str!("../migrations/0004_forward_lease.sql"),
     include_str!("../migrations/0005_told.sql"),
+    include_str!("../migrations/0006_authorisation.sql"),
 ];
 
 /// The table that says which were applied, and when.

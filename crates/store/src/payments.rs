@@ -4,8 +4,8 @@
 use std::borrow::Cow;
 
 use acquiring::payment::{Answer, EntryKind, JournalEntry, PaymentRecord, PaymentState};
-use acquiring::transition::{self, Event, Forward, OriginalEffect, Reception};
-use acquiring::{MerchantId, PaymentId, ResponseCode, Rrn};
+use acquiring::transition::{self, BeyondEffect, Change, Event, Forward, OriginalEffect, Reception};
+use acquiring::{AuthCode, MerchantId, PaymentId, ResponseCode, Rrn};
 use jiff::Timestamp;
 
 use crate::db::{Db, Key, Lock, Op, params};
@@ -26,6 +26,13 @@ pub(crate) const BY_REFERENCE: &str = concat!(
     "SELECT ",
     payment_columns!(),
     " FROM payment WHERE merchant = ?1 AND rrn = ?2 ORDER BY id DESC LIMIT 1"
+);
+/// The kind stands in the text, so that an index of the pre-authorisations alone serves it.
+pub(crate) const BY_AUTHORISATION: &str = concat!(
+    "SELECT ",
+    payment_columns!(),
+    " FROM payment WHERE merchant = ?1 AND auth_code = ?2 AND card_digest = ?3 AND kind = 'preauth' \
+         ORDER BY id DESC LIMIT 20"
 );
 pub(crate) const BY_NETWORK_KEY: &str = concat!(
     "SELECT ",
@@ -53,6 +60,17 @@ pub(crate) fn by_id(db: &dyn Db, merchant: MerchantId, id: PaymentId) -> Op<Opti
 /// after a year.
 pub(crate) fn by_reference(db: &dyn Db, merchant: MerchantId, rrn: Rrn) -> Op<Option<PaymentRecord>> {
     one(db, BY_REFERENCE, params![merchant.as_str(), rrn.as_str()], |c| c.payment())
+}
+
+/// The pre-authorisations of a card with this authorisation number, the newest first. An issuer gives a number
+/// again after a while, so there may be several; the terminal's date tells which is meant.
+pub(crate) fn by_authorisation(
+    db: &dyn Db,
+    merchant: MerchantId,
+    code: AuthCode,
+    card: &[u8; 32],
+) -> Op<Vec<PaymentRecord>> {
+    all(db, BY_AUTHORISATION, params![merchant.as_str(), code.as_str(), card], |c| c.payment())
 }
 
 pub(crate) fn by_network_key(
@@ -331,7 +349,16 @@ pub(crate) fn apply_to(
     forward_at: Timestamp,
 ) -> Op<Applied> {
     let mut entries = Cow::Borrowed(entries);
-    let change = transition::on_event(&record, event.clone());
+    let mut change = transition::on_event(&record, event.clone());
+    let beyond = match change.beyond {
+        BeyondEffect::Keep => None,
+        BeyondEffect::Release | BeyondEffect::Retake => beyond(db, &record)?,
+    };
+    if change.beyond == BeyondEffect::Retake
+        && beyond.as_ref().is_some_and(|(_, preauth)| !transition::can_retake(preauth))
+    {
+        change = Change::refuse_retake(&record);
+    }
     if change.reception == Reception::Moved {
         let before = record.state;
         record.state = change.state;
@@ -346,7 +373,14 @@ pub(crate) fn apply_to(
     }
     append(db, record.merchant, record.id, &entries)?;
     if let Some(original) = record.original.filter(|_| change.original != OriginalEffect::Keep) {
-        affect_original(db, &record, original, change.original, at)?;
+        affect(db, &record, original, at, |original| {
+            transition::on_original(original, record.id, change.original);
+        })?;
+    }
+    if let (Some((completion, preauth)), true) = (&beyond, change.beyond != BeyondEffect::Keep) {
+        affect(db, &record, preauth.id, at, |preauth| {
+            transition::on_beyond(preauth, *completion, change.beyond);
+        })?;
     }
     if let Some(action) = change.forward {
         forwards::enqueue(db, &record, action, None, at, forward_at)?;
@@ -366,22 +400,31 @@ fn note_move(entries: &mut Vec<JournalEntry>, before: PaymentState, after: Payme
     }
 }
 
-fn affect_original(
+/// The completion that a void is about, and the pre-authorisation behind it.
+fn beyond(db: &dyn Db, void: &PaymentRecord) -> Op<Option<(PaymentId, PaymentRecord)>> {
+    let Some(original) = void.original else { return Ok(None) };
+    let Some(completion) = db.payment_by_id(void.merchant, original)? else { return Ok(None) };
+    let Some(original) = completion.original else { return Ok(None) };
+    Ok(db.payment_by_id(void.merchant, original)?.map(|preauth| (completion.id, preauth)))
+}
+
+/// Changes a payment because of another, and says so in its history.
+fn affect(
     db: &dyn Db,
     by: &PaymentRecord,
     id: PaymentId,
-    effect: OriginalEffect,
     at: Timestamp,
+    change: impl FnOnce(&mut PaymentRecord),
 ) -> Op<()> {
     // A refused void or refund may name an original that does not exist; then there is nothing to affect.
-    let Some(mut original) = db.payment_by_id(by.merchant, id)? else { return Ok(()) };
-    let before = original.clone();
-    transition::on_original(&mut original, by.id, effect);
-    if original != before {
-        db.update_payment(&original)?;
+    let Some(mut affected) = db.payment_by_id(by.merchant, id)? else { return Ok(()) };
+    let before = affected.clone();
+    change(&mut affected);
+    if affected != before {
+        db.update_payment(&affected)?;
     }
-    if original.state != before.state {
-        let note = format!("{} → {} by payment {}", before.state.code(), original.state.code(), by.id);
+    if affected.state != before.state {
+        let note = format!("{} → {} by payment {}", before.state.code(), affected.state.code(), by.id);
         append(db, by.merchant, id, &[JournalEntry::note(at, note)])?;
     }
     Ok(())

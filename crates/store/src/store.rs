@@ -7,7 +7,7 @@ use acquiring::master::{Merchant, Terminal, TerminalSession, WorkingKeys};
 use acquiring::payment::PaymentRecord;
 use acquiring::settlement::{BatchTotals, DifferenceKind};
 use acquiring::transition::Event;
-use acquiring::{BatchNo, MerchantId, PaymentId, Rrn, TerminalId, Trace};
+use acquiring::{AuthCode, BatchNo, MerchantId, PaymentId, Rrn, TerminalId, Trace};
 use jiff::Timestamp;
 
 use crate::backend::Handles;
@@ -293,6 +293,17 @@ impl Store {
         rrn: Rrn,
     ) -> Result<Option<PaymentRecord>, StoreError> {
         self.db.read(move |db| payments::by_reference(db, merchant, rrn)).await
+    }
+
+    /// The pre-authorisations of a card with this authorisation number, the newest first (at most 20). `card` is the
+    /// digest of its number.
+    pub async fn by_authorisation(
+        &self,
+        merchant: MerchantId,
+        code: AuthCode,
+        card: [u8; 32],
+    ) -> Result<Vec<PaymentRecord>, StoreError> {
+        self.db.read(move |db| payments::by_authorisation(db, merchant, code, &card)).await
     }
 
     /// The payment with our number.

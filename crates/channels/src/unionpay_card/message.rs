@@ -67,10 +67,10 @@ fn form(kind: Kind) -> Result<NetworkForm, MappingError> {
     kind.spec().network.ok_or(MappingError::NoForm(kind))
 }
 
-/// The reference number that goes to the network: a sale void repeats the one of the sale.
-fn network_rrn(kind: Kind, own: Rrn, original: Option<&OriginalRef>) -> Rrn {
-    match (kind, original) {
-        (Kind::SaleVoid, Some(original)) => original.rrn,
+/// The reference number that goes to the network: the void of a sale or completion repeats the original's.
+fn network_rrn(form: NetworkForm, own: Rrn, original: Option<&OriginalRef>) -> Rrn {
+    match original {
+        Some(original) if form.repeats_reference => original.rrn,
         _ => own,
     }
 }
@@ -111,7 +111,7 @@ pub fn financial(
     let form = form(request.kind)?;
     let local = Beijing::of(request.at);
     let key = NetworkKey { trace: request.id.network_trace(), transmission: local.transmission() };
-    let rrn = network_rrn(request.kind, request.rrn, request.original.as_ref());
+    let rrn = network_rrn(form, request.rrn, request.original.as_ref());
     let mut draft = Draft::new();
     draft.start(&CUPS, Mti::new(form.mti));
     draft.put_digits(2, request.pan.reveal())?;
@@ -145,7 +145,7 @@ pub fn financial(
     draft.put_text(42, request.merchant.as_str())?;
     draft.put_text(43, &request.merchant_name)?;
     draft.put_text(49, "156")?;
-    if let Some(pin) = pin {
+    if let Some(pin) = pin.filter(|_| form.takes_pin) {
         draft.put_number(26, PIN_LENGTH_MAX)?;
         match pin.format {
             PinFormat::Iso0 => {
@@ -164,7 +164,7 @@ pub fn financial(
         draft.put_bytes(55, chip.reveal())?;
     }
     draft.put_text(60, field_60(request.terminal_traits).as_str())?;
-    if let Some(original) = &request.original {
+    if let Some(original) = request.original.as_ref().filter(|_| form.names_original) {
         draft.put_digits(90, &original_data(parties, original)?)?;
     }
     Ok(Mapped { draft, key, correlation: correlation(form.mti, key.trace, rrn) })
@@ -193,7 +193,7 @@ const fn repeated(mti: u16, tries: u32) -> u16 {
 pub fn forward(parties: &Parties, request: &ForwardRequest<'_>) -> Result<Mapped, MappingError> {
     let payment = request.payment;
     let form = form(payment.kind)?;
-    let rrn = network_rrn(payment.kind, payment.rrn, request.original.as_ref());
+    let rrn = network_rrn(form, payment.rrn, request.original.as_ref());
     let local = Beijing::of(payment.created);
     let mut draft = Draft::new();
     let (mti, transmission) = match request.action {
@@ -225,7 +225,9 @@ pub fn forward(parties: &Parties, request: &ForwardRequest<'_>) -> Result<Mapped
     draft.put_digits(32, parties.member.as_str())?;
     draft.put_digits(33, parties.member.as_str())?;
     draft.put_text(37, rrn.as_str())?;
-    if let Some(code) = payment.answer.as_ref().and_then(|a| a.auth_code) {
+    // A repeat tells the code that its first sending told: the original's.
+    let own = payment.answer.as_ref().and_then(|a| a.auth_code);
+    if let Some(code) = own.or_else(|| request.original.and_then(|original| original.auth_code)) {
         draft.put_text(38, code.as_str())?;
     }
     if let (Forward::Script, Some(answer)) = (request.action, &payment.answer) {
@@ -242,15 +244,15 @@ pub fn forward(parties: &Parties, request: &ForwardRequest<'_>) -> Result<Mapped
     if request.action == Forward::Script {
         draft.put_number(70, SCRIPT_RESULT)?;
     }
-    let itself = OriginalRef { kind: payment.kind, key: payment.network, rrn: payment.rrn };
-    let original = match request.action {
-        // An offline sale stands on nothing; an adjustment names its sale, which is how the network tells the two
-        // apart (modelled: no public source shows an adjustment on this side).
-        Forward::Advice => request.original,
-        Forward::Repeat => Some(request.original.unwrap_or(itself)),
-        Forward::Reversal | Forward::Script => Some(itself),
+    let named = match request.action {
+        // The same as the first sending named. An adjustment names its sale, which is how the network tells it from
+        // an offline sale (modelled: no public source shows an adjustment on this side).
+        Forward::Advice | Forward::Repeat => request.original.filter(|_| form.names_original),
+        Forward::Reversal | Forward::Script => {
+            Some(OriginalRef { kind: payment.kind, key: payment.network, rrn: payment.rrn, auth_code: own })
+        }
     };
-    if let Some(original) = original {
+    if let Some(original) = named {
         draft.put_digits(90, &original_data(parties, &original)?)?;
     }
     let key = NetworkKey { trace: payment.network.trace, transmission };
@@ -357,6 +359,7 @@ mod tests {
             kind: Kind::Sale,
             key: NetworkKey { trace: 17, transmission: 1_123_120_000 },
             rrn: Rrn::new("112300000017").unwrap(),
+            auth_code: None,
         };
         assert_eq!(
             original_data(&parties, &original).unwrap().as_str(),

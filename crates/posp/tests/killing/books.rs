@@ -61,7 +61,7 @@ fn key_of_line(line: &RecordLine) -> NetworkKey {
 }
 
 fn key_of_payment(payment: &PaymentRecord) -> NetworkKey {
-    let class = if payment.kind == Kind::Refund { 220 } else { 200 };
+    let class = payment.kind.spec().network.map_or(0, |form| form.mti);
     (class, format!("{:010}", payment.network.transmission), payment.network.trace)
 }
 
@@ -72,6 +72,11 @@ fn same_kind(line: &RecordLine, payment: &PaymentRecord) -> bool {
             | (sim::Kind::Sale, Kind::Sale)
             | (sim::Kind::Void, Kind::SaleVoid)
             | (sim::Kind::Refund, Kind::Refund)
+            | (sim::Kind::Preauth, Kind::Preauth)
+            | (sim::Kind::PreauthVoid, Kind::PreauthVoid)
+            | (sim::Kind::CompletionRequest, Kind::Completion)
+            | (sim::Kind::CompletionAdvice, Kind::CompletionAdvice)
+            | (sim::Kind::CompletionVoid, Kind::CompletionVoid)
     )
 }
 
@@ -81,6 +86,7 @@ fn agree(network: FinalState, here: PaymentState) -> bool {
     match here {
         PaymentState::Approved => matches!(network, N::Approved | N::PartlyRefunded | N::Refunded),
         PaymentState::Voided => network == N::Voided,
+        PaymentState::Completed => network == N::Completed,
         PaymentState::Declined => network == N::Declined,
         // A reversal of what the network had declined changes nothing there.
         PaymentState::Reversed => matches!(network, N::Reversed | N::Declined),

@@ -276,10 +276,15 @@ impl Db for Connection {
             Lock::Payment(merchant, id) => {
                 let original = "SELECT original FROM payment WHERE merchant = ?1 AND id = ?2";
                 let lock = "SELECT id FROM payment WHERE merchant = ?1 AND id = ?2 FOR UPDATE";
-                // A payment is younger than the one that it undoes, and has the higher number.
-                let original = number_of(self, original, params![merchant.as_str(), id.0])?;
-                if original != 0 {
-                    self.query(lock, params![merchant.as_str(), original])?;
+                // A payment is younger than the one that it is about, and has the higher number. The void of a
+                // completion reaches to its pre-authorisation.
+                let first = number_of(self, original, params![merchant.as_str(), id.0])?;
+                if first != 0 {
+                    let beyond = number_of(self, original, params![merchant.as_str(), first])?;
+                    if beyond != 0 {
+                        self.query(lock, params![merchant.as_str(), beyond])?;
+                    }
+                    self.query(lock, params![merchant.as_str(), first])?;
                 }
                 self.query(lock, params![merchant.as_str(), id.0])?;
                 return Ok(true);

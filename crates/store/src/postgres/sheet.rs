@@ -21,7 +21,7 @@ type Id = (MerchantId, PaymentId);
 /// Waits for the terminals in the order given: ascending.
 const LOCK_TERMINALS: &str = "SELECT pg_advisory_xact_lock(t.number) FROM unnest(?1::int8[]) AS t (number)";
 
-/// The payments by key and by number, and the originals of both, locked in ascending order.
+/// The payments by key and by number, the originals of both and the originals of those, locked in ascending order.
 const LOCK_PAYMENTS: &str = concat!(
     "WITH named AS (\
        SELECT p.merchant, p.id, p.original FROM payment p \
@@ -30,7 +30,9 @@ const LOCK_PAYMENTS: &str = concat!(
        UNION SELECT p.merchant, p.id, p.original FROM payment p \
        JOIN unnest(?5::text[], ?6::int8[]) AS i (merchant, id) ON p.merchant = i.merchant AND p.id = i.id), \
      wanted AS (SELECT merchant, id FROM named \
-       UNION SELECT merchant, original FROM named WHERE original IS NOT NULL) \
+       UNION SELECT merchant, original FROM named WHERE original IS NOT NULL \
+       UNION SELECT o.merchant, o.original FROM named n \
+       JOIN payment o ON o.merchant = n.merchant AND o.id = n.original WHERE o.original IS NOT NULL) \
      SELECT ",
     payment_columns!(),
     " FROM payment JOIN wanted USING (merchant, id) ORDER BY merchant, id FOR UPDATE OF payment"

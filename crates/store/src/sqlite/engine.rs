@@ -160,7 +160,7 @@ impl Journal for SqliteJournal {
 mod tests {
     use rusqlite::Connection;
 
-    use crate::payments::{BY_ID, BY_NETWORK_KEY, BY_REFERENCE, BY_TRACE, PENDING_BEFORE};
+    use crate::payments::{BY_AUTHORISATION, BY_ID, BY_NETWORK_KEY, BY_REFERENCE, BY_TRACE, PENDING_BEFORE};
     use crate::{forwards, migrations};
 
     /// The look-ups of the payment path, and those of every pass of store-and-forward and recovery, go
@@ -175,6 +175,7 @@ mod tests {
             (BY_TRACE, "payment_key (merchant=? AND terminal=? AND batch=? AND trace=?)"),
             (BY_ID, "sqlite_autoindex_payment_1 (merchant=? AND id=?)"),
             (BY_REFERENCE, "payment_rrn (merchant=? AND rrn=?)"),
+            (BY_AUTHORISATION, "payment_authorisation (merchant=? AND auth_code=? AND card_digest=?)"),
             (BY_NETWORK_KEY, "payment_network (network_trace=? AND created>?)"),
             (PENDING_BEFORE, "payment_open (state=? AND created<?)"),
             (forwards::HEAD, "forward_open (line=? AND status=?)"),

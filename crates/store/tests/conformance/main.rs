@@ -79,6 +79,9 @@ conformance!(sqlite, postgres:
         a_reversal_with_another_amount_moves_nothing
         a_reversal_before_its_sale_refuses_the_sale
         a_reversal_of_a_voided_sale_undoes_nothing
+        a_voided_completion_gives_its_preauth_back
+        one_of_many_completions_takes_the_preauth
+        a_preauth_is_found_by_its_authorisation
     }
     forwards {
         a_line_is_served_in_order

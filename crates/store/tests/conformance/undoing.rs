@@ -193,3 +193,69 @@ pub async fn a_reversal_of_a_voided_sale_undoes_nothing(store: Store) {
     assert_eq!(applied.change.reception, Reception::NothingToUndo);
     assert_eq!(store.forward_depth("unionpay").await.unwrap(), 0);
 }
+
+/// A void reaches two steps: it frees the pre-authorisation of the completion that it voids, and takes it back when
+/// it is reversed itself, unless another completion has it by then.
+pub async fn a_voided_completion_gives_its_preauth_back(store: Store) {
+    approved(&store, payment(1, Kind::Preauth)).await;
+    approved(&store, undoing(2, Kind::Completion, 1, fen(11_500))).await;
+    assert_eq!(now(&store, 1).await.state, PaymentState::Completed);
+    let void = undoing(3, Kind::CompletionVoid, 2, fen(11_500));
+    approved(&store, void.clone()).await;
+    assert_eq!(now(&store, 2).await.state, PaymentState::Voided);
+    let preauth = now(&store, 1).await;
+    assert_eq!((preauth.state, preauth.claimed_by), (PaymentState::Approved, None));
+    let history = store.history(merchant_id(), PaymentId(1)).await.unwrap();
+    assert_eq!(history.last().unwrap().note, "completed → approved by payment 3");
+
+    let Cancelled::Applied(applied) = store.cancel(cancel(&void, 1_000), vec![]).await.unwrap() else {
+        panic!("the void exists")
+    };
+    assert_eq!(applied.record.state, PaymentState::Reversing);
+    let preauth = now(&store, 1).await;
+    assert_eq!((preauth.state, preauth.claimed_by), (PaymentState::Completed, Some(PaymentId(2))));
+    let item = store.next_forward("unionpay").await.unwrap().unwrap();
+    store.forward_done(&item, Event::ReversalDone, vec![], at(2_000)).await.unwrap();
+    assert_eq!(now(&store, 2).await.claimed_by, None);
+
+    let void = undoing(4, Kind::CompletionVoid, 2, fen(11_500));
+    approved(&store, void.clone()).await;
+    approved(&store, undoing(5, Kind::Completion, 1, fen(9_000))).await;
+    let Cancelled::Applied(applied) = store.cancel(cancel(&void, 3_000), vec![]).await.unwrap() else {
+        panic!("the void exists")
+    };
+    assert_eq!(applied.change.reception, Reception::Refused(ResponseCode::INVALID_TRANSACTION));
+    assert_eq!(now(&store, 4).await.state, PaymentState::Approved);
+    assert_eq!(now(&store, 1).await.claimed_by, Some(PaymentId(5)));
+}
+
+pub async fn one_of_many_completions_takes_the_preauth(store: Store) {
+    approved(&store, payment(1, Kind::Preauth)).await;
+    let kinds = [Kind::Completion, Kind::CompletionAdvice, Kind::PreauthVoid];
+    let intents = (2..=16).map(|id| undoing(id, kinds[(id % 3) as usize], 1, fen(10_000))).collect();
+    let (taken, codes) = race(&store, intents).await;
+    assert_eq!(taken.len(), 1);
+    assert_eq!(codes, [ResponseCode::INVALID_TRANSACTION; 14]);
+    answered(&store, merchant_id(), taken[0], ResponseCode::DO_NOT_HONOUR).await;
+    let dear = undoing(20, Kind::Completion, 1, fen(11_501));
+    assert_eq!(refused(begin(&store, dear).await), ResponseCode::OVER_LIMIT);
+    assert_eq!(begin(&store, undoing(21, Kind::CompletionAdvice, 1, fen(11_500))).await, Begun::Journaled);
+}
+
+pub async fn a_preauth_is_found_by_its_authorisation(store: Store) {
+    let ours = approved(&store, payment(1, Kind::Preauth)).await;
+    let code = ours.answer.as_ref().and_then(|answer| answer.auth_code).unwrap();
+    let card = ours.card.as_ref().unwrap().digest;
+    // The same number on a sale, on a pre-authorisation of another merchant, on an older one of the same card.
+    approved(&store, payment(2, Kind::Sale)).await;
+    let other = MerchantId::new("898100000000002").unwrap();
+    let elsewhere = PaymentRecord { merchant: other, ..payment(3, Kind::Preauth) };
+    begin(&store, elsewhere).await;
+    answered(&store, other, PaymentId(3), ResponseCode::APPROVED).await;
+    let newer = approved(&store, payment(4, Kind::Preauth)).await;
+    let found = store.by_authorisation(merchant_id(), code, card).await.unwrap();
+    assert_eq!(found, [newer, ours]);
+    assert!(store.by_authorisation(merchant_id(), code, [8; 32]).await.unwrap().is_empty());
+    let unknown = acquiring::AuthCode::new("000000").unwrap();
+    assert!(store.by_authorisation(merchant_id(), unknown, card).await.unwrap().is_empty());
+}
