@@ -241,6 +241,35 @@ impl ChipPayment {
         Ok(())
     }
 
+    /// The card approves by itself: its second cryptogram is the certificate, and the response code says so (`Y1`).
+    pub(crate) fn approve_offline(&mut self) -> Result<ChipRecord, PosError> {
+        self.last = self.card.second(true, &self.signed_data())?;
+        Ok(self.record("Y1"))
+    }
+
+    /// Field 55 of the script result, when commands came; the tags are modelled.
+    pub(crate) fn script_report(&self) -> Option<Vec<u8>> {
+        let result = self.script_result.as_deref().and_then(|result| hex::decode(result).ok())?;
+        let mut out = Vec::with_capacity(96);
+        tlv::write(&mut out, 0x9F33, &CAPABILITIES);
+        tlv::write(&mut out, 0x95, &self.tvr);
+        tlv::write(&mut out, 0x9F37, &self.unpredictable);
+        tlv::write(&mut out, 0x9F1E, self.serial.as_bytes());
+        tlv::write(&mut out, 0x9F10, &self.last.iad);
+        tlv::write(&mut out, 0x9F26, &self.last.value);
+        tlv::write(&mut out, 0x9F36, &self.atc.to_be_bytes());
+        tlv::write(&mut out, 0x82, &AIP);
+        tlv::write(&mut out, 0xDF31, &result);
+        tlv::write(&mut out, 0x9F1A, &[0x01, 0x56]);
+        tlv::write(&mut out, 0x9A, &self.date);
+        Some(out)
+    }
+
+    /// Sequence number of the card.
+    pub(crate) fn sequence(&self) -> u8 {
+        self.deck.sequence
+    }
+
     /// What slip and batch-up need. `code` is field 39.
     pub(crate) fn record(&self, code: &str) -> ChipRecord {
         let mut upload = self.field55();

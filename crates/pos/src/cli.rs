@@ -16,6 +16,8 @@ use crate::card::Entry;
 use crate::config::TerminalConfig;
 use crate::deck;
 use crate::error::PosError;
+use crate::message::Kind;
+use crate::offline::{Adjustment, OfflineSaleRequest};
 use crate::outcome::{Outcome, Status};
 use crate::refund::RefundRequest;
 use crate::script;
@@ -125,6 +127,32 @@ pub(crate) async fn execute(
             let pin = pin.enter(&card, entry, ask && !small_tap).await?;
             terminal.sale(SaleRequest { amount_fen: amount, card, entry, pin }).await?
         }
+        Command::OfflineSale { amount, auth_code, card } => {
+            let (card, entry) = card.present()?;
+            terminal.offline_sale(OfflineSaleRequest { amount_fen: amount, card, entry, auth_code }).await?
+        }
+        Command::Adjust { trace, tip, total } => {
+            let adjustment = match tip {
+                Some(tip) => Adjustment::Tip(tip),
+                None => Adjustment::Total(total.unwrap_or_default()),
+            };
+            terminal.adjust(trace, adjustment).await?
+        }
+        Command::Sign { trace, file } => {
+            let failed = |source| PosError::Storage { what: "reading", path: file.clone(), source };
+            let image = std::fs::read(&file).map_err(failed)?;
+            let code = terminal.sign(trace, &image).await?;
+            writeln!(out, "电子签名待上送,特征码 / signature kept, feature code {code}")?;
+            return Ok(Done::Quiet);
+        }
+        Command::Upload => {
+            let mut outcomes = terminal.upload_waiting().await?;
+            let Some(last) = outcomes.pop() else {
+                writeln!(out, "无待上送交易 / nothing waits")?;
+                return Ok(Done::Quiet);
+            };
+            Outcome { preceding: outcomes, ..last }
+        }
         Command::Void { trace, card, pin } => {
             let card = card.present_if_given()?;
             let pin = match &card {
@@ -180,7 +208,23 @@ pub(crate) async fn execute(
         }
     };
     write_outcome(terminal.config(), &outcome, view, out)?;
+    if terminal.config().upload_when_idle && goes_online(outcome.kind) && terminal.waiting_uploads() > 0 {
+        // The transaction is done; what this comes to is told and changes nothing about it.
+        match terminal.upload_waiting().await {
+            Ok(uploads) => {
+                for upload in &uploads {
+                    write_outcome(terminal.config(), upload, view, out)?;
+                }
+            }
+            Err(error) => writeln!(out, "  ! {error}")?,
+        }
+    }
     Ok(Done::Outcome(Box::new(outcome)))
+}
+
+/// Transactions after which the terminal is idle with a line at hand.
+fn goes_online(kind: Kind) -> bool {
+    matches!(kind, Kind::Balance | Kind::Sale | Kind::Void | Kind::Refund)
 }
 
 async fn refund(terminal: &mut Terminal, args: RefundArgs) -> Result<Option<Outcome>, PosError> {
@@ -275,6 +319,8 @@ fn journal_line(record: &crate::Record) -> serde_json::Value {
         "rrn": record.rrn,
         "auth_code": record.auth_code,
         "voided": record.voided,
+        "adjusted_fen": record.adjusted_fen,
+        "upload": record.upload,
     })
 }
 
@@ -299,6 +345,8 @@ fn write_status(terminal: &Terminal, view: View, out: &mut (dyn Write + Send)) -
                 "attempts": pending.attempts,
             })),
             "open_refund": terminal.open_refund().map(|(trace, _)| trace),
+            "waiting_uploads": terminal.waiting_uploads(),
+            "pending_script": terminal.pending_script(),
             "settlement_open": terminal.settlement_open(),
             "notices": terminal.notices().iter().map(|notice| &notice.text).collect::<Vec<_>>(),
         });
@@ -335,6 +383,12 @@ fn write_status(terminal: &Terminal, view: View, out: &mut (dyn Write + Send)) -
     }
     if let Some((trace, fen)) = terminal.open_refund() {
         writeln!(out, "退货未知 / refund  trace {trace:06} ¥{} has no known outcome", yuan(fen))?;
+    }
+    if terminal.waiting_uploads() > 0 {
+        writeln!(out, "待上送 / uploads   {} wait", terminal.waiting_uploads())?;
+    }
+    if terminal.pending_script() {
+        writeln!(out, "脚本结果 / script  a result waits")?;
     }
     if terminal.settlement_open() {
         writeln!(out, "结算未完 / settlement is not finished")?;

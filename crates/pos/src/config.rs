@@ -107,6 +107,15 @@ pub struct TerminalConfig {
     /// Contactless amount, in fen, up to which neither PIN nor signature is asked.
     #[serde(default = "default_no_pin_limit")]
     pub no_pin_limit_fen: u64,
+    /// Amount in fen up to which the terminal approves a sale by itself.
+    #[serde(default = "default_offline_limit")]
+    pub offline_limit_fen: u64,
+    /// A tip is at most so many per cent of its sale.
+    #[serde(default = "default_tip_percent")]
+    pub tip_percent: u32,
+    /// What waits (offline sales, adjustments, e-signatures) is uploaded after each transaction.
+    #[serde(default = "yes")]
+    pub upload_when_idle: bool,
     /// Where the counters of the deck's chips are kept. Terminals that share the deck share the file; a relative
     /// path starts at the terminal's directory. Default: `cards.json` in the terminal's directory.
     #[serde(default)]
@@ -159,6 +168,13 @@ fn default_no_pin_limit() -> u64 {
     100_000
 }
 
+fn default_offline_limit() -> u64 {
+    10_000
+}
+fn default_tip_percent() -> u32 {
+    15
+}
+
 impl TerminalConfig {
     /// A configuration with every default, for one host, merchant and terminal.
     pub fn new(host: impl Into<String>, merchant: impl Into<String>, terminal: impl Into<String>) -> Self {
@@ -188,6 +204,9 @@ impl TerminalConfig {
             journal_max: default_journal_max(),
             serial: default_serial(),
             no_pin_limit_fen: default_no_pin_limit(),
+            offline_limit_fen: default_offline_limit(),
+            tip_percent: default_tip_percent(),
+            upload_when_idle: true,
             card_file: None,
         }
     }

@@ -111,6 +111,14 @@ pub enum PosError {
         /// Why.
         reason: &'static str,
     },
+    /// The sale cannot be adjusted.
+    #[error("trace {trace:06} cannot be adjusted: {reason}")]
+    NotAdjustable {
+        /// Its trace.
+        trace: u32,
+        /// Why.
+        reason: &'static str,
+    },
     /// A cryptographic operation failed.
     #[error("security module: {0}")]
     Security(String),

@@ -35,8 +35,8 @@
 //!
 //! Modelled, and each one line to change: the carrier of an SM4 PIN block ([`Sm4PinCarrier`]), which lines go into a
 //! batch upload (`settle`), whether a decline without MAC is an answer
-//! ([`TerminalConfig::accept_unsigned_decline`]), field 61 in the reversal of a void. Not sent: script results (0620),
-//! notices of refused chips (204, 206), terminal information (field 59), e-signatures.
+//! ([`TerminalConfig::accept_unsigned_decline`]), field 61 in the reversal of a void, the order of the
+//! parts of an e-signature, which tags a script result carries. Not sent: terminal information (field 59).
 
 pub mod amount;
 mod card;
@@ -51,14 +51,17 @@ pub mod deck;
 mod error;
 mod keys;
 mod message;
+mod offline;
 mod outcome;
 pub mod receipt;
 mod refund;
 mod reversal;
 pub mod rules;
 mod script;
+mod script_result;
 mod settle;
 pub mod show;
+mod signature;
 mod state;
 mod terminal;
 mod transact;
@@ -71,10 +74,12 @@ pub use error::PosError;
 pub use hsm::Pin;
 pub use keys::{KeyLayout, MasterKeyChecks, TmkComponent};
 pub use message::{KINDS, Kind, KindRow, Recovery};
+pub use offline::{Adjustment, OfflineSaleRequest, Upload};
 pub use outcome::{Balance, Outcome, Status};
 pub use refund::RefundRequest;
 pub use reversal::Pending;
 pub use settle::Totals;
+pub use signature::feature_code;
 pub use state::{ChipRecord, Notice, Original, Record};
 pub use terminal::{Surroundings, Terminal};
 pub use transact::{BalanceRequest, SaleRequest, VoidRequest};

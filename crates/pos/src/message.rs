@@ -28,6 +28,18 @@ pub enum Kind {
     Refund,
     /// 冲正
     Reversal,
+    /// 离线结算
+    OfflineSale,
+    /// 脱机消费上送
+    OfflineChip,
+    /// 结算调整
+    Adjust,
+    /// 小费调整
+    Tip,
+    /// 脚本结果上送
+    Script,
+    /// 电子签名上送
+    Signature,
     /// 批结算
     Settlement,
     /// 批上送
@@ -89,6 +101,12 @@ pub static KINDS: &[KindRow] = &[
     row(Kind::Void,       200, Some("200000"), "23", true,  Recovery::Reverse, ("消费撤销", "VOID")),
     row(Kind::Refund,     220, Some("200000"), "25", true,  Recovery::Repeat,  ("退货", "REFUND")),
     row(Kind::Reversal,   400, None,           "",   true,  Recovery::None,    ("冲正", "REVERSAL")),
+    row(Kind::OfflineSale, 220, Some("000000"), "30", true, Recovery::Repeat,  ("离线结算", "OFFLINE SALE")),
+    row(Kind::OfflineChip, 200, Some("000000"), "36", true, Recovery::Repeat,  ("脱机消费", "OFFLINE CHIP")),
+    row(Kind::Adjust,     220, Some("000000"), "32", true,  Recovery::Repeat,  ("结算调整", "ADJUSTMENT")),
+    row(Kind::Tip,        220, Some("000000"), "34", true,  Recovery::Repeat,  ("小费调整", "TIP")),
+    row(Kind::Script,     620, None,           "00", true,  Recovery::Repeat,  ("脚本结果", "SCRIPT RESULT")),
+    row(Kind::Signature,  820, None,           "07", true,  Recovery::Repeat,  ("电子签名", "E-SIGNATURE")),
     row(Kind::Settlement, 500, None,           "00", false, Recovery::None,    ("批结算", "SETTLEMENT")),
     row(Kind::BatchUp,    320, None,           "00", false, Recovery::Repeat,  ("批上送", "BATCH UPLOAD")),
 ];

@@ -131,6 +131,12 @@ pub fn part(config: &TerminalConfig, record: &Record, part: Part) -> String {
     paper.text(&format!("日期时间: {}", record.at));
     let sign = if matches!(record.kind, Kind::Refund | Kind::Void) { "-" } else { "" };
     paper.text(&format!("金额: RMB {sign}{}", yuan(record.amount_fen)));
+    if let Some(total) = record.adjusted_fen {
+        if let Some(tip) = total.checked_sub(record.amount_fen) {
+            paper.text(&format!("小费: RMB {}", yuan(tip)));
+        }
+        paper.text(&format!("总计: RMB {}", yuan(total)));
+    }
     original(&mut paper, record);
     if let (true, Some(chip)) = (merchant, &record.chip) {
         paper.rule();
@@ -218,19 +224,22 @@ pub(crate) fn settlement(
     let sum = |wanted: &dyn Fn(&Record) -> bool| {
         journal
             .iter()
-            .filter(|record| wanted(record))
-            .fold((0_u32, 0_u64), |(count, sum), record| (count + 1, sum + record.amount_fen))
+            .filter(|record| record.counts() && wanted(record))
+            .fold((0_u32, 0_u64), |(count, sum), record| (count + 1, sum + record.total_fen()))
     };
     let mut line =
         |name: &str, (count, amount): (u32, u64)| paper.row(name, &count.to_string(), &yuan(amount));
     line("消费", sum(&|record| record.kind == Kind::Sale));
+    if journal.iter().any(|record| record.is_offline() && record.counts()) {
+        line("脱机消费", sum(&Record::is_offline));
+    }
     line("消费撤销", sum(&|record| record.kind == Kind::Void));
     line("退货", sum(&|record| record.kind == Kind::Refund));
     paper.text("外卡");
     paper.row("消费", "0", "0.00");
     paper.rule();
-    let debit = sum(&|record| record.kind == Kind::Sale);
     let credit = sum(&|record| matches!(record.kind, Kind::Void | Kind::Refund));
+    let debit = sum(&|record| !matches!(record.kind, Kind::Void | Kind::Refund));
     let mut line =
         |name: &str, (count, amount): (u32, u64)| paper.row(name, &count.to_string(), &yuan(amount));
     line("借记合计", debit);

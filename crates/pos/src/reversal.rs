@@ -108,6 +108,18 @@ impl Terminal {
 
     /// Sends what must go before a new transaction. The new one may start only when it is through.
     pub(crate) async fn clear_the_way(&mut self) -> Result<Vec<Outcome>, PosError> {
+        // A script result goes first, and does not stand in the way when it is not heard.
+        let mut sent = Vec::new();
+        match self.send_script_result().await {
+            Ok(outcome) => sent.extend(outcome),
+            Err(PosError::NoConnection { .. } | PosError::MustSignIn(_)) => {}
+            Err(error) => return Err(error),
+        }
+        sent.extend(self.clear_reversal().await?);
+        Ok(sent)
+    }
+
+    async fn clear_reversal(&mut self) -> Result<Vec<Outcome>, PosError> {
         let Some(pending) = self.state.reversal.clone() else { return Ok(Vec::new()) };
         let blocked = |attempts, reason| PosError::ReversalPending { trace: pending.trace, attempts, reason };
         match self.send_reversal().await {

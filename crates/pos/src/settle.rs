@@ -2,7 +2,7 @@
 //! terminal that is cut off goes on where it stopped.
 //!
 //! Modelled: approved transactions without a TC (stripe, keyed, tapped, voids, refunds) travel in the detail lines
-//! (201), those with a TC one by one (203 or 205).
+//! (201), those with a TC one by one (203 or 205); what an adjustment made of a sale stands in the sale's own line.
 
 use zeroize::Zeroizing;
 
@@ -40,14 +40,14 @@ pub struct Totals {
 impl Totals {
     /// Sums the journal: sales are debits whether voided or not, voids and refunds are credits.
     pub fn of(records: &[Record]) -> Self {
-        records.iter().fold(Self::default(), |mut totals, record| {
+        records.iter().filter(|record| record.counts()).fold(Self::default(), |mut totals, record| {
             match record.kind {
                 Kind::Void | Kind::Refund => {
                     totals.credit_fen += record.amount_fen;
                     totals.credit_count += 1;
                 }
                 _ => {
-                    totals.debit_fen += record.amount_fen;
+                    totals.debit_fen += record.total_fen();
                     totals.debit_count += 1;
                 }
             }
@@ -82,6 +82,11 @@ impl Terminal {
             if let Some(open) = &self.state.refund {
                 return Err(PosError::RefundOpen { trace: open.trace });
             }
+            // What still waits after this has had no answer; the batch waits with it.
+            preceding.extend(self.upload_waiting().await?);
+            if !self.state.queue.is_empty() {
+                return Err(PosError::SettlementCutOff("offline transactions wait for their upload".into()));
+            }
             let totals = Totals::of(&self.state.journal).field48(0);
             let batch = self.state.batch;
             let request = self
@@ -105,6 +110,8 @@ impl Terminal {
                 domestic: digit(30),
                 foreign: digit(61),
                 settle_date: answer.settle_date,
+                offline_next: 0,
+                refusal_next: 0,
                 stripe_next: 0,
                 chip_next: 0,
                 uploaded: 0,
@@ -131,7 +138,7 @@ impl Terminal {
     async fn upload(&mut self, sent: &mut Vec<Outcome>) -> Result<(), PosError> {
         while let Some(progress) = self.state.settlement.clone() {
             let Some(step) = self.next_step(&progress)? else { return Ok(()) };
-            let request = self.step_request(&step);
+            let request = self.step_request(&step)?;
             let frame = self.frame(&request)?;
             self.save().await?;
             let reply = self.deliver(&request, &frame).await;
@@ -162,18 +169,26 @@ impl Terminal {
         let balanced = progress.domestic == 1 && !matches!(progress.foreign, 2 | 3);
         let journal = &self.state.journal;
         if !balanced {
+            let offline = journal
+                .iter()
+                .enumerate()
+                .skip(progress.offline_next)
+                .find(|(_, record)| record.is_offline() && record.counts());
+            if let Some((index, record)) = offline {
+                return Ok(Some(Step::Offline { record: Box::new(record.clone()), next: index + 1 }));
+            }
             let lines: Vec<(usize, &Record)> = journal
                 .iter()
                 .enumerate()
                 .skip(progress.stripe_next)
-                .filter(|(_, record)| !has_certificate(record))
+                .filter(|(_, record)| !has_certificate(record) && !record.is_offline())
                 .take(LINES_MAX)
                 .collect();
             if let Some((last, _)) = lines.last() {
                 let mut field = Zeroizing::new(format!("{:02}", lines.len()));
                 for (_, record) in &lines {
                     let pan = self.unseal_pan(&record.pan_sealed)?;
-                    field.push_str(&format!("00{:06}{:0>20}{:012}", record.trace, *pan, record.amount_fen));
+                    field.push_str(&format!("00{:06}{:0>20}{:012}", record.trace, *pan, record.total_fen()));
                 }
                 return Ok(Some(Step::Lines { field, count: lines.len() as u32, next: last + 1 }));
             }
@@ -190,9 +205,25 @@ impl Terminal {
                 entry: format!("{}{pin}", record.entry.digits()),
                 sequence: chip.map_or(0, |chip| chip.sequence),
                 field55: chip.map(|chip| chip.field55.clone()).unwrap_or_default(),
-                field62: format!("610000{:012}156", record.amount_fen),
+                field62: format!("610000{:012}156", record.total_fen()),
                 network_code: if balanced { "203" } else { "205" },
-                next: index + 1,
+                next: Passed::Chip(index + 1),
+            }));
+        }
+        if let Some(refusal) = self.state.refusals.get(progress.refusal_next) {
+            let pin = if refusal.with_pin { 1 } else { 2 };
+            // Card class 00, result 00, amount, currency; AC type 0 (AAC), ARPC result 1 when the chip did not accept
+            // the host's answer.
+            let arpc = u8::from(refusal.after_answer);
+            return Ok(Some(Step::Certificate {
+                pan: self.unseal_pan(&refusal.pan_sealed)?,
+                trace: refusal.trace,
+                entry: format!("{}{pin}", refusal.entry.digits()),
+                sequence: refusal.sequence,
+                field55: refusal.field55.clone(),
+                field62: format!("710000{:012}1560{arpc}", refusal.amount_fen),
+                network_code: if balanced { "204" } else { "206" },
+                next: Passed::Refusal(progress.refusal_next + 1),
             }));
         }
         if progress.ended {
@@ -202,8 +233,9 @@ impl Terminal {
         Ok(Some(Step::End { field: format!("{:04}", progress.uploaded), network_code }))
     }
 
-    fn step_request(&mut self, step: &Step) -> Request {
-        match step {
+    fn step_request(&mut self, step: &Step) -> Result<Request, PosError> {
+        Ok(match step {
+            Step::Offline { record, .. } => self.offline_detail(record)?,
             Step::Lines { field, .. } => self.management(Kind::BatchUp, "201").digits(48, field.as_str()),
             Step::Certificate { pan, trace, entry, sequence, field55, field62, network_code, .. } => {
                 let batch = self.state.batch;
@@ -221,7 +253,7 @@ impl Terminal {
             Step::End { field, network_code } => {
                 self.management(Kind::BatchUp, network_code).digits(48, field.clone())
             }
-        }
+        })
     }
 
     /// Moves the flags on: past an item that was confirmed, or refused as often as allowed.
@@ -240,8 +272,16 @@ impl Terminal {
                 progress.stripe_next = *next;
                 *count
             }
-            Step::Certificate { next, .. } => {
+            Step::Offline { next, .. } => {
+                progress.offline_next = *next;
+                1
+            }
+            Step::Certificate { next: Passed::Chip(next), .. } => {
                 progress.chip_next = *next;
+                1
+            }
+            Step::Certificate { next: Passed::Refusal(next), .. } => {
+                progress.refusal_next = *next;
                 1
             }
             Step::End { .. } => {
@@ -279,6 +319,7 @@ impl Terminal {
         outcome.receipt = Some(text.clone());
         self.state.last_slip = Some(LastSlip::Settlement { text, reprints: 0 });
         self.state.journal.clear();
+        self.state.refusals.clear();
         self.state.settlement = None;
         self.state.batch = next_in_ring(batch);
         if self.config.sign_off_after_settlement {
@@ -298,11 +339,24 @@ impl Terminal {
 
 /// Whether a record has a TC to upload. A void or refund by chip has none, nor has a tap.
 fn has_certificate(record: &Record) -> bool {
-    record.entry == Entry::Chip && record.chip.as_ref().is_some_and(|chip| chip.cryptogram_name == "TC")
+    record.entry == Entry::Chip
+        && !record.is_offline()
+        && record.chip.as_ref().is_some_and(|chip| chip.cryptogram_name == "TC")
+}
+
+/// Which flag a chip's message moves.
+#[derive(Clone, Copy)]
+enum Passed {
+    Chip(usize),
+    Refusal(usize),
 }
 
 /// One message of the upload.
 enum Step {
+    Offline {
+        record: Box<Record>,
+        next: usize,
+    },
     Lines {
         field: Zeroizing<String>,
         count: u32,
@@ -316,7 +370,7 @@ enum Step {
         field55: String,
         field62: String,
         network_code: &'static str,
-        next: usize,
+        next: Passed,
     },
     End {
         field: String,

@@ -47,7 +47,10 @@ pub fn outcome_text(outcome: &Outcome) -> String {
 /// What a script compares: the response code, or a word for what has none.
 pub fn result_word(outcome: &Outcome) -> &str {
     match outcome.status {
-        Status::Approved | Status::Declined => outcome.response_code.as_deref().unwrap_or("none"),
+        Status::Approved | Status::Declined => {
+            // What the terminal approved by itself has no code.
+            outcome.response_code.as_deref().unwrap_or(if outcome.approved { "ok" } else { "none" })
+        }
         Status::DeclinedByChip => "chip-declined",
         Status::NoAnswer => "no-answer",
         Status::Unusable => "unusable",

@@ -17,7 +17,10 @@ use crate::card::Entry;
 use crate::error::PosError;
 use crate::keys::KeyLayout;
 use crate::message::Kind;
+use crate::offline::{Queued, Upload};
 use crate::rules::Reason;
+use crate::script_result::PendingScript;
+use crate::signature::PendingSignature;
 
 /// Format of the state file; another number is refused.
 pub const STATE_VERSION: u32 = 1;
@@ -46,6 +49,33 @@ pub(crate) struct State {
     /// The last chip that could not be read: its card may be swiped for a while.
     #[serde(default)]
     pub chip_failure: Option<ChipFailure>,
+    /// What the terminal approved by itself and the host does not have yet, in order.
+    #[serde(default)]
+    pub queue: Vec<Queued>,
+    /// What became of commands for a chip, until the host has heard it.
+    #[serde(default)]
+    pub script: Option<PendingScript>,
+    /// E-signatures that wait.
+    #[serde(default)]
+    pub signatures: Vec<PendingSignature>,
+    /// Chips that refused, for the notices of the batch upload.
+    #[serde(default)]
+    pub refusals: Vec<ChipRefusal>,
+}
+
+/// A chip that refused: offline, or after the host had approved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ChipRefusal {
+    pub trace: u32,
+    pub amount_fen: u64,
+    pub pan_sealed: String,
+    pub entry: Entry,
+    pub with_pin: bool,
+    pub sequence: u8,
+    /// Field 55 of the notice, hexadecimal.
+    pub field55: String,
+    /// The host had approved and the chip did not accept its answer.
+    pub after_answer: bool,
 }
 
 /// A chip that did not answer.
@@ -74,6 +104,10 @@ impl State {
             notices: Vec::new(),
             last_slip: None,
             chip_failure: None,
+            queue: Vec::new(),
+            script: None,
+            signatures: Vec::new(),
+            refusals: Vec::new(),
         }
     }
 }
@@ -166,6 +200,29 @@ pub struct Record {
     pub chip: Option<ChipRecord>,
     /// How often the slip was printed again.
     pub reprints: u32,
+    /// What an adjustment or tip made of the amount, in fen.
+    #[serde(default)]
+    pub adjusted_fen: Option<u64>,
+    /// Of what the terminal approved by itself: where its upload stands.
+    #[serde(default)]
+    pub upload: Option<Upload>,
+}
+
+impl Record {
+    /// What it comes to: the amount, or what an adjustment made of it.
+    pub fn total_fen(&self) -> u64 {
+        self.adjusted_fen.unwrap_or(self.amount_fen)
+    }
+
+    /// Whether it counts in the totals of the batch.
+    pub fn counts(&self) -> bool {
+        self.upload != Some(Upload::Cancelled)
+    }
+
+    /// Whether the terminal approved it by itself.
+    pub fn is_offline(&self) -> bool {
+        matches!(self.kind, Kind::OfflineSale | Kind::OfflineChip)
+    }
 }
 
 /// The transaction that a void or refund refers to.
@@ -233,6 +290,12 @@ pub(crate) struct Progress {
     pub foreign: u8,
     /// Field 15 of the 0510.
     pub settle_date: Option<String>,
+    /// Offline details uploaded, as journal indices passed.
+    #[serde(default)]
+    pub offline_next: usize,
+    /// Notices of refused chips uploaded.
+    #[serde(default)]
+    pub refusal_next: usize,
     /// Stripe details uploaded, as journal indices passed.
     pub stripe_next: usize,
     /// Chip details uploaded, as journal indices passed.

@@ -18,7 +18,7 @@ use crate::message::{Kind, Recovery, Request, field60_financial};
 use crate::outcome::{self, Outcome, Status};
 use crate::receipt;
 use crate::rules::{self, Event, Reason, ReversalEffect};
-use crate::state::{ChipFailure, LastSlip, Original, PendingReversal, Record};
+use crate::state::{ChipFailure, ChipRecord, ChipRefusal, LastSlip, Original, PendingReversal, Record};
 use crate::terminal::{Reply, Terminal, stamp};
 use crate::wire::{Answer, Judged};
 
@@ -133,13 +133,20 @@ impl Terminal {
             .find(|(_, record)| record.trace == request.trace)
             .ok_or(PosError::NotFound(request.trace))?;
         let refuse = |reason| PosError::NotVoidable { trace: request.trace, reason };
-        if record.kind != Kind::Sale {
-            return Err(refuse("it is not a sale"));
-        }
         if record.voided {
             return Err(refuse("it is voided already"));
         }
-        let amount_fen = record.amount_fen;
+        if record.is_offline() {
+            self.check_ready()?;
+            return self.void_offline(request.trace).await;
+        }
+        if record.kind != Kind::Sale {
+            return Err(refuse("it is not a sale"));
+        }
+        if self.state.queue.iter().any(|queued| queued.record == request.trace) {
+            return Err(refuse("an adjustment of it waits: upload it first"));
+        }
+        let amount_fen = record.total_fen();
         let pan = self.unseal_pan(&record.pan_sealed)?;
         let (card, entry) = match request.card {
             Some((input, entry)) => {
@@ -233,6 +240,7 @@ impl Terminal {
         if let Some(chip) = &chip
             && !chip.goes_online()
         {
+            self.keep_refusal(&job, chip, trace, "Z1", false)?;
             self.save().await?;
             let mut outcome = Outcome::new(job.kind, Status::DeclinedByChip, trace, batch);
             base(&mut outcome);
@@ -276,6 +284,17 @@ impl Terminal {
                     (Judged::Answer(answer), Some(chip)) => hear_chip(chip, answer) == Verdict::Refuses,
                     _ => false,
                 };
+                if let (Judged::Answer(answer), Some(chip)) = (&judged, &chip) {
+                    // Nothing that goes wrong here may hide what the host answered.
+                    let kept = if refused {
+                        self.keep_refusal(&job, chip, trace, &answer.code, true)
+                    } else {
+                        self.keep_script_result(&request, &job.card, chip, answer)
+                    };
+                    if let Err(error) = kept {
+                        self.notice(error.to_string());
+                    }
+                }
                 if refused {
                     self.apply(Event::ChipRefused);
                     self.amend_reversal(&request, &job.card, chip.as_ref(), &judged);
@@ -349,6 +368,51 @@ impl Terminal {
                 pending.sealed = sealed;
             }
         }
+    }
+
+    /// Keeps what the batch upload tells of a chip that refused.
+    fn keep_refusal(
+        &mut self,
+        job: &Job,
+        chip: &ChipPayment,
+        trace: u32,
+        code: &str,
+        after_answer: bool,
+    ) -> Result<(), PosError> {
+        if job.kind == Kind::Balance {
+            return Ok(());
+        }
+        let refusal = ChipRefusal {
+            trace,
+            amount_fen: job.amount_fen.unwrap_or_default(),
+            pan_sealed: self.seal_pan(&job.card.pan)?,
+            entry: job.entry,
+            with_pin: job.pin.is_some(),
+            sequence: chip.sequence(),
+            field55: chip.record(code).field55,
+            after_answer,
+        };
+        self.state.refusals.push(refusal);
+        Ok(())
+    }
+
+    /// Lets the chip of a card approve by itself.
+    pub(crate) fn approve_offline(
+        &mut self,
+        card: &CardData,
+        entry: Entry,
+        amount_fen: u64,
+        trace: u32,
+    ) -> Result<ChipRecord, PosError> {
+        let job = Job {
+            kind: Kind::OfflineChip,
+            amount_fen: Some(amount_fen),
+            card: CardData { pan: card.pan.clone(), expiry: card.expiry.clone(), track2: None, ..*card },
+            entry,
+            pin: None,
+            original: None,
+        };
+        self.start_chip(&job, trace)?.approve_offline()
     }
 
     fn start_chip(&mut self, job: &Job, trace: u32) -> Result<ChipPayment, PosError> {
@@ -521,6 +585,8 @@ impl Terminal {
             original: None,
             chip: None,
             reprints: 0,
+            adjusted_fen: None,
+            upload: None,
         })
     }
 }

@@ -78,8 +78,8 @@ async fn the_contact_transcript_through_sale_and_settlement() {
 
     rig.host.forget();
     rig.terminal.settle().await.unwrap();
-    let seen = rig.host.seen();
-    assert_eq!(rig.host.mtis(), [500, 320, 320, 820]);
+    assert_eq!(rig.host.mtis(), [620, 500, 320, 320, 820]);
+    let seen = &rig.host.seen()[1..];
     let upload = &seen[1];
     assert_eq!(
         upload.get(55),

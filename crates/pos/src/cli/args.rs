@@ -98,6 +98,48 @@ pub enum Command {
         #[command(flatten)]
         pin: PinArgs,
     },
+    /// Sell without asking the host: below the offline limit, with a code given by voice, or by a chip that approves
+    #[command(after_help = "Examples:\n  posp pos offline-sale --amount 20.00 --card M01 --entry swipe\n  \
+        posp pos offline-sale --amount 500.00 --card M01 --entry swipe --auth-code 123456\n  \
+        posp pos offline-sale --amount 9.90 --card L02 --entry tap\n\nIt is uploaded after the next transaction, before settlement, or by `posp pos upload`.")]
+    OfflineSale {
+        /// Yuan
+        #[arg(long, value_parser = amount)]
+        amount: u64,
+        /// Authorisation code given by voice, six characters
+        #[arg(long)]
+        auth_code: Option<String>,
+        /// The card
+        #[command(flatten)]
+        card: CardArgs,
+    },
+    /// Give a sale of the running batch another amount, or a tip
+    #[command(
+        after_help = "Examples:\n  posp pos adjust --trace 2 --tip 10.00\n  posp pos adjust --trace 2 --total 95.00"
+    )]
+    Adjust {
+        /// Trace (voucher number) of the sale
+        #[arg(long)]
+        trace: u32,
+        /// The tip, yuan
+        #[arg(long, value_parser = amount, required_unless_present = "total")]
+        tip: Option<u64>,
+        /// What the sale comes to, yuan
+        #[arg(long, value_parser = amount, conflicts_with = "tip")]
+        total: Option<u64>,
+    },
+    /// Keep a signature's image for a transaction; it is uploaded when the terminal is idle
+    #[command(after_help = "Example:\n  posp pos sign --trace 2 --file signature.jbg")]
+    Sign {
+        /// Trace (voucher number) of the transaction
+        #[arg(long)]
+        trace: u32,
+        /// The image, at most 9,000 bytes
+        #[arg(long)]
+        file: PathBuf,
+    },
+    /// Upload what waits: offline sales, adjustments, e-signatures
+    Upload,
     /// Void a sale of the running batch
     #[command(
         after_help = "Examples:\n  posp pos void --trace 2 --no-pin\n  posp pos void --trace 2 --card L01 --entry chip --pin 123456"

@@ -307,11 +307,13 @@ impl Inner {
                 draft.put_field(&field).unwrap();
             }
         }
-        self.rrn += 1;
+        // A script result keeps the reference number of its payment.
+        let reference = message.text(37).filter(|_| message.mti().value() == 620).map(str::to_owned);
+        self.rrn += u64::from(reference.is_none());
         draft.put_digits(12, "101530").unwrap();
         draft.put_digits(13, "1124").unwrap();
         draft.put_digits(32, "01020000").unwrap();
-        draft.put_text(37, &self.rrn.to_string()).unwrap();
+        draft.put_text(37, &reference.unwrap_or_else(|| self.rrn.to_string())).unwrap();
         draft.put_text(39, code).unwrap();
         if financial {
             draft.put_digits(15, "1124").unwrap();
@@ -368,7 +370,8 @@ impl Inner {
         let header: Option<PosHeader> = parts.header.map(|header| header.with_requirement(requirement));
         let mut out = Vec::new();
         let mark = frame::begin_pos(&mut out, tpdu, header);
-        if financial && !matches!(fault, Fault::Unsigned(_)) {
+        // Script results and e-signatures move no money and are signed all the same.
+        if message.has(64) && !matches!(fault, Fault::Unsigned(_)) {
             let wrong = matches!(fault, Fault::WrongMac);
             let key = self.mac_key;
             draft

@@ -10,6 +10,7 @@ mod commands;
 mod demo;
 mod faults;
 mod node;
+mod offline;
 mod undoing;
 
 #[path = "../support/mod.rs"]

@@ -1,0 +1,163 @@
+//! E-signatures (电子签名): the image of a signature with the transaction's feature code, uploaded when the terminal is
+//! idle and before settlement.
+//!
+//! Modelled, since the order of parts is in no public source: parts count down to 800, so that 800 is always the last
+//! and a single part is 800.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::PosError;
+use crate::message::{Kind, Request, field60_management};
+use crate::outcome::{Outcome, Status};
+use crate::state::Record;
+use crate::terminal::{Reply, Terminal};
+
+/// Bytes of the image in one part: field 62 holds 999.
+const PART_MAX: usize = 900;
+/// Parts that the codes 800 to 809 can number.
+const PARTS_MAX: usize = 10;
+/// The host has had it before; counts as uploaded.
+const DUPLICATE: &str = "94";
+
+/// A signature that waits, part by part.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct PendingSignature {
+    /// Trace of the transaction; the messages carry it too.
+    pub trace: u32,
+    /// The 0820 of each part that is still to come, sealed.
+    pub parts: Vec<String>,
+    /// How often the part at hand was sent.
+    pub attempts: u32,
+}
+
+/// The transaction feature code (交易特征码): the two halves of settlement date and reference number, eight digits each,
+/// exclusive-ored digit by digit, as eight hexadecimal characters.
+pub fn feature_code(settle_date: &str, reference: &str) -> Option<String> {
+    let digits = format!("{settle_date}{reference}");
+    let (left, right) = digits.split_at_checked(8).filter(|_| digits.len() == 16 && digits.is_ascii())?;
+    // Of two ASCII digits the upper halves cancel out, so that one hexadecimal character holds the sum.
+    let mixed = left.bytes().zip(right.bytes()).map(|(a, b)| format!("{:X}", (a ^ b) & 0x0F));
+    Some(mixed.collect())
+}
+
+impl Terminal {
+    /// Keeps the image of a signature (JBIG in the field; any bytes here) for a transaction of the running batch.
+    ///
+    /// # Errors
+    /// [`PosError::NotFound`], an image that is empty or too large, a transaction without reference number.
+    pub async fn sign(&mut self, trace: u32, image: &[u8]) -> Result<String, PosError> {
+        let found = self.state.journal.iter().find(|record| record.trace == trace);
+        let record = found.ok_or(PosError::NotFound(trace))?.clone();
+        if image.is_empty() || image.len() > PART_MAX * PARTS_MAX {
+            return Err(PosError::Input(format!("an image has 1 to {} bytes", PART_MAX * PARTS_MAX)));
+        }
+        let code = record
+            .settle_date
+            .as_deref()
+            .zip(record.rrn.as_deref())
+            .and_then(|(date, reference)| feature_code(date, reference))
+            .ok_or_else(|| PosError::Input("the transaction has no reference number yet".into()))?;
+        let parts: Vec<&[u8]> = image.chunks(PART_MAX).collect();
+        let mut sealed = Vec::with_capacity(parts.len());
+        for (at, part) in parts.iter().enumerate() {
+            let request = self.signature_part(&record, &code, part, parts.len() - 1 - at);
+            self.frame(&request)?;
+            sealed.push(self.seal(&request)?);
+        }
+        self.state.signatures.retain(|pending| pending.trace != trace);
+        self.state.signatures.push(PendingSignature { trace, parts: sealed, attempts: 0 });
+        self.save().await?;
+        Ok(code)
+    }
+
+    fn signature_part(&self, record: &Record, code: &str, part: &[u8], left: usize) -> Request {
+        let mut receipt = Vec::new();
+        let mut item = |tag: u32, value: &str| iso8583::tlv::write(&mut receipt, tag, value.as_bytes());
+        item(0xFF00, code);
+        item(0xFF01, record.kind.row().en);
+        item(0xFF02, &self.config.operator);
+        item(0xFF06, &record.at);
+        if let Some(auth) = &record.auth_code {
+            item(0xFF07, auth);
+        }
+        Request::new(Kind::Signature)
+            .digits(4, format!("{:012}", record.total_fen()))
+            .digits(11, format!("{:06}", record.trace))
+            .maybe_text(37, record.rrn.as_deref())
+            .text(41, self.config.terminal.clone())
+            .text(42, self.config.merchant.clone())
+            .bytes(55, &receipt)
+            .digits(60, field60_management("07", record.batch, &format!("{}", 800 + left)))
+            .bytes(62, part)
+    }
+
+    /// Sends the signatures that wait, as far as the host answers.
+    pub(crate) async fn upload_signatures(&mut self) -> Result<Vec<Outcome>, PosError> {
+        let mut outcomes = Vec::new();
+        while let Some(pending) = self.state.signatures.first().cloned() {
+            if let Some(why) = self.sign_in_needed() {
+                return Err(PosError::MustSignIn(why));
+            }
+            let Some(sealed) = pending.parts.first() else {
+                self.state.signatures.remove(0);
+                continue;
+            };
+            let request = self.unseal(sealed)?;
+            let frame = self.frame(&request)?;
+            let batch = self.state.batch;
+            let (mut outcome, taken) = match self.deliver(&request, &frame).await {
+                Reply::NotSent(source) => return Err(self.no_connection(source)),
+                Reply::NoAnswer(why) => {
+                    let mut outcome = Outcome::new(Kind::Signature, Status::NoAnswer, pending.trace, batch);
+                    outcome.notices.push(why);
+                    (outcome, None)
+                }
+                Reply::Judged(judged, received) => {
+                    let (mut outcome, answer) = self.read_judged(&request, judged, pending.trace, batch);
+                    outcome.response = Some(received);
+                    let taken = answer.as_ref().map(|a| outcome.approved || a.code == DUPLICATE);
+                    (outcome, taken.filter(|taken| *taken || !self.state.sign_in_forced))
+                }
+            };
+            outcome.request = frame;
+            let last = pending.attempts + 1 >= self.config.resend_retries;
+            let Some(first) = self.state.signatures.first_mut() else { break };
+            match taken {
+                Some(true) => {
+                    outcome.approved = true;
+                    first.parts.remove(0);
+                    first.attempts = 0;
+                }
+                Some(false) | None if last && !self.state.sign_in_forced => {
+                    self.state.signatures.remove(0);
+                    let text = self.notice(format!(
+                        "电子签名上送失败 / the signature of trace {:06} was not taken and is dropped",
+                        pending.trace
+                    ));
+                    outcome.notices.push(text);
+                }
+                _ => {
+                    first.attempts += 1;
+                    outcomes.push(outcome);
+                    self.save().await?;
+                    break;
+                }
+            }
+            outcomes.push(outcome);
+            self.save().await?;
+        }
+        Ok(outcomes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_feature_code_mixes_date_and_reference() {
+        // 1124 1124 | 0000 0017: digit by digit.
+        assert_eq!(feature_code("1124", "112400000017").as_deref(), Some("11241133"));
+        assert_eq!(feature_code("1124", "1124000000"), None);
+    }
+}

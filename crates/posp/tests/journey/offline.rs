@@ -1,0 +1,108 @@
+//! What terminals approve by themselves, tips, script results: told, forwarded, settled, and the same on all sides.
+
+use pos::{Adjustment, CardInput, Entry, OfflineSaleRequest, VoidRequest};
+use serde_json::json;
+
+use crate::support::{FIRST, Lab, Setup, until_async};
+use crate::{books_agree, code, sale, sold, swipe};
+
+fn offline(fen: u64, card: &str, entry: Entry) -> OfflineSaleRequest {
+    OfflineSaleRequest { amount_fen: fen, card: CardInput::deck(card).unwrap(), entry, auth_code: None }
+}
+
+/// Polls until nothing waits for the network.
+async fn all_forwarded(lab: &Lab) {
+    until_async("nothing waits for the network", || async {
+        lab.good(&["forward", "list"]).contains("Nothing to show").then_some(())
+    })
+    .await;
+}
+
+/// A restaurant's evening: offline sales by stripe and by chip, one voided before it left, a tip on a sale and on an
+/// offline sale, one upload whose answer was lost. Everything is settled to the fen.
+#[tokio::test]
+async fn an_evening_of_offline_sales_and_tips_balances() {
+    let lab = Lab::start(Setup::default()).await;
+    let (mut terminal, line) = lab.signed_in(FIRST).await;
+    let dinner = sold(&mut terminal, swipe(20_000)).await;
+    let drink = terminal.offline_sale(offline(3_000, "M01", Entry::Swipe)).await.unwrap();
+    let coffee = terminal.offline_sale(offline(900, "L02", Entry::Chip)).await.unwrap();
+    let mistake = terminal.offline_sale(offline(700, "M01", Entry::Swipe)).await.unwrap();
+    assert!(terminal.void(VoidRequest::by_trace(mistake.trace)).await.unwrap().approved);
+    // The first upload is taken and its answer lost: the same message comes again, and is one payment.
+    line.drop_next_answer();
+    terminal.upload_waiting().await.unwrap();
+    assert_eq!(terminal.waiting_uploads(), 2);
+    let uploads = terminal.upload_waiting().await.unwrap();
+    assert!(uploads.iter().all(|upload| upload.approved), "{uploads:?}");
+    for outcome in [&drink, &coffee] {
+        let trace = format!("{:06}", outcome.trace);
+        let found = lab.payments(&[&trace]);
+        assert!(found.iter().any(|payment| payment["state"] == "approved"), "{found:?}");
+    }
+    all_forwarded(&lab).await;
+    for (trace, tip) in [(dinner.trace, 2_000), (drink.trace, 300)] {
+        terminal.adjust(trace, Adjustment::Tip(tip)).await.unwrap();
+        let uploads = terminal.upload_waiting().await.unwrap();
+        assert!(uploads.iter().all(|upload| upload.approved), "{uploads:?}");
+    }
+    all_forwarded(&lab).await;
+    let adjusted = lab.payments(&[dinner.rrn.as_deref().unwrap()]);
+    assert_eq!((&adjusted[0]["amount_fen"], &adjusted[0]["adjusted_fen"]), (&json!(20_000), &json!(22_000)));
+    // Every one of them carries the network's date.
+    for kind in ["offline_sale", "offline_chip", "tip"] {
+        for payment in lab.payments(&["--kind", kind]) {
+            assert!(payment["settle_date"].is_string(), "{payment}");
+        }
+    }
+    assert_eq!(lab.payments(&["--kind", "offline_sale"]).len(), 1, "the repeat is no second payment");
+    books_agree(&lab).await;
+
+    let settled = terminal.settle().await.unwrap();
+    assert!(settled.approved && settled.notices.is_empty(), "{settled:?}");
+    let listed = lab.good(&["settlement", "list", "--terminal", FIRST]);
+    assert!(listed.contains("balanced") && listed.contains("3 / ¥262.00"), "{listed}");
+}
+
+/// The network is gone when the terminal uploads: the terminal is served all the same, and the network hears of it
+/// when it is back, also when the node was restarted in between.
+#[tokio::test]
+async fn what_was_told_reaches_a_network_that_was_gone() {
+    let mut lab = Lab::start(Setup::default()).await;
+    let (mut terminal, _) = lab.signed_in(FIRST).await;
+    lab.network.take().unwrap().kill();
+    terminal.offline_sale(offline(4_000, "M01", Entry::Swipe)).await.unwrap();
+    let told = terminal.upload_waiting().await.unwrap();
+    assert_eq!(code(&told[0]), "00", "{told:?}");
+    assert!(lab.good(&["forward", "list"]).contains("advice"));
+    lab.node.take().unwrap().kill();
+    lab.start_node().await;
+    lab.start_network();
+    lab.ready().await;
+    all_forwarded(&lab).await;
+    let payment = &lab.payments(&["--kind", "offline_sale"])[0];
+    let record = lab.record(payment["reference"].as_str().unwrap(), "0220").await.unwrap();
+    assert_eq!((&record["state"], &record["amount"]), (&json!("approved"), &json!(4_000)));
+    books_agree(&lab).await;
+    let settled = terminal.settle().await.unwrap();
+    assert!(settled.notices.is_empty(), "{settled:?}");
+}
+
+/// The issuer's commands ran on the chip: the terminal reports before its next transaction, and the network has it.
+#[tokio::test]
+async fn a_script_result_reaches_the_issuer() {
+    let lab = Lab::start(Setup::default()).await;
+    let (mut terminal, _) = lab.signed_in(FIRST).await;
+    // The issuer of this card sends a command with every approval.
+    let paid = sold(&mut terminal, sale(10_000, "L01", Entry::Chip, Some("123456"))).await;
+    assert!(terminal.pending_script());
+    let next = sold(&mut terminal, swipe(1_000)).await;
+    let told = next.preceding.iter().find(|outcome| outcome.kind == pos::Kind::Script).unwrap();
+    assert_eq!(code(told), "00", "{told:?}");
+    all_forwarded(&lab).await;
+    let record = lab.record(paid.rrn.as_deref().unwrap(), "0620").await.unwrap();
+    assert_eq!((&record["code"], &record["kind"]), (&json!("00"), &json!("script_result")));
+    let history = lab.good(&["txn", "show", paid.rrn.as_deref().unwrap()]);
+    assert!(history.contains("0620") && history.contains("0630"), "{history}");
+    books_agree(&lab).await;
+}
