@@ -4,6 +4,7 @@
 //! take `(state, event)` and return what to do, so that the running host, the store and a simulation share
 //! one set of rules.
 
+pub mod about;
 pub mod card;
 pub mod clock;
 pub mod ids;

@@ -1,0 +1,204 @@
+//! What each transaction is for, in words, and which fields it may bring beside those that it must: the columns of
+//! the transaction table that no rule reads. `docs/transactions.md` is printed from here and from the rules.
+
+use crate::kind::{FieldSet, Kind};
+
+/// A sentence in both languages.
+#[derive(Clone, Copy, Debug)]
+pub struct Words {
+    /// Chinese.
+    pub zh: &'static str,
+    /// English.
+    pub en: &'static str,
+}
+
+/// What a table of rules cannot say of a transaction.
+#[derive(Clone, Copy, Debug)]
+pub struct About {
+    /// What it is for; one sentence.
+    pub purpose: Words,
+    /// Rules that stand in no column; empty when there are none.
+    pub rules: Words,
+    /// Fields that are read, or only taken, when they are there. One that
+    /// [`KindSpec::mandatory`](crate::KindSpec::mandatory) demands may be among them.
+    pub optional: FieldSet,
+}
+
+/// How a card was read, its PIN, its chip.
+const CARD: &[u8] = &[2, 4, 14, 23, 26, 35, 36, 52, 53, 55, 59, 63];
+/// The same of one that names an original.
+const CARD_WITH_CODE: &[u8] = &[2, 14, 23, 26, 35, 36, 38, 52, 53, 55, 59, 63];
+/// The same of one that was approved without the network: no PIN.
+const CARD_TOLD: &[u8] = &[2, 14, 23, 35, 36, 37, 38, 53, 55, 59, 63];
+
+/// Makes [`About`]: purpose Chinese and English, rules Chinese and English, optional fields.
+const fn about(purpose: [&'static str; 2], rules: [&'static str; 2], optional: &[u8]) -> About {
+    let [zh, en] = purpose;
+    let purpose = Words { zh, en };
+    let [zh, en] = rules;
+    About { purpose, rules: Words { zh, en }, optional: FieldSet::of(optional) }
+}
+
+impl Kind {
+    /// What the transaction is for, its rules in words, its optional fields.
+    pub const fn about(self) -> About {
+        match self {
+            Kind::SignIn => about(
+                [
+                    "终端领取工作密钥和当前批次号。",
+                    "The terminal gets its working keys and its batch number.",
+                ],
+                [
+                    "60.3 决定 62 域的密钥格式。旧密钥在新密钥首次验证成功之前仍然有效。",
+                    "60.3 chooses the layout of the keys in field 62. The keys before stay good until a message \
+                     verifies under the new ones.",
+                ],
+                &[62],
+            ),
+            Kind::SignOff => about(
+                ["终端结束一天的工作。", "The terminal ends its day."],
+                [
+                    "批次号可以是当前批次的前一个或后一个。",
+                    "The batch number may be the one before or after the current one.",
+                ],
+                &[],
+            ),
+            Kind::Echo => {
+                about(["测试线路，无需签到。", "Tests the line; needs no sign-in."], ["", ""], &[11])
+            }
+            Kind::Balance => about(["查询可用余额。", "Asks for the available balance."], ["", ""], CARD),
+            Kind::Sale => about(["持卡人付款。", "The cardholder pays."], ["", ""], CARD),
+            Kind::SaleVoid => about(
+                ["撤销当前批次内的一笔消费。", "Undoes a sale of the running batch as a whole."],
+                [
+                    "原交易检索参考号（37 域）必须相符。",
+                    "The sale's reference number in field 37 must agree.",
+                ],
+                CARD_WITH_CODE,
+            ),
+            Kind::Refund => about(
+                ["退还已付款项的全部或一部分。", "Gives back money that was paid, all or a part of it."],
+                [
+                    "凭检索参考号（37）和原交易日期（61.3）查找；可以分次退货，合计不得超过原金额。没有冲正：网络无应答时以 0221 重复。",
+                    "Found by reference number (37) and date (61.3); several refunds together may reach the \
+                     original's amount. It has no reversal: without an answer it is repeated as 0221.",
+                ],
+                CARD_WITH_CODE,
+            ),
+            Kind::OfflineSale => about(
+                [
+                    "上送终端已自行批准的消费（电话授权、小额）。",
+                    "Tells of a sale that the terminal approved by \
+                  itself: by voice authorisation or below the floor limit.",
+                ],
+                ["授权码在 38 域。", "The code of a voice authorisation comes in field 38."],
+                &[2, 14, 23, 35, 36, 37, 38, 53, 55, 59, 61, 63],
+            ),
+            Kind::Adjust => about(
+                ["更改当前批次内一笔消费的金额。", "Makes another amount of a sale of the running batch."],
+                ["4 域是新的总金额。", "Field 4 is the new amount as a whole."],
+                CARD_TOLD,
+            ),
+            Kind::Tip => about(
+                ["给当前批次内的一笔消费加小费。", "Adds a tip to a sale of the running batch."],
+                [
+                    "4 域是含小费的总金额，54 域是小费（12 位数字，自定）；比例上限由 engine.tip_percent_max 设定。",
+                    "Field 4 is the amount with the tip, field 54 the tip in twelve digits (modelled); at most \
+                     `engine.tip_percent_max` per cent.",
+                ],
+                CARD_TOLD,
+            ),
+            Kind::OfflineChip => about(
+                [
+                    "上送终端与芯片脱机批准的消费。",
+                    "Tells of a sale that terminal and chip approved, with the \
+                  chip's certificate.",
+                ],
+                ["", ""],
+                &[14, 23, 35, 36, 37, 38, 53, 59, 61],
+            ),
+            Kind::ScriptResult => about(
+                [
+                    "上送发卡行脚本在芯片上的执行结果。",
+                    "Tells what became of the commands that an answer brought \
+                  for the chip.",
+                ],
+                [
+                    "61 域指明带来脚本的那笔交易。",
+                    "Field 61 names the transaction whose answer brought them.",
+                ],
+                &[2, 4, 23, 25, 38],
+            ),
+            Kind::Reversal => about(
+                [
+                    "撤销没有得到有效应答的交易；号码与原交易相同。",
+                    "Undoes the transaction whose numbers it \
+                  repeats, because its answer did not come or could not be used.",
+                ],
+                [
+                    "一旦冲正落盘即回 00，向网络冲正是本系统的事。",
+                    "Answered 00 as soon as it is durable: undoing it at the network is posp's business from then \
+                     on.",
+                ],
+                &[2, 14, 23, 35, 38, 53, 55, 59, 61, 62],
+            ),
+            Kind::Settlement => about(
+                ["终端与主机核对批次总计。", "Terminal and host compare the totals of the batch."],
+                [
+                    "48 域各部分的结果：1 平，2 不平，3 出错。",
+                    "The results in field 48 of the answer: 1 balanced, 2 not balanced, 3 error.",
+                ],
+                &[],
+            ),
+            Kind::BatchUpOffline => about(
+                ["批上送：每条一笔脱机交易。", "Uploads the details of one offline transaction."],
+                ["", ""],
+                &[14, 23, 37, 38, 48, 55, 61, 62],
+            ),
+            Kind::BatchUpMagnetic => about(
+                [
+                    "批上送：每条最多 8 笔磁条卡联机交易。",
+                    "Uploads the details of up to eight online transactions.",
+                ],
+                ["", ""],
+                &[49],
+            ),
+            Kind::BatchUpChip => about(
+                [
+                    "批上送：一笔芯片卡交易及其证书，或通知。",
+                    "Uploads a chip transaction with its certificate \
+                  (203, 205), or a notice of one that was declined (204, 206).",
+                ],
+                ["", ""],
+                &[3, 4, 23, 48, 49, 61],
+            ),
+            Kind::BatchUpEnd => about(
+                ["结束批上送并开始新批次。", "Ends the upload; the next batch begins."],
+                [
+                    "可以重复：指明刚结束的批次即可。",
+                    "May be repeated with the number of the batch that it ended.",
+                ],
+                &[49],
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::kind::KINDS;
+
+    /// What is copied into an answer must be able to come in a request.
+    #[test]
+    fn every_kind_is_described_and_copies_what_can_come() {
+        for line in KINDS {
+            let about = line.kind.about();
+            assert!(!about.purpose.zh.is_empty() && !about.purpose.en.is_empty(), "{}", line.code);
+            assert_eq!(about.rules.zh.is_empty(), about.rules.en.is_empty(), "{}", line.code);
+            for field in line.copied.iter() {
+                let comes = line.mandatory.has(field) || about.optional.has(field);
+                assert!(comes, "{}: copies field {field}, which it cannot have", line.code);
+            }
+        }
+    }
+}
