@@ -129,6 +129,35 @@ impl Kind {
                 ],
                 &[2, 4, 23, 25, 38],
             ),
+            Kind::Preauth => {
+                about(["在卡上预留一笔金额。", "Sets an amount aside on the card."], ["", ""], CARD)
+            }
+            Kind::PreauthVoid => about(
+                ["撤销尚未完成的预授权。", "Gives back what was set aside and not taken yet."],
+                ["", ""],
+                CARD_WITH_CODE,
+            ),
+            Kind::Completion => about(
+                ["收取预授权的金额（联机）。", "Takes what was set aside; the network is asked."],
+                ["", ""],
+                CARD_WITH_CODE,
+            ),
+            Kind::CompletionAdvice => about(
+                [
+                    "收取预授权的金额（事后通知）。",
+                    "Takes what was set aside; the network is told after the fact.",
+                ],
+                ["", ""],
+                CARD_WITH_CODE,
+            ),
+            Kind::CompletionVoid => about(
+                [
+                    "撤销当前批次内的一笔预授权完成。",
+                    "Undoes a completion of the running batch; its pre-authorisation can be completed again.",
+                ],
+                ["", ""],
+                CARD_WITH_CODE,
+            ),
             Kind::Reversal => about(
                 [
                     "撤销没有得到有效应答的交易；号码与原交易相同。",
