@@ -6,8 +6,8 @@ use std::str::FromStr;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::HsmError;
-use crate::key::{Kcv, KeyAlgorithm};
-use crate::primitives::check_value;
+use crate::key::{Kcv, KeyAlgorithm, KeyUsage};
+use crate::primitives::check_value_for;
 
 /// Longest component: 32 bytes, for a master key.
 const COMPONENT_MAX: usize = 32;
@@ -87,13 +87,18 @@ impl KeyComponent {
         Ok(self)
     }
 
+    /// Bytes in it: 8, 16 or 32.
+    pub const fn byte_len(&self) -> usize {
+        self.len
+    }
+
     fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 
-    fn verify(&self, algorithm: KeyAlgorithm) -> Result<(), HsmError> {
+    fn verify(&self, usage: KeyUsage, algorithm: KeyAlgorithm) -> Result<(), HsmError> {
         let Some((check, len)) = self.check else { return Ok(()) };
-        let own = check_value(algorithm, self.as_bytes())?;
+        let own = check_value_for(usage, algorithm, self.as_bytes())?;
         let agrees = own.bytes().iter().zip(check).take(len).all(|(a, b)| *a == b);
         if agrees { Ok(()) } else { Err(HsmError::CheckValue("a component")) }
     }
@@ -119,6 +124,7 @@ impl fmt::Debug for KeyComponent {
 
 /// Combines 1 to 3 components into a key of the algorithm, checking every check value that is there.
 pub(crate) fn combine(
+    usage: KeyUsage,
     algorithm: KeyAlgorithm,
     components: &[KeyComponent],
     check: Option<Kcv>,
@@ -133,7 +139,7 @@ pub(crate) fn combine(
         if bytes.len() != wanted {
             return Err(HsmError::KeyLength { algorithm, wanted, found: bytes.len() });
         }
-        component.verify(algorithm)?;
+        component.verify(usage, algorithm)?;
         key.iter_mut().zip(bytes).for_each(|(to, from)| *to ^= *from);
     }
     if key.iter().all(|byte| *byte == 0) {
@@ -141,7 +147,7 @@ pub(crate) fn combine(
         return Err(HsmError::WeakKey("the components cancel out"));
     }
     if let Some(check) = check
-        && check_value(algorithm, &key)? != check
+        && check_value_for(usage, algorithm, &key)? != check
     {
         return Err(HsmError::CheckValue("the combined key"));
     }

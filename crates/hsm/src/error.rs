@@ -112,6 +112,9 @@ pub enum HsmError {
     /// A field 62 key block that does not fit its layout.
     #[error("key block refused: {0}")]
     KeyBlob(&'static str),
+    /// A TR-31 key block that is not one, is not for this, or cannot be made.
+    #[error("TR-31 key block refused: {0}")]
+    KeyBlock(&'static str),
     /// The operating system gave no randomness.
     #[error("the operating system gave no randomness")]
     Random,

@@ -8,6 +8,7 @@ use crate::error::HsmError;
 use crate::key::{ExportedKey, Kcv, KeyAlgorithm, KeyUsage, WrappedKey};
 use crate::mac::MacAlgorithm;
 use crate::pin::{EncryptedPinBlock, Pin, PinFormat, PinReference};
+use crate::tr31::{Exportability, KeyBlockHeader, OptionalBlock};
 use crate::track::TrackData;
 
 /// A security module. Object safe and synchronous: an operation takes microseconds in software, and a
@@ -73,6 +74,32 @@ pub trait Hsm: Send + Sync + 'static {
         cipher: &[u8],
         under: &WrappedKey,
     ) -> Result<WrappedKey, HsmError>;
+
+    /// Sends a key in a TR-31 key block under a key block protection key: version B under triple DES,
+    /// version D under AES. The header is [`KeyBlockHeader::describe`]'s with this exportability and these
+    /// optional blocks; the payload hides the length of the key.
+    ///
+    /// # Errors
+    /// [`HsmError::NeverSent`]; [`HsmError::KeyBlock`] for an SM4 key, which key blocks have no code for.
+    fn export_block(
+        &self,
+        key: &WrappedKey,
+        under: &WrappedKey,
+        exportability: Exportability,
+        optional: &[OptionalBlock],
+    ) -> Result<String, HsmError>;
+
+    /// Receives a key that another party sent in a TR-31 key block. The block must say that its key is for
+    /// `usage`.
+    ///
+    /// # Errors
+    /// [`HsmError::KeyBlock`] with what is wrong with it.
+    fn import_block(
+        &self,
+        usage: KeyUsage,
+        block: &str,
+        under: &WrappedKey,
+    ) -> Result<(WrappedKey, KeyBlockHeader), HsmError>;
 
     /// Signs a message; the result goes into field 64 or 128 as it is.
     ///

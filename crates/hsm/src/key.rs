@@ -31,6 +31,8 @@ pub enum KeyUsage {
     IssuerScriptCipher,
     /// The issuer's key for reference values of PINs.
     PinVerification,
+    /// Key block protection key (KBPK): sends keys in TR-31 key blocks.
+    BlockProtection,
     /// Encrypts data at rest.
     Data,
     /// Keyed digest for look-ups over encrypted data.
@@ -39,7 +41,7 @@ pub enum KeyUsage {
 
 impl KeyUsage {
     /// Every usage, in the order of the enumeration.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::TerminalMaster,
         Self::Pin,
         Self::Mac,
@@ -49,6 +51,7 @@ impl KeyUsage {
         Self::IssuerScriptMac,
         Self::IssuerScriptCipher,
         Self::PinVerification,
+        Self::BlockProtection,
         Self::Data,
         Self::Digest,
     ];
@@ -65,6 +68,7 @@ impl KeyUsage {
             Self::IssuerScriptMac => "imk-mac",
             Self::IssuerScriptCipher => "imk-enc",
             Self::PinVerification => "pvk",
+            Self::BlockProtection => "kbpk",
             Self::Data => "data",
             Self::Digest => "digest",
         }
@@ -82,6 +86,7 @@ impl KeyUsage {
                 matches!(algorithm, A::TripleDes2 | A::Sm4)
             }
             Self::PinVerification => matches!(algorithm, A::TripleDes2 | A::Sm4 | A::HmacSha256),
+            Self::BlockProtection => matches!(algorithm, A::TripleDes2 | A::Aes256),
             Self::Data => matches!(algorithm, A::Aes256),
             Self::Digest => matches!(algorithm, A::HmacSha256),
         }
@@ -90,6 +95,11 @@ impl KeyUsage {
     /// Whether a key of this usage exists to send other keys.
     pub const fn sends_keys(self) -> bool {
         matches!(self, Self::TerminalMaster | Self::ZoneMaster)
+    }
+
+    /// Whether a key of this usage may leave the module in a key block.
+    pub const fn may_be_sent_in_a_block(self) -> bool {
+        !matches!(self, Self::PinVerification | Self::BlockProtection | Self::Data | Self::Digest)
     }
 
     /// Whether a key of this usage may leave the module under a terminal or zone master key.
@@ -191,6 +201,12 @@ impl Kcv {
     /// The four bytes.
     pub const fn bytes(self) -> [u8; 4] {
         self.0
+    }
+
+    /// Its first six digits: what key forms, custodians and other modules show.
+    pub fn short(self) -> String {
+        let [a, b, c, _] = self.0;
+        format!("{a:02X}{b:02X}{c:02X}")
     }
 }
 

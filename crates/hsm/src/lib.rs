@@ -29,6 +29,7 @@ pub mod key_blob;
 mod mac;
 mod pin;
 pub mod primitives;
+pub mod tr31;
 mod track;
 mod vault;
 
@@ -40,6 +41,7 @@ pub use key::{ExportedKey, Kcv, KeyAlgorithm, KeyUsage, WrappedKey};
 pub use key_blob::{KeyBlob, KeyBlobLayout, WorkingKeys, build_key_blob, parse_key_blob};
 pub use mac::MacAlgorithm;
 pub use pin::{EncryptedPinBlock, PIN_MAX, PIN_MIN, Pin, PinFormat, PinReference};
+pub use tr31::{BlockVersion, Exportability, KeyBlockHeader, OptionalBlock};
 pub use track::TrackData;
 pub use vault::{KeyRing, MasterKey, SEAL_OVERHEAD, SoftVault, VaultError};
 pub use zeroize::Zeroizing;

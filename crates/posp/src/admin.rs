@@ -10,7 +10,7 @@ use acquiring::master::{Merchant, Terminal, TerminalCipher, TerminalSession};
 use acquiring::{Amount, MerchantId, TerminalId};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
-use hsm::{Hsm, KeyAlgorithm, KeyUsage};
+use hsm::{Hsm, KeyAlgorithm, KeyUsage, WrappedKey};
 use store::Store;
 
 use crate::config::Config;
@@ -221,10 +221,17 @@ pub async fn terminal(config: &Config, args: TerminalArgs, screen: &mut Screen) 
             let mut rows = Vec::new();
             for t in &terminals {
                 let signed_in = t.session.signed_in_at.map(txn::local);
+                let kcv =
+                    |key: &str| key.parse::<WrappedKey>().map_or("?".to_owned(), |key| key.kcv().short());
+                let keys = t.session.keys.as_ref();
+                let (tmk, pik) = (kcv(&t.master_key), keys.map(|keys| kcv(&keys.pin)));
+                let mak = keys.map(|keys| kcv(&keys.mac));
+                let tdk = keys.and_then(|keys| keys.track.as_deref()).map(kcv);
                 if args.json {
                     let line = serde_json::json!({
                         "merchant": t.merchant, "terminal": t.id, "active": t.active, "cipher": t.cipher,
                         "profile": t.profile, "batch": t.session.batch, "signed_in_at": signed_in,
+                        "kcv": { "tmk": tmk, "pik": pik, "mak": mak, "tdk": tdk },
                     });
                     screen.line(line.to_string())?;
                 }
@@ -232,6 +239,8 @@ pub async fn terminal(config: &Config, args: TerminalArgs, screen: &mut Screen) 
                     t.merchant.to_string(),
                     t.id.to_string(),
                     format!("{:?}", t.cipher),
+                    tmk,
+                    [pik, mak, tdk].into_iter().flatten().collect::<Vec<_>>().join(" "),
                     t.session.batch.to_string(),
                     signed_in.unwrap_or_else(|| "-".to_owned()),
                     if t.active { "open" } else { "closed" }.to_owned(),
@@ -242,6 +251,8 @@ pub async fn terminal(config: &Config, args: TerminalArgs, screen: &mut Screen) 
                     "商户号 merchant",
                     "终端号 terminal",
                     "算法 cipher",
+                    "TMK",
+                    "PIK MAK TDK",
                     "批次 batch",
                     "签到 signed in",
                     "状态 state",

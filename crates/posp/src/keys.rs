@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use hsm::{Hsm, KeyAlgorithm, KeyComponent, KeyUsage, SoftVault};
+use hsm::{Exportability, Hsm, KeyAlgorithm, KeyComponent, KeyUsage, SoftVault, WrappedKey};
 
 use crate::config::Config;
 use crate::screen::Screen;
@@ -16,7 +16,9 @@ use crate::up::open_vault;
 #[command(after_help = "Examples:
   posp key init                                        a random master key in a file that only you can read
   posp key init --component                            asks for 2 or 3 components of 32 bytes, each by its holder
-  posp key zone --component 0123…:08D7 --component …   wraps the zone master key for the configuration")]
+  posp key zone --component 0123…:08D7 --component …   wraps the zone master key for the configuration
+  posp key import --tr31 B0096P0TE00E0000… --usage pin takes a key from a key block, asks for the protection key
+  posp key export --tr31 --key v1:pin:3des:…           puts a wrapped key into a key block")]
 pub struct KeyArgs {
     #[command(subcommand)]
     command: KeyCommand,
@@ -28,6 +30,10 @@ enum KeyCommand {
     Init(InitArgs),
     /// Show the check value of the master key in force.
     Show,
+    /// Take a key out of a TR-31 key block and print it wrapped under this node's master key.
+    Import(ImportArgs),
+    /// Put a wrapped key into a TR-31 key block for another party.
+    Export(ExportArgs),
     /// Enter the zone master key as components and print it wrapped, for unionpay.zone_master_key.
     Zone(ZoneArgs),
 }
@@ -50,6 +56,67 @@ struct ZoneArgs {
     /// Check value of the whole key.
     #[arg(long)]
     kcv: Option<String>,
+}
+
+/// The key block protection key shared with the other party: it makes blocks of version B with components of
+/// 16 bytes (triple DES), of version D with components of 32 (AES).
+#[derive(Args)]
+struct Protection {
+    /// A component of the key block protection key, hex, with its check value: HEX:KCV. Two or three. Asked for
+    /// when left out.
+    #[arg(long = "component", value_name = "HEX[:KCV]")]
+    components: Vec<String>,
+    /// Check value of the whole protection key, 6 or 8 digits.
+    #[arg(long)]
+    kcv: Option<String>,
+}
+
+#[derive(Args)]
+struct ImportArgs {
+    /// The key block.
+    #[arg(long, value_name = "BLOCK")]
+    tr31: String,
+    /// What the key is to be: tmk, zmk, pin, mac, track, imk-ac, imk-mac or imk-enc. The block must say the same.
+    #[arg(long)]
+    usage: String,
+    #[command(flatten)]
+    protection: Protection,
+}
+
+#[derive(Args)]
+struct ExportArgs {
+    /// As a TR-31 key block: the one form there is.
+    #[arg(long, required = true)]
+    tr31: bool,
+    /// The wrapped key, as the commands print it, or `zone` for the zone master key of the configuration.
+    #[arg(long, value_name = "KEY")]
+    key: String,
+    /// The receiver may not send it on.
+    #[arg(long)]
+    not_exportable: bool,
+    #[command(flatten)]
+    protection: Protection,
+}
+
+impl Protection {
+    /// The protection key inside the vault; it is kept nowhere else.
+    fn enter(&self, vault: &SoftVault) -> anyhow::Result<WrappedKey> {
+        let components: Vec<KeyComponent> = if self.components.is_empty() {
+            ask_components("Key block protection key")?
+        } else {
+            self.components.iter().map(|text| component(text)).collect::<anyhow::Result<_>>()?
+        };
+        let double = components.iter().all(|component| component.byte_len() == 16);
+        let algorithm = if double { KeyAlgorithm::TripleDes2 } else { KeyAlgorithm::Aes256 };
+        let key = vault.import_components(KeyUsage::BlockProtection, algorithm, &components)?;
+        let found = key.kcv().to_string();
+        if let Some(expected) = &self.kcv
+            && (expected.len() < 6 || !found.starts_with(&expected.to_ascii_uppercase()))
+        {
+            bail!("the check value of the protection key is {}, not {expected}", key.kcv().short());
+        }
+        Ok(key)
+    }
 }
 
 /// Reads a component written as hex, or hex and check value.
@@ -100,6 +167,44 @@ pub async fn run(config: &Config, args: KeyArgs, screen: &mut Screen) -> anyhow:
                 vault.fingerprint()
             ))?;
         }
+        KeyCommand::Import(args) => {
+            let vault = open_vault(&config.node.master_key)?;
+            let usage: KeyUsage = args.usage.parse().context("--usage")?;
+            let under = args.protection.enter(&vault)?;
+            let (key, header) = vault.import_block(usage, args.tr31.trim(), &under)?;
+            screen.line(format!(
+                "# {} {}, check value {}",
+                key.usage(),
+                key.algorithm(),
+                key.kcv().short()
+            ))?;
+            for block in &header.optional {
+                screen.line(format!(
+                    "# optional block {}: {}",
+                    String::from_utf8_lossy(&block.id),
+                    block.data
+                ))?;
+            }
+            if header.exportability == Exportability::Never {
+                screen.line("# its sender says that it must not be sent on")?;
+            }
+            screen.line(key.to_string())?;
+        }
+        KeyCommand::Export(args) => {
+            let vault = open_vault(&config.node.master_key)?;
+            let text = if args.key == "zone" { &config.unionpay.zone_master_key } else { &args.key };
+            let key: WrappedKey = text.parse().context("--key")?;
+            let under = args.protection.enter(&vault)?;
+            let may = if args.not_exportable { Exportability::Never } else { Exportability::Trusted };
+            let block = vault.export_block(&key, &under, may, &[])?;
+            let (kcv, shield) = (key.kcv().short(), under.kcv().short());
+            screen.line(format!(
+                "# {} {}, check value {kcv}, under {shield}",
+                key.usage(),
+                key.algorithm()
+            ))?;
+            screen.line(block)?;
+        }
         KeyCommand::Zone(args) => {
             let vault = open_vault(&config.node.master_key)?;
             let components = if args.components.is_empty() {
@@ -113,7 +218,7 @@ pub async fn run(config: &Config, args: KeyArgs, screen: &mut Screen) -> anyhow:
             {
                 bail!("the check value of the whole key is {}, not {expected}", key.kcv());
             }
-            screen.line(format!("# check value {}", key.kcv()))?;
+            screen.line(format!("# check value {}", key.kcv().short()))?;
             screen.line(format!("zone_master_key = \"{key}\""))?;
         }
     }

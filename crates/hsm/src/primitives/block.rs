@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::des::{Halves, Schedule};
 use super::take;
 use crate::HsmError;
-use crate::key::{Kcv, KeyAlgorithm};
+use crate::key::{Kcv, KeyAlgorithm, KeyUsage};
 
 /// DES or two-key triple DES.
 pub struct DesKey {
@@ -212,6 +212,18 @@ pub fn check_value(algorithm: KeyAlgorithm, key: &[u8]) -> Result<Kcv, HsmError>
             }
             Ok(Kcv(take(&hmac_sha256(key, &[CHECK_TEXT]).ok_or_else(length)?)))
         }
+    }
+}
+
+/// Check value of a clear key of a usage. Everything as [`check_value`], but for a key block protection key
+/// of AES: there partners compare the CMAC of a zero block, as X9.24 has it.
+///
+/// # Errors
+/// The length does not fit the algorithm.
+pub fn check_value_for(usage: KeyUsage, algorithm: KeyAlgorithm, key: &[u8]) -> Result<Kcv, HsmError> {
+    match (usage, algorithm) {
+        (KeyUsage::BlockProtection, KeyAlgorithm::Aes256) => super::key_block::check_value(key),
+        _ => check_value(algorithm, key),
     }
 }
 

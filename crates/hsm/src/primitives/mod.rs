@@ -6,12 +6,13 @@
 mod block;
 mod des;
 pub mod emv;
+pub mod key_block;
 pub mod mac;
 pub mod pin;
 pub mod track;
 
 pub(crate) use block::hmac_sha256;
-pub use block::{BlockKey, DesKey, Sm4Key, check_value};
+pub use block::{BlockKey, DesKey, Sm4Key, check_value, check_value_for};
 
 /// Exclusive-or of two blocks.
 pub(crate) fn xor<const N: usize>(mut a: [u8; N], b: [u8; N]) -> [u8; N] {

@@ -24,6 +24,7 @@ use crate::key::{ExportedKey, Kcv, KeyAlgorithm, KeyUsage, WrappedKey};
 use crate::mac::MacAlgorithm;
 use crate::pin::{EncryptedPinBlock, Pin, PinFormat, PinReference};
 use crate::primitives::{self, BlockKey, hmac_sha256, take};
+use crate::tr31::{BlockVersion, Exportability, KeyBlockHeader, OptionalBlock};
 use crate::track::TrackData;
 use crate::{Hsm, HsmError};
 use cache::ScheduleCache;
@@ -317,6 +318,15 @@ impl SoftVault {
     }
 }
 
+/// A key in a key block looks as long as a triple-length one: who sees the block cannot tell.
+const BLOCK_LOOKS_LIKE: usize = 24;
+
+/// The version of the blocks that a protection key makes.
+fn block_version(under: &WrappedKey) -> Result<BlockVersion, HsmError> {
+    BlockVersion::for_key(under.algorithm())
+        .ok_or(HsmError::WrongAlgorithm { operation: "a key block", found: under.algorithm() })
+}
+
 /// Refuses a block format that does not go with the key.
 fn fits(format: PinFormat, key: &WrappedKey) -> Result<(), HsmError> {
     if format.fits(key.algorithm()) {
@@ -357,7 +367,7 @@ impl Hsm for SoftVault {
         if components.len() == 1 && usage != KeyUsage::TerminalMaster {
             return Err(HsmError::Components("only a terminal master key may come in one piece"));
         }
-        self.wrapper.wrap(usage, algorithm, &combine(algorithm, components, check)?)
+        self.wrapper.wrap(usage, algorithm, &combine(usage, algorithm, components, check)?)
     }
 
     fn export(&self, key: &WrappedKey, under: &WrappedKey) -> Result<ExportedKey, HsmError> {
@@ -382,6 +392,48 @@ impl Hsm for SoftVault {
         let mut clear = ClearKey::new(cipher);
         transport.decrypt_ecb(clear.as_mut())?;
         self.wrapper.wrap(usage, algorithm, clear.as_ref())
+    }
+
+    fn export_block(
+        &self,
+        key: &WrappedKey,
+        under: &WrappedKey,
+        exportability: Exportability,
+        optional: &[OptionalBlock],
+    ) -> Result<String, HsmError> {
+        under.require(KeyUsage::BlockProtection)?;
+        let version = block_version(under)?;
+        let header = KeyBlockHeader {
+            exportability,
+            optional: optional.to_vec(),
+            ..KeyBlockHeader::describe(version, key.usage(), key.algorithm())?
+        };
+        let clear = self.wrapper.unwrap(key)?;
+        let fill = primitives::key_block::fill_len(version, clear.as_ref().len(), BLOCK_LOOKS_LIKE);
+        let mut random = vec![0u8; fill];
+        getrandom::fill(&mut random).map_err(|_| HsmError::Random)?;
+        primitives::key_block::wrap(self.wrapper.unwrap(under)?.as_ref(), &header, clear.as_ref(), &random)
+    }
+
+    fn import_block(
+        &self,
+        usage: KeyUsage,
+        block: &str,
+        under: &WrappedKey,
+    ) -> Result<(WrappedKey, KeyBlockHeader), HsmError> {
+        under.require(KeyUsage::BlockProtection)?;
+        let version = block_version(under)?;
+        // What the block says is checked before anything is decrypted.
+        let (header, _) = KeyBlockHeader::parse(block)?;
+        let algorithm = header.admits(usage)?;
+        if header.version != version {
+            return Err(HsmError::KeyBlock("its version is not that of the protection key"));
+        }
+        let (header, clear) = primitives::key_block::unwrap(self.wrapper.unwrap(under)?.as_ref(), block)?;
+        if clear.len() != algorithm.key_len() {
+            return Err(HsmError::KeyLength { algorithm, wanted: algorithm.key_len(), found: clear.len() });
+        }
+        Ok((self.wrapper.wrap(usage, algorithm, &clear)?, header))
     }
 
     fn mac(&self, key: &WrappedKey, algorithm: MacAlgorithm, data: &[u8]) -> Result<[u8; 8], HsmError> {

@@ -34,7 +34,7 @@ impl MasterKey {
         if components.len() < 2 {
             return Err(HsmError::Components("a master key is entered as two or three components").into());
         }
-        let key = combine(KeyAlgorithm::Aes256, components, check)?;
+        let key = combine(KeyUsage::Data, KeyAlgorithm::Aes256, components, check)?;
         Ok(Self(Zeroizing::new(take(&key))))
     }
 

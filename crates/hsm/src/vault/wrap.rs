@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 
 use crate::HsmError;
 use crate::key::{Kcv, KeyAlgorithm, KeyUsage, WRAP_MAX, WRAP_OVERHEAD, WrappedKey};
-use crate::primitives::{check_value, take};
+use crate::primitives::{check_value_for, take};
 
 /// A clear key on the stack, wiped when dropped.
 pub(crate) struct ClearKey {
@@ -108,7 +108,7 @@ impl Wrapper {
         if !usage.allows(algorithm) {
             return Err(HsmError::NoSuchKey { usage, algorithm });
         }
-        let kcv = check_value(algorithm, clear)?;
+        let kcv = check_value_for(usage, algorithm, clear)?;
         let mut nonce = [0u8; 12];
         getrandom::fill(&mut nonce).map_err(|_| HsmError::Random)?;
         let mut body = ClearKey::new(clear);
