@@ -160,6 +160,8 @@ fn means_try_later(code: ResponseCode) -> bool {
         ResponseCode::MALFUNCTION,
         ResponseCode::NO_ANSWER,
         ResponseCode::MAC_ERROR,
+        // It has the message, which is no news: the outcome of the first is what was asked for.
+        ResponseCode::DUPLICATE,
     ]
     .contains(&code)
 }

@@ -402,6 +402,19 @@ impl Engine {
         let Journaled { merchant, id, kind, rrn, .. } = journaled;
         let at = self.now();
         let (event, entry) = match outcome {
+            // We sent it once, so the network has it twice from somewhere else: what became of the first is not told.
+            Outcome::Answered(answer) if answer.answer.code == ResponseCode::DUPLICATE => {
+                metrics::counter!("posp_network_no_answer_total").increment(1);
+                tracing::warn!(
+                    payment = id.0,
+                    kind = kind.code(),
+                    "the network calls it a duplicate: outcome unknown"
+                );
+                (
+                    Event::NoAnswer(Answer::own(ResponseCode::TIMEOUT, at)),
+                    JournalEntry::message(at, EntryKind::NetworkIn, answer.masked),
+                )
+            }
             Outcome::Answered(answer) => (
                 Event::Answered(answer.answer),
                 JournalEntry::message(at, EntryKind::NetworkIn, answer.masked),
@@ -458,6 +471,9 @@ impl Engine {
     ) -> Result<Reply, Silent> {
         match self.0.store.by_trace(merchant, terminal, batch, trace).await {
             Ok(Some(existing)) => Ok(self.repeat(&existing, digest)),
+            // A commit has failed: what could not be written may be on the disk all the same, and live on after the next
+            // start. A refusal would be a promise that it does not.
+            Ok(None) if self.0.store.is_failed() => Err(Silent),
             Ok(None) => Ok(refusal),
             Err(error) => {
                 tracing::error!(%error, "whether a refused request was here before cannot be told");

@@ -32,6 +32,8 @@ pub enum Fate {
     FailWithout,
     /// The commit fails, and yet everything of it is on the disk: the worst that a flush can do.
     FailWith,
+    /// The disk lies: it says that the group is durable and has not kept it. For proof that this is noticed.
+    Pretend,
 }
 
 /// How long the disk takes and when it fails. A node that has died is held here for ever: nothing that it asks for
@@ -176,6 +178,7 @@ impl Worker {
         let done = match fate {
             Fate::FailWithout => Err("the disk does not write".to_owned()),
             Fate::Commit => self.disk.commit(&mut group),
+            Fate::Pretend => self.disk.pretend(&mut group),
             Fate::FailWith => {
                 self.disk.commit(&mut group).and(Err("the disk says that it did not flush".to_owned()))
             }

@@ -11,7 +11,7 @@ fn may_use(name: &str) -> Option<&'static [&'static str]> {
         "engine" => &["acquiring", "store", "hsm", "channels"],
         "pos-link" => &["acquiring", "iso8583", "hsm", "engine"],
         "sim" | "pos" => &["iso8583", "hsm"],
-        "posp" => return None,
+        "posp" | "simulation" => return None,
         _ => &[],
     })
 }
@@ -87,7 +87,8 @@ fn only_the_store_knows_sql() {
     let statements =
         ["INSERT INTO ", "DELETE FROM ", "CREATE TABLE ", "SELECT COUNT(", "SELECT * ", "PRAGMA "];
     let mut broken = Vec::new();
-    for name in crates().iter().filter(|name| *name != "store") {
+    // The simulation's auditor reads the rows past the code that it judges.
+    for name in crates().iter().filter(|name| !["store", "simulation"].contains(&name.as_str())) {
         if dependencies(name, false).iter().any(|used| used.contains("sqlite") || used.contains("postgres")) {
             broken.push(format!("crates/{name}/Cargo.toml depends on a database"));
         }
@@ -100,7 +101,7 @@ fn only_the_store_knows_sql() {
         }
     }
     settle(
-        "no crate but store names a database or writes SQL",
+        "no crate but store (and the simulation's auditor) names a database or writes SQL",
         "another engine comes behind the same operations, and nothing above may notice",
         broken,
     );

@@ -39,6 +39,17 @@ impl Memory {
         self.lock().commit(group)
     }
 
+    /// Runs a group and keeps nothing of it.
+    pub(crate) fn pretend(&self, group: &mut [Operation]) -> Result<(), String> {
+        let journal = self.lock();
+        let sql = |text| journal.db().0.execute_batch(text).map_err(|e| sentence(&e));
+        sql("BEGIN")?;
+        for operation in group {
+            let _ = operation.run(journal.db());
+        }
+        sql("ROLLBACK")
+    }
+
     pub(crate) fn read<T>(&self, op: impl FnOnce(&dyn Db) -> T) -> T {
         op(self.lock().db())
     }

@@ -1,0 +1,37 @@
+//! The network says that it has a message twice (94).
+//!
+//! Found by the seeded simulation (seeds 30 and 46 of its first day): a sale was doubled on its way inside the network.
+//! The first copy was approved, the second answered 94, and the 94 came back first. It was taken for the outcome: the
+//! journal said declined, the cardholder had paid. We send a request once, so 94 tells nothing of what became of it:
+//! it is unknown, and unknown means reversed, or repeated where there is no reversal.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+mod common;
+
+use acquiring::kind::Kind;
+use acquiring::{PaymentState, ResponseCode};
+use common::{Act, Stage, refund_of, request};
+
+#[tokio::test]
+async fn g2_a_sale_that_the_network_calls_a_duplicate_is_reversed() {
+    let stage = Stage::set().await;
+    stage.script.expect([Act::Code("94"), Act::Code("00")]);
+    let reply = stage.pay(Kind::Sale, request(1, 10_000)).await;
+    assert_eq!(reply.answer.code, ResponseCode::TIMEOUT);
+    stage.until(1, PaymentState::Reversed).await;
+    let seen: Vec<_> = stage.script.seen().into_iter().map(|s| s.what).collect();
+    assert_eq!(seen, ["sale", "reversal"]);
+}
+
+#[tokio::test]
+async fn g2_a_refund_that_the_network_calls_a_duplicate_is_repeated() {
+    let stage = Stage::set().await;
+    let rrn = stage.sale(1, Act::Code("00")).await.rrn.unwrap();
+    stage.script.expect([Act::Code("94"), Act::Code("00")]);
+    let reply = stage.pay(Kind::Refund, refund_of(2, 2_500, rrn)).await;
+    assert_eq!(reply.answer.code, ResponseCode::IN_PROCESS);
+    stage.until(2, PaymentState::Approved).await;
+    let seen: Vec<_> = stage.script.seen().into_iter().map(|s| s.what).collect();
+    assert_eq!(seen, ["sale", "refund", "repeat"]);
+}

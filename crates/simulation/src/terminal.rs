@@ -1,0 +1,496 @@
+//! Terminals as models: they make real frames and keep the rules of a terminal. Before anything else moves money an open
+//! reversal must be answered; it has the numbers of what it undoes; a refund without an outcome is sent again as it was.
+
+use std::sync::Arc;
+
+use acquiring::master::{Merchant, Terminal as Master, TerminalCipher, TerminalSession};
+use acquiring::{MerchantId, TerminalId};
+use hsm::{Hsm, KeyAlgorithm, KeyBlobLayout, KeyUsage, MacAlgorithm, WorkingKeys, WrappedKey};
+use iso8583::frame::{self, PosHeader, Tpdu};
+use iso8583::subfield::{Totals48, TotalsBlock};
+use iso8583::{BuildError, CUP_POS, Draft, Message, Mti};
+use store::simulation::{Fate, Pace, Wait};
+
+use crate::door::{HEAD, exchange};
+use crate::guarantees::Guarantee;
+use crate::network::CARDS;
+use crate::random::Random;
+use crate::world::{World, pause};
+
+const MERCHANT: &str = "898100000000001";
+/// How often a reversal is sent before the terminal looks at its other work; it stays open all the same.
+const REVERSAL_TRIES: u32 = 3;
+
+/// A transaction that the terminal holds to be approved.
+#[derive(Clone, Debug)]
+struct Slip {
+    trace: u64,
+    amount: u64,
+    card: usize,
+    rrn: String,
+    auth: Option<String>,
+    date: String,
+    credit: bool,
+    /// Voided or refunded: nothing more is done with it.
+    used: bool,
+}
+
+/// What is open: sent, and its outcome not known.
+#[derive(Clone, Debug)]
+struct Open {
+    frame: Vec<u8>,
+    trace: u64,
+    amount: u64,
+    processing: u64,
+    kind: &'static str,
+}
+
+/// A terminal.
+pub struct Terminal {
+    id: String,
+    hsm: Arc<dyn Hsm>,
+    master: WrappedKey,
+    keys: Option<WorkingKeys>,
+    batch: u32,
+    trace: u64,
+    random: Random,
+    slips: Vec<Slip>,
+    reversal: Option<Open>,
+    signed_in: bool,
+}
+
+/// What came back.
+struct Reply {
+    code: String,
+    rrn: String,
+    auth: Option<String>,
+    date: String,
+    field_48: String,
+    field_60: String,
+    field_62: Vec<u8>,
+}
+
+/// Writes the master data of a world: one merchant and its terminals.
+pub async fn furnish(world: &Arc<World>, hsm: Arc<dyn Hsm>, count: u64) -> Vec<Terminal> {
+    struct Quick;
+    impl Pace for Quick {
+        fn before_commit(&self, _: usize) -> Wait<'_, Fate> {
+            Box::pin(std::future::ready(Fate::Commit))
+        }
+        fn after_commit(&self) -> Wait<'_, ()> {
+            Box::pin(std::future::ready(()))
+        }
+        fn before_read(&self) -> Wait<'_, ()> {
+            Box::pin(std::future::ready(()))
+        }
+    }
+    let store = world.disk.open(world.clock.clone(), Arc::new(Quick), 16, 16);
+    let merchant = MerchantId::new(MERCHANT).expect("an id");
+    let row =
+        Merchant {
+            id: merchant, name: "仿真商户".to_owned(), mcc: 5411, active: true, limit_single: None
+        };
+    store.put_merchant(&row).await.expect("a merchant");
+    let mut terminals = Vec::new();
+    for number in 1..=count {
+        let id = format!("{number:08}");
+        let master = hsm.generate(KeyUsage::TerminalMaster, KeyAlgorithm::TripleDes2).expect("a key");
+        let row = Master {
+            merchant,
+            id: TerminalId::new(&id).expect("an id"),
+            active: true,
+            cipher: TerminalCipher::TripleDes,
+            master_key: master.to_string(),
+            profile: "cup-pos-1".to_owned(),
+            session: TerminalSession::NEW,
+        };
+        store.put_terminal(&row).await.expect("a terminal");
+        let random = Random::of(world.options.seed, &id);
+        terminals.push(Terminal {
+            id,
+            hsm: Arc::clone(&hsm),
+            master,
+            keys: None,
+            batch: 1,
+            trace: 0,
+            random,
+            slips: Vec::new(),
+            reversal: None,
+            signed_in: false,
+        });
+    }
+    store.close().await;
+    terminals
+}
+
+impl Terminal {
+    /// Does so many transactions, in whatever weather.
+    pub async fn work(&mut self, world: &Arc<World>, transactions: u64) {
+        for _ in 0..transactions {
+            pause(self.random.between(10, 4_000)).await;
+            if !self.sign_in(world, 3).await || !self.undo(world, REVERSAL_TRIES).await {
+                continue;
+            }
+            match self.random.below(100) {
+                0..=59 => self.sale(world).await,
+                60..=74 => self.void(world).await,
+                75..=86 => self.refund(world).await,
+                87..=92 => self.balance(world).await,
+                93..=96 => self.signed_in = false,
+                _ => self.settle(world).await,
+            }
+        }
+    }
+
+    /// Ends what is open, when everything works again.
+    pub async fn clear(&mut self, world: &Arc<World>) {
+        for _ in 0..200 {
+            if self.sign_in(world, 20).await && self.undo(world, REVERSAL_TRIES).await {
+                return;
+            }
+            pause(2_000).await;
+        }
+        world.broken(Guarantee::G9, format!("terminal {} cannot come to an end", self.id));
+    }
+
+    fn head(&mut self, mti: u16) -> Result<Draft, BuildError> {
+        self.trace = self.trace % 999_999 + 1;
+        let mut draft = Draft::new();
+        draft.start(&CUP_POS, Mti::new(mti));
+        draft.put_number(11, self.trace)?;
+        draft.put_text(41, &self.id)?;
+        draft.put_text(42, MERCHANT)?;
+        Ok(draft)
+    }
+
+    fn frame(&self, draft: &Draft, signed: bool) -> Vec<u8> {
+        let mut out = Vec::with_capacity(300);
+        let header = Some(PosHeader::new([0x60, 0x32, 0x00, 0x32, 0x00, 0x01]));
+        let mark = frame::begin_pos(&mut out, Tpdu::new([0x60, 0, 0x03, 0, 0]), header);
+        match (&self.keys, signed) {
+            (Some(keys), true) => draft
+                .write_with_mac::<BuildError>(&mut out, |block| {
+                    Ok(self.hsm.mac(&keys.mac, MacAlgorithm::CupEcb, block).expect("a MAC"))
+                })
+                .expect("a message"),
+            _ => draft.write(&mut out).expect("a message"),
+        }
+        frame::finish_pos(&mut out, mark).expect("a frame");
+        out
+    }
+
+    /// Sends and waits; an answer whose MAC is wrong is none.
+    async fn send(&mut self, world: &Arc<World>, frame: &[u8], patience_ms: u64) -> Option<Reply> {
+        let bytes = exchange(world, frame, patience_ms).await?;
+        let message = CUP_POS.parse(bytes.get(HEAD..)?).ok()?;
+        let code = message.text(39)?.to_owned();
+        if let (Some(block), Some(mac), Some(keys)) = (message.mac_block(), message.bytes_of(64), &self.keys)
+        {
+            let good = self.hsm.verify_mac(&keys.mac, MacAlgorithm::CupEcb, block, mac).unwrap_or(false);
+            if !good && code == "00" {
+                return None;
+            }
+        }
+        if matches!(code.as_str(), "77" | "A0") {
+            self.signed_in = false;
+        }
+        Some(read(&message, code))
+    }
+
+    async fn sign_in(&mut self, world: &Arc<World>, tries: u32) -> bool {
+        for _ in 0..tries {
+            if self.signed_in {
+                return true;
+            }
+            let mut draft = self.head(800).expect("a message");
+            draft.put_digits(60, &format!("00{:06}003", self.batch)).expect("field 60");
+            draft.put_text(63, "01 ").expect("field 63");
+            let frame = self.frame(&draft, false);
+            if let Some(reply) = self.send(world, &frame, world.weather().terminal_patience_ms).await
+                && reply.code == "00"
+            {
+                let layout = KeyBlobLayout::Double40;
+                match WorkingKeys::from_blob(self.hsm.as_ref(), layout, &reply.field_62, &self.master) {
+                    Ok(keys) => self.keys = Some(keys),
+                    Err(error) => {
+                        world.broken(Guarantee::G9, format!("terminal {} gets no keys: {error}", self.id));
+                        return false;
+                    }
+                }
+                let batch = reply.field_60.get(2..8).and_then(|digits| digits.parse().ok());
+                // The host may have closed a batch whose last answer was lost.
+                if let Some(batch) = batch
+                    && batch != self.batch
+                {
+                    self.batch = batch;
+                    self.slips.clear();
+                }
+                self.signed_in = true;
+                world.note(format!("terminal {} is signed in, batch {}", self.id, self.batch));
+                return true;
+            }
+            pause(self.random.between(200, 2_000)).await;
+        }
+        false
+    }
+
+    fn money(&mut self, mti: u16, processing: u64, amount: u64, card: usize, kind: &str) -> Draft {
+        let batch = self.batch;
+        let mut make = || -> Result<Draft, BuildError> {
+            let mut draft = self.head(mti)?;
+            draft.put_number(3, processing)?;
+            if amount > 0 {
+                draft.put_number(4, amount)?;
+            }
+            draft.put_digits(22, "022")?;
+            draft.put_number(25, 0)?;
+            draft.put_digits(35, CARDS[card].1)?;
+            draft.put_text(49, "156")?;
+            draft.put_digits(60, &format!("{kind}{batch:06}000500"))?;
+            Ok(draft)
+        };
+        make().expect("a message")
+    }
+
+    /// Sends what would have to be reversed; anything but an answer leaves it open.
+    async fn reversible(
+        &mut self,
+        world: &Arc<World>,
+        draft: &Draft,
+        amount: u64,
+        processing: u64,
+        kind: &'static str,
+    ) -> Option<Reply> {
+        let frame = self.frame(draft, true);
+        let open = Open { frame: frame.clone(), trace: self.trace, amount, processing, kind };
+        self.reversal = Some(open);
+        let reply = self.send(world, &frame, world.weather().terminal_patience_ms).await?;
+        // "In work" is the answer to a copy of it: no outcome.
+        if reply.code == "09" {
+            return None;
+        }
+        self.reversal = None;
+        Some(reply)
+    }
+
+    async fn sale(&mut self, world: &Arc<World>) {
+        let card = if self.random.below(10) == 0 { self.random.between(1, 2) as usize } else { 0 };
+        let amount = self.random.between(1, 150_000);
+        let draft = self.money(200, 0, amount, card, "22");
+        let trace = self.trace;
+        let Some(reply) = self.reversible(world, &draft, amount, 0, "22").await else { return };
+        if reply.code == "00" {
+            self.keep(trace, amount, card, reply, false);
+        }
+    }
+
+    fn keep(&mut self, trace: u64, amount: u64, card: usize, reply: Reply, credit: bool) {
+        let Reply { rrn, auth, date, .. } = reply;
+        self.slips.push(Slip { trace, amount, card, rrn, auth, date, credit, used: credit });
+    }
+
+    fn any_sale(&mut self) -> Option<usize> {
+        let open: Vec<usize> =
+            self.slips.iter().enumerate().filter(|(_, slip)| !slip.used).map(|(at, _)| at).collect();
+        open.get(self.random.below(open.len() as u64) as usize).copied()
+    }
+
+    async fn void(&mut self, world: &Arc<World>) {
+        let Some(at) = self.any_sale() else { return };
+        let slip = self.slips[at].clone();
+        let mut draft = self.money(200, 200_000, slip.amount, slip.card, "23");
+        draft.put_text(37, &slip.rrn).expect("field 37");
+        if let Some(auth) = &slip.auth {
+            draft.put_text(38, auth).expect("field 38");
+        }
+        draft.put_digits(61, &format!("{:06}{:06}", self.batch, slip.trace)).expect("field 61");
+        let trace = self.trace;
+        let Some(reply) = self.reversible(world, &draft, slip.amount, 200_000, "23").await else { return };
+        if reply.code == "00" {
+            self.slips[at].used = true;
+            self.keep(trace, slip.amount, slip.card, reply, true);
+        }
+    }
+
+    async fn refund(&mut self, world: &Arc<World>) {
+        let Some(at) = self.any_sale() else { return };
+        let slip = self.slips[at].clone();
+        let amount = self.random.between(1, slip.amount);
+        let mut draft = self.money(220, 200_000, amount, slip.card, "25");
+        draft.put_text(37, &slip.rrn).expect("field 37");
+        draft.put_digits(61, &format!("000000000000{}", slip.date)).expect("field 61");
+        draft.put_text(63, "CUP").expect("field 63");
+        let trace = self.trace;
+        // The same message until its outcome is known; a refund has no reversal.
+        for _ in 0..10_000 {
+            let frame = self.frame(&draft, true);
+            let reply = self.send(world, &frame, world.weather().terminal_patience_ms).await;
+            match reply {
+                Some(reply) if reply.code == "00" => {
+                    self.slips[at].used = true;
+                    return self.keep(trace, amount, slip.card, reply, true);
+                }
+                Some(reply) if !matches!(reply.code.as_str(), "09" | "77" | "A0") => {
+                    // Some of the sale may have been given back before; it stays as it is.
+                    return;
+                }
+                _ => {}
+            }
+            pause(self.random.between(500, 5_000)).await;
+            if !self.sign_in(world, 3).await {
+                continue;
+            }
+        }
+        world.broken(Guarantee::G9, format!("a refund of terminal {} never has an outcome", self.id));
+    }
+
+    async fn balance(&mut self, world: &Arc<World>) {
+        let draft = self.money(200, 310_000, 0, 0, "01");
+        let frame = self.frame(&draft, true);
+        let _ = self.send(world, &frame, world.weather().terminal_patience_ms).await;
+    }
+
+    /// Reverses what is open. Whether nothing is any more.
+    async fn undo(&mut self, world: &Arc<World>, tries: u32) -> bool {
+        for _ in 0..tries {
+            let Some(open) = self.reversal.clone() else { return true };
+            let batch = self.batch;
+            let make = || -> Result<Draft, BuildError> {
+                let mut draft = Draft::new();
+                draft.start(&CUP_POS, Mti::new(400));
+                draft.put_number(3, open.processing)?;
+                draft.put_number(4, open.amount)?;
+                draft.put_number(11, open.trace)?;
+                draft.put_digits(22, "022")?;
+                draft.put_number(25, 0)?;
+                draft.put_text(39, "98")?;
+                draft.put_text(41, &self.id)?;
+                draft.put_text(42, MERCHANT)?;
+                draft.put_text(49, "156")?;
+                draft.put_digits(60, &format!("{}{batch:06}000500", open.kind))?;
+                Ok(draft)
+            };
+            let frame = self.frame(&make().expect("a message"), true);
+            // A copy of the request itself may cross its reversal: an impatient concentrator sends it again.
+            if self.random.below(20) == 0 {
+                let (world, frame) = (Arc::clone(world), open.frame.clone());
+                tokio::spawn(async move {
+                    let _ = exchange(&world, &frame, 60_000).await;
+                });
+            }
+            match self.send(world, &frame, world.weather().terminal_patience_ms).await {
+                Some(reply) if matches!(reply.code.as_str(), "77" | "A0") => {
+                    if !self.sign_in(world, 3).await {
+                        return false;
+                    }
+                }
+                Some(reply) if matches!(reply.code.as_str(), "00" | "25") => {
+                    self.reversal = None;
+                }
+                Some(reply) if matches!(reply.code.as_str(), "12" | "64") => {
+                    let text = format!("a reversal of terminal {} is refused {}", self.id, reply.code);
+                    return {
+                        world.broken(Guarantee::G5, text);
+                        false
+                    };
+                }
+                _ => pause(self.random.between(200, 3_000)).await,
+            }
+        }
+        self.reversal.is_none()
+    }
+
+    /// Settles the batch and begins the next. The host's result must say that both sides agree.
+    pub async fn settle(&mut self, world: &Arc<World>) {
+        if self.reversal.is_some() {
+            return;
+        }
+        let mut block = TotalsBlock::default();
+        for slip in &self.slips {
+            if slip.credit {
+                block.credit_fen += slip.amount;
+                block.credit_count += 1;
+            } else {
+                block.debit_fen += slip.amount;
+                block.debit_count += 1;
+            }
+        }
+        let totals = Totals48 { domestic: block, ..Totals48::default() };
+        for _ in 0..20 {
+            if !self.sign_in(world, 3).await {
+                continue;
+            }
+            let make = |terminal: &mut Terminal| -> Result<Draft, BuildError> {
+                let mut draft = terminal.head(500)?;
+                draft.put_digits(48, totals.to_digits().as_str())?;
+                draft.put_text(49, "156")?;
+                draft.put_digits(60, &format!("00{:06}201", terminal.batch))?;
+                draft.put_text(63, "01 ")?;
+                Ok(draft)
+            };
+            let batch = self.batch;
+            let draft = make(self).expect("a message");
+            let frame = self.frame(&draft, true);
+            let reply = self.send(world, &frame, world.weather().terminal_patience_ms).await;
+            if self.batch != batch {
+                return;
+            }
+            match reply {
+                Some(reply) if reply.code == "00" => {
+                    let result = reply.field_48.as_bytes().get(30).copied().unwrap_or(0);
+                    world.note(format!("terminal {} settles batch {batch}: {}", self.id, result as char));
+                    if result != b'1' {
+                        let text = format!(
+                            "batch {batch} of terminal {} does not balance: {block:?}, {}",
+                            self.id, reply.field_48
+                        );
+                        return world.broken(Guarantee::G8, text);
+                    }
+                    return self.end_batch(world).await;
+                }
+                _ => pause(self.random.between(200, 2_000)).await,
+            }
+        }
+    }
+
+    async fn end_batch(&mut self, world: &Arc<World>) {
+        let batch = self.batch;
+        for _ in 0..20 {
+            if !self.sign_in(world, 3).await {
+                continue;
+            }
+            if self.batch != batch {
+                return;
+            }
+            let make = |terminal: &mut Terminal| -> Result<Draft, BuildError> {
+                let mut draft = terminal.head(320)?;
+                draft.put_digits(48, "0000")?;
+                draft.put_digits(60, &format!("00{batch:06}207"))?;
+                Ok(draft)
+            };
+            let draft = make(self).expect("a message");
+            let frame = self.frame(&draft, true);
+            let reply = self.send(world, &frame, world.weather().terminal_patience_ms).await;
+            if reply.is_some_and(|reply| reply.code == "00") {
+                self.batch = if batch == 999_999 { 1 } else { batch + 1 };
+                self.slips.clear();
+                return;
+            }
+            pause(self.random.between(200, 2_000)).await;
+        }
+    }
+}
+
+fn read(message: &Message<'_>, code: String) -> Reply {
+    let text = |field| message.text(field).unwrap_or_default().to_owned();
+    let digits = |field| message.digits(field).map(|digits| digits.as_str().to_owned()).unwrap_or_default();
+    Reply {
+        code,
+        rrn: text(37),
+        auth: message.text(38).map(str::to_owned),
+        date: digits(13),
+        field_48: digits(48),
+        field_60: digits(60),
+        field_62: message.bytes_of(62).unwrap_or_default().to_vec(),
+    }
+}

@@ -1,0 +1,75 @@
+//! Worlds of the seeded simulation: that a seed is a test case, that no guarantee is broken in a few dozen of them
+//! (thousands are run by `scripts/test`), and that every guarantee notices when its rule is broken on purpose.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+use simulation::{Guarantee, Options, Report, Sabotage, run};
+
+fn world(seed: u64) -> Report {
+    run(Options { seed, ..Options::default() })
+}
+
+/// The same seed gives the same world, to the last step: else a failure could not be replayed.
+#[test]
+fn a_seed_is_a_test_case() {
+    for seed in 0..6 {
+        let (first, second) = (world(seed), world(seed));
+        assert_eq!(first.hash, second.hash, "seed {seed} gave two worlds");
+        assert_eq!((first.steps, first.payments), (second.steps, second.payments));
+        assert!(first.payments > 0, "seed {seed}: nothing happened");
+    }
+    assert_ne!(world(1).hash, world(2).hash);
+}
+
+#[test]
+fn no_guarantee_is_broken() {
+    for seed in 0..40 {
+        let report = world(seed);
+        if let Some(violation) = report.violation {
+            panic!("{violation}\n{}", report.history.join("\n"));
+        }
+    }
+}
+
+/// Lets a rule be broken in one world after the other until its guarantee says so.
+fn is_noticed(what: Sabotage, by: Guarantee) {
+    let found = (0..60).find(|seed| {
+        let report = run(Options { seed: *seed, trace: false, sabotage: Some(what) });
+        report.violation.is_some_and(|violation| violation.guarantee == by)
+    });
+    assert!(found.is_some(), "{what:?} goes unnoticed by {by}");
+}
+
+macro_rules! noticed {
+    ($($test:ident: $what:ident by $by:ident;)*) => { $(
+        #[test]
+        fn $test() {
+            is_noticed(Sabotage::$what, Guarantee::$by);
+        }
+    )*
+        /// Every sabotage has its test.
+        #[test]
+        fn every_sabotage_is_tried() {
+            let tried = [$((Sabotage::$what, Guarantee::$by)),*];
+            assert_eq!(tried, Sabotage::ALL);
+        }
+    };
+}
+
+noticed! {
+    g1_notices_a_request_that_leaves_before_its_intent_is_durable: SendBeforeBegin by G1;
+    g2_notices_an_unknown_payment_that_is_forgotten: UnknownIsForgotten by G2;
+    g3_notices_a_late_answer_that_flips_a_reversed_payment: LateAnswerFlips by G3;
+    g4_notices_a_request_that_leaves_twice: RequestTwice by G4;
+    g4_notices_a_repeat_that_is_told_something_else: RepeatToldOtherwise by G4;
+    g5_notices_a_reversal_that_is_answered_and_not_kept: ReversalNotKept by G5;
+    g6_notices_a_queued_message_that_is_dropped: ForwardDropped by G6;
+    g6_notices_a_queued_message_that_disappears: ForwardDeleted by G6;
+    g6_notices_a_queue_out_of_order: ForwardOutOfOrder by G6;
+    g7_notices_an_approval_that_is_not_durable: ApprovalInvented by G7;
+    g7_notices_an_approval_that_is_lost_in_a_crash: ApprovalLost by G7;
+    g8_notices_a_missing_fen: FenMissing by G8;
+    g8_notices_a_payment_that_only_the_network_has: NetworkHasMore by G8;
+    g11_notices_a_gap_that_nothing_explains: BlockForgotten by G11;
+    g11_notices_a_number_given_twice: NumberTwice by G11;
+}
