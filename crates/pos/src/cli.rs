@@ -9,7 +9,8 @@ use serde_json::json;
 
 pub(crate) use self::args::Line;
 pub use self::args::{
-    CardArgs, Command, EnrolArgs, EntryArg, Hidden, KeysArg, LoadTmkArgs, PinArgs, PosArgs, RefundArgs,
+    AuthorisedArgs, CardArgs, Command, EnrolArgs, EntryArg, Hidden, KeysArg, LoadTmkArgs, PinArgs, PosArgs,
+    RefundArgs,
 };
 use crate::amount::yuan;
 use crate::card::Entry;
@@ -19,6 +20,7 @@ use crate::error::PosError;
 use crate::message::Kind;
 use crate::offline::{Adjustment, OfflineSaleRequest};
 use crate::outcome::{Outcome, Status};
+use crate::preauth::AuthorisedRequest;
 use crate::refund::RefundRequest;
 use crate::script;
 use crate::settle::Totals;
@@ -161,6 +163,23 @@ pub(crate) async fn execute(
             };
             terminal.void(VoidRequest { trace, card, pin }).await?
         }
+        Command::Preauth { amount, card, pin } => {
+            let (card, entry) = card.present()?;
+            let pin = pin.enter(&card, entry, ask).await?;
+            terminal.preauth(SaleRequest { amount_fen: amount, card, entry, pin }).await?
+        }
+        Command::PreauthVoid(args) => {
+            let request = authorised(terminal, args, ask).await?;
+            terminal.void_preauth(request).await?
+        }
+        Command::Complete { advice, args } => {
+            let request = authorised(terminal, args, ask).await?;
+            if advice {
+                terminal.complete_by_advice(request).await?
+            } else {
+                terminal.complete(request).await?
+            }
+        }
         Command::Refund(args) => match refund(terminal, args).await? {
             Some(outcome) => outcome,
             None => {
@@ -224,7 +243,25 @@ pub(crate) async fn execute(
 
 /// Transactions after which the terminal is idle with a line at hand.
 fn goes_online(kind: Kind) -> bool {
-    matches!(kind, Kind::Balance | Kind::Sale | Kind::Void | Kind::Refund)
+    kind == Kind::Balance || kind.goes_online()
+}
+
+async fn authorised(
+    terminal: &Terminal,
+    args: AuthorisedArgs,
+    ask: bool,
+) -> Result<AuthorisedRequest, PosError> {
+    let (card, entry) = args.card.present()?;
+    let pin = args.pin.enter(&card, entry, ask).await?;
+    Ok(AuthorisedRequest {
+        amount_fen: args.amount,
+        card,
+        entry,
+        pin,
+        auth_code: args.auth,
+        date: args.date.unwrap_or_else(|| terminal.now().strftime("%m%d").to_string()),
+        numbers: args.batch.zip(args.trace),
+    })
 }
 
 async fn refund(terminal: &mut Terminal, args: RefundArgs) -> Result<Option<Outcome>, PosError> {

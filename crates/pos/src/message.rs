@@ -26,6 +26,16 @@ pub enum Kind {
     Void,
     /// 退货
     Refund,
+    /// 预授权
+    Preauth,
+    /// 预授权撤销
+    PreauthVoid,
+    /// 预授权完成（请求）
+    Completion,
+    /// 预授权完成（通知）
+    CompletionAdvice,
+    /// 预授权完成撤销
+    CompletionVoid,
     /// 冲正
     Reversal,
     /// 离线结算
@@ -100,6 +110,11 @@ pub static KINDS: &[KindRow] = &[
     row(Kind::Sale,       200, Some("000000"), "22", true,  Recovery::Reverse, ("消费", "SALE")),
     row(Kind::Void,       200, Some("200000"), "23", true,  Recovery::Reverse, ("消费撤销", "VOID")),
     row(Kind::Refund,     220, Some("200000"), "25", true,  Recovery::Repeat,  ("退货", "REFUND")),
+    row(Kind::Preauth,    100, Some("030000"), "10", true,  Recovery::Reverse, ("预授权", "AUTH")),
+    row(Kind::PreauthVoid, 100, Some("200000"), "11", true, Recovery::Reverse, ("预授权撤销", "AUTH VOID")),
+    row(Kind::Completion, 200, Some("000000"), "20", true,  Recovery::Reverse, ("预授权完成", "AUTH COMPLETE")),
+    row(Kind::CompletionAdvice, 220, Some("000000"), "24", true, Recovery::Repeat, ("预授权完成通知", "AUTH COMPLETE")),
+    row(Kind::CompletionVoid, 200, Some("200000"), "21", true, Recovery::Reverse, ("完成撤销", "COMPLETE VOID")),
     row(Kind::Reversal,   400, None,           "",   true,  Recovery::None,    ("冲正", "REVERSAL")),
     row(Kind::OfflineSale, 220, Some("000000"), "30", true, Recovery::Repeat,  ("离线结算", "OFFLINE SALE")),
     row(Kind::OfflineChip, 200, Some("000000"), "36", true, Recovery::Repeat,  ("脱机消费", "OFFLINE CHIP")),
@@ -113,10 +128,73 @@ pub static KINDS: &[KindRow] = &[
 
 const UNKNOWN: KindRow = row(Kind::Echo, 820, None, "00", false, Recovery::None, ("", ""));
 
+/// Which way a transaction counts in the totals of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// It moves no money.
+    None,
+    /// From the card to the merchant.
+    Debit,
+    /// Back to the card.
+    Credit,
+}
+
 impl Kind {
     /// The kind's line in the table.
     pub fn row(self) -> KindRow {
         KINDS.iter().find(|row| row.kind == self).copied().unwrap_or(UNKNOWN)
+    }
+
+    /// Field 25.
+    pub(crate) fn condition(self) -> &'static str {
+        match self {
+            Self::Preauth
+            | Self::PreauthVoid
+            | Self::Completion
+            | Self::CompletionAdvice
+            | Self::CompletionVoid => "06",
+            _ => "00",
+        }
+    }
+
+    /// Which way it counts.
+    pub fn side(self) -> Side {
+        match self {
+            Self::Sale
+            | Self::OfflineSale
+            | Self::OfflineChip
+            | Self::Completion
+            | Self::CompletionAdvice => Side::Debit,
+            Self::Void | Self::Refund | Self::CompletionVoid => Side::Credit,
+            _ => Side::None,
+        }
+    }
+
+    /// Whether it is a transaction that the host is asked about while the holder waits.
+    pub(crate) fn goes_online(self) -> bool {
+        matches!(self, Self::Sale | Self::Preauth) || self.refers()
+    }
+
+    /// What voids it, when something does.
+    pub(crate) fn voided_by(self) -> Option<Kind> {
+        match self {
+            Self::Sale => Some(Self::Void),
+            Self::Completion | Self::CompletionAdvice => Some(Self::CompletionVoid),
+            _ => None,
+        }
+    }
+
+    /// Whether it refers to an earlier transaction: then the chip of its card takes no part.
+    pub(crate) fn refers(self) -> bool {
+        matches!(
+            self,
+            Self::Void
+                | Self::Refund
+                | Self::PreauthVoid
+                | Self::Completion
+                | Self::CompletionAdvice
+                | Self::CompletionVoid
+        )
     }
 }
 
@@ -229,11 +307,17 @@ impl Request {
         if !reversal.has(14) {
             reversal = reversal.maybe_digits(14, expiry);
         }
-        if self.kind == Kind::Void {
+        if self.kind.refers() {
             // 61 names the message being reversed: its batch (60.2) and its trace.
             let batch = self.get(60).and_then(|field| field.get(2..8)).unwrap_or("000000");
             let trace = self.get(11).unwrap_or("000000");
             reversal = reversal.digits(61, format!("{batch}{trace}"));
+            // What names an authorisation names it in its reversal too.
+            if self.kind.condition() == "06"
+                && let Some(code) = self.fields.get(&38)
+            {
+                reversal.fields.insert(38, code.clone());
+            }
         }
         reversal
     }

@@ -7,7 +7,7 @@ use jiff::civil::DateTime;
 use crate::amount::yuan;
 use crate::card::Entry;
 use crate::config::TerminalConfig;
-use crate::message::Kind;
+use crate::message::{Kind, Side};
 use crate::state::{Progress, Record};
 use crate::terminal::stamp;
 
@@ -129,7 +129,7 @@ pub fn part(config: &TerminalConfig, record: &Record, part: Part) -> String {
     paper.text(&format!("参考号: {}", record.rrn.as_deref().unwrap_or_default()));
     paper.text(&format!("授权码: {}", record.auth_code.as_deref().unwrap_or_default()));
     paper.text(&format!("日期时间: {}", record.at));
-    let sign = if matches!(record.kind, Kind::Refund | Kind::Void) { "-" } else { "" };
+    let sign = if record.kind.side() == Side::Credit { "-" } else { "" };
     paper.text(&format!("金额: RMB {sign}{}", yuan(record.amount_fen)));
     if let Some(total) = record.adjusted_fen {
         if let Some(tip) = total.checked_sub(record.amount_fen) {
@@ -169,7 +169,7 @@ fn head(paper: &mut Paper, config: &TerminalConfig) {
     paper.pair(&format!("终端编号: {}", config.terminal), &format!("操作员: {}", config.operator));
 }
 
-/// What a void or refund refers to.
+/// What a void, refund or completion refers to.
 fn original(paper: &mut Paper, record: &Record) {
     let Some(original) = &record.original else { return };
     if let (Some(batch), Some(trace)) = (original.batch, original.trace) {
@@ -181,6 +181,9 @@ fn original(paper: &mut Paper, record: &Record) {
     }
     if let Some(date) = &original.date {
         paper.text(&format!("原交易日期: {date}"));
+    }
+    if let Some(code) = &original.auth_code {
+        paper.text(&format!("原授权码: {code}"));
     }
 }
 
@@ -199,6 +202,10 @@ fn result_text(result: u8) -> &'static str {
         _ => "出错",
     }
 }
+
+/// Lines of the settlement slip that stand there only when something counts in them.
+const FAMILY_LINES: [(&str, &[Kind]); 2] =
+    [("预授权完成", &[Kind::Completion, Kind::CompletionAdvice]), ("完成撤销", &[Kind::CompletionVoid])];
 
 /// The settlement slip.
 pub(crate) fn settlement(
@@ -235,11 +242,17 @@ pub(crate) fn settlement(
     }
     line("消费撤销", sum(&|record| record.kind == Kind::Void));
     line("退货", sum(&|record| record.kind == Kind::Refund));
+    for (name, kinds) in FAMILY_LINES {
+        let (count, amount) = sum(&|record| kinds.contains(&record.kind));
+        if count > 0 {
+            line(name, (count, amount));
+        }
+    }
     paper.text("外卡");
     paper.row("消费", "0", "0.00");
     paper.rule();
-    let credit = sum(&|record| matches!(record.kind, Kind::Void | Kind::Refund));
-    let debit = sum(&|record| !matches!(record.kind, Kind::Void | Kind::Refund));
+    let debit = sum(&|record| record.kind.side() == Side::Debit);
+    let credit = sum(&|record| record.kind.side() == Side::Credit);
     let mut line =
         |name: &str, (count, amount): (u32, u64)| paper.row(name, &count.to_string(), &yuan(amount));
     line("借记合计", debit);

@@ -1,4 +1,4 @@
-//! Refunds: no reversal. The same message, with the same trace, is repeated until its outcome is known or the
+//! Refunds and completion advices: no reversal. The same message, with the same trace, is repeated until its outcome is known or the
 //! terminal gives up and says so.
 
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::error::PosError;
 use crate::message::{Kind, Request};
 use crate::outcome::{Outcome, Status};
 use crate::receipt;
-use crate::state::{LastSlip, OpenRefund, Original};
+use crate::state::{LastSlip, OpenRefund, Original, Record};
 use crate::terminal::{Reply, Terminal, stamp};
 use crate::transact::{check_amount, complete};
 
@@ -48,9 +48,7 @@ impl Terminal {
         check_original(&refund)?;
         let card = refund.card.read(refund.entry)?;
         self.check_ready()?;
-        if let Some(open) = &self.state.refund {
-            return Err(PosError::RefundOpen { trace: open.trace });
-        }
+        self.check_nothing_open()?;
         let preceding = self.clear_the_way().await?;
 
         let batch = self.state.batch;
@@ -71,22 +69,35 @@ impl Terminal {
             trace: None,
             rrn: Some(refund.original_rrn),
             date: Some(refund.original_date),
+            auth_code: None,
         });
-        self.frame(&request)?; // what cannot be written must not be left open
-        self.state.refund =
-            Some(OpenRefund { trace, amount_fen: refund.amount_fen, sealed: self.seal(&request)?, record });
-        self.save().await?;
-        let mut outcome = self.deliver_refund(&request, true).await?;
+        let mut outcome = self.send_open(request, record).await?;
         outcome.preceding = preceding;
         Ok(outcome)
     }
 
-    /// The refund whose outcome is not known: its trace and its amount in fen.
+    /// Sends a message that is repeated until its outcome is known.
+    pub(crate) async fn send_open(&mut self, request: Request, record: Record) -> Result<Outcome, PosError> {
+        self.frame(&request)?; // what cannot be written must not be left open
+        let (trace, amount_fen) = (record.trace, record.amount_fen);
+        self.state.refund = Some(OpenRefund { trace, amount_fen, sealed: self.seal(&request)?, record });
+        self.save().await?;
+        self.deliver_refund(&request, true).await
+    }
+
+    /// The refund or completion advice whose outcome is not known: its trace and its amount in fen.
     pub fn open_refund(&self) -> Option<(u32, u64)> {
         self.state.refund.as_ref().map(|open| (open.trace, open.amount_fen))
     }
 
-    /// Sends the open refund again, the same message with the same trace.
+    pub(crate) fn check_nothing_open(&self) -> Result<(), PosError> {
+        match &self.state.refund {
+            Some(open) => Err(PosError::RefundOpen { trace: open.trace }),
+            None => Ok(()),
+        }
+    }
+
+    /// Sends the open refund (or completion advice) again, the same message with the same trace.
     ///
     /// # Errors
     /// When there is none, the terminal must sign in, or nothing was sent.
@@ -106,7 +117,9 @@ impl Terminal {
     pub async fn give_up_refund(&mut self) -> Result<String, PosError> {
         let open = self.state.refund.take().ok_or_else(|| PosError::Input("no refund is open".into()))?;
         let text = self.notice(format!(
-            "退货结果未知,已人工处理 / the refund of trace {:06} ({}) was given up by the operator",
+            "{}结果未知,已人工处理 / the {} of trace {:06} ({}) was given up by the operator",
+            open.record.kind.row().zh,
+            in_words(open.record.kind),
             open.trace,
             crate::amount::yuan(open.amount_fen)
         ));
@@ -120,6 +133,7 @@ impl Terminal {
         let trace = crate::terminal::trace_of(request);
         let batch = self.state.refund.as_ref().map_or(self.state.batch, |open| open.record.batch);
         let frame = self.frame(request)?;
+        let kind = request.kind;
         let mut sent = !fresh;
         let mut last = None;
         for attempt in 1..=self.config.resend_retries {
@@ -130,12 +144,12 @@ impl Terminal {
                     return Err(self.no_connection(source));
                 }
                 Reply::NotSent(source) => {
-                    let mut outcome = Outcome::new(Kind::Refund, Status::NoAnswer, trace, batch);
+                    let mut outcome = Outcome::new(kind, Status::NoAnswer, trace, batch);
                     outcome.notices.push(self.no_connection(source).to_string());
                     (outcome, None)
                 }
                 Reply::NoAnswer(why) => {
-                    let mut outcome = Outcome::new(Kind::Refund, Status::NoAnswer, trace, batch);
+                    let mut outcome = Outcome::new(kind, Status::NoAnswer, trace, batch);
                     outcome.request = frame.clone();
                     outcome.notices.push(why);
                     (outcome, None)
@@ -166,14 +180,16 @@ impl Terminal {
                 tokio::time::sleep(Duration::from_millis(self.config.repeat_pause_ms)).await;
             }
         }
-        let mut outcome = last.unwrap_or_else(|| Outcome::new(Kind::Refund, Status::NoAnswer, trace, batch));
+        let mut outcome = last.unwrap_or_else(|| Outcome::new(kind, Status::NoAnswer, trace, batch));
         outcome.status = Status::NoAnswer;
         outcome.approved = false;
         outcome.amount_fen = self.state.refund.as_ref().map(|open| open.amount_fen);
         outcome.card = request.get(2).map(card::mask);
         let text = self.notice(format!(
-            "退货结果未知,请重新上送或联系收单行 / the refund of trace {trace:06} has no known outcome; send it again or \
-             call the acquirer"
+            "{}结果未知,请重新上送或联系收单行 / the {} of trace {trace:06} has no known outcome; send it again or call \
+             the acquirer",
+            kind.row().zh,
+            in_words(kind)
         ));
         outcome.notices.push(text);
         self.save().await?;
@@ -200,6 +216,10 @@ impl Terminal {
         self.save().await?;
         Ok(outcome)
     }
+}
+
+fn in_words(kind: Kind) -> &'static str {
+    if kind == Kind::CompletionAdvice { "completion" } else { "refund" }
 }
 
 fn check_original(refund: &RefundRequest) -> Result<(), PosError> {

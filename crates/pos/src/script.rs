@@ -17,8 +17,8 @@ stands the expected result: a response code (00, 51, …) or one of
   ok             done, whatever the code            no-answer      sent, no answer came
   unusable       an answer that cannot be used      chip-refused   approved, refused by the chip
   chip-declined  declined by the chip, offline      error          could not be done at all
-Without `=>` anything but an error is accepted. In an argument, $trace and $rrn stand for those of the last approved
-transaction.
+Without `=>` anything but an error is accepted. In an argument, $trace, $rrn and $auth stand for those of the last approved
+transaction that had one.
 
 Example:
   sign-in --keys 3des-track                                => 00
@@ -97,10 +97,13 @@ pub(crate) async fn run(
     let mut failures = 0_u32;
     let mut trace = String::new();
     let mut rrn = String::new();
+    let mut auth = String::new();
     for (number, line) in text.lines().enumerate().map(|(index, line)| (index + 1, line)) {
         let at = |error: PosError| PosError::Input(format!("line {number}: {error}"));
         let Some(Step { words, expected }) = parse(line).map_err(at)? else { continue };
-        let words = words.iter().map(|word| word.replace("$trace", &trace).replace("$rrn", &rrn));
+        let words = words
+            .iter()
+            .map(|word| word.replace("$trace", &trace).replace("$rrn", &rrn).replace("$auth", &auth));
         let command = Line::try_parse_from(words)
             .map_err(|error| {
                 at(PosError::Input(error.to_string().lines().next().unwrap_or_default().to_owned()))
@@ -115,6 +118,9 @@ pub(crate) async fn run(
                     trace = format!("{:06}", outcome.trace);
                     if let Some(number) = &outcome.rrn {
                         rrn.clone_from(number);
+                    }
+                    if let Some(code) = &outcome.auth_code {
+                        auth.clone_from(code);
                     }
                 }
                 show::result_word(&outcome).to_owned()

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::card::Entry;
 use crate::codes;
 use crate::error::PosError;
-use crate::message::{Kind, Request, field60_management, next_in_ring};
+use crate::message::{Kind, Request, Side, field60_management, next_in_ring};
 use crate::outcome::{Outcome, Status};
 use crate::receipt;
 use crate::state::{LastSlip, Progress, Record};
@@ -38,18 +38,20 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Sums the journal: sales are debits whether voided or not, voids and refunds are credits.
+    /// Sums the journal: sales and completions are debits whether voided or not, voids and refunds are credits;
+    /// pre-authorisations move nothing.
     pub fn of(records: &[Record]) -> Self {
         records.iter().filter(|record| record.counts()).fold(Self::default(), |mut totals, record| {
-            match record.kind {
-                Kind::Void | Kind::Refund => {
+            match record.kind.side() {
+                Side::Credit => {
                     totals.credit_fen += record.amount_fen;
                     totals.credit_count += 1;
                 }
-                _ => {
+                Side::Debit => {
                     totals.debit_fen += record.total_fen();
                     totals.debit_count += 1;
                 }
+                Side::None => {}
             }
             totals
         })
@@ -181,7 +183,7 @@ impl Terminal {
                 .iter()
                 .enumerate()
                 .skip(progress.stripe_next)
-                .filter(|(_, record)| !has_certificate(record) && !record.is_offline())
+                .filter(|(_, record)| record.counts() && !has_certificate(record) && !record.is_offline())
                 .take(LINES_MAX)
                 .collect();
             if let Some((last, _)) = lines.last() {
@@ -339,7 +341,8 @@ impl Terminal {
 
 /// Whether a record has a TC to upload. A void or refund by chip has none, nor has a tap.
 fn has_certificate(record: &Record) -> bool {
-    record.entry == Entry::Chip
+    record.counts()
+        && record.entry == Entry::Chip
         && !record.is_offline()
         && record.chip.as_ref().is_some_and(|chip| chip.cryptogram_name == "TC")
 }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::card::Entry;
 use crate::error::PosError;
 use crate::keys::KeyLayout;
-use crate::message::Kind;
+use crate::message::{Kind, Side};
 use crate::offline::{Queued, Upload};
 use crate::rules::Reason;
 use crate::script_result::PendingScript;
@@ -144,7 +144,7 @@ pub(crate) struct PendingReversal {
     pub auth_code: Option<String>,
 }
 
-/// A refund that was sent and whose outcome is not known.
+/// A refund or completion advice that was sent and whose outcome is not known.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct OpenRefund {
     pub trace: u32,
@@ -194,7 +194,7 @@ pub struct Record {
     pub remark: Option<String>,
     /// A void of this one was approved.
     pub voided: bool,
-    /// Void and refund: what they refer to.
+    /// Void, refund and completion: what they refer to.
     pub original: Option<Original>,
     /// What a chip added.
     pub chip: Option<ChipRecord>,
@@ -216,7 +216,7 @@ impl Record {
 
     /// Whether it counts in the totals of the batch.
     pub fn counts(&self) -> bool {
-        self.upload != Some(Upload::Cancelled)
+        self.kind.side() != Side::None && self.upload != Some(Upload::Cancelled)
     }
 
     /// Whether the terminal approved it by itself.
@@ -228,14 +228,17 @@ impl Record {
 /// The transaction that a void or refund refers to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Original {
-    /// Its batch, unknown for refunds.
+    /// Its batch, when it is known.
     pub batch: Option<u32>,
-    /// Its trace, unknown for refunds.
+    /// Its trace, when it is known.
     pub trace: Option<u32>,
     /// Its reference number.
     pub rrn: Option<String>,
     /// Its date, MMDD.
     pub date: Option<String>,
+    /// Its authorisation code, of a pre-authorisation.
+    #[serde(default)]
+    pub auth_code: Option<String>,
 }
 
 /// What a chip transaction leaves for the slip and for batch-up.

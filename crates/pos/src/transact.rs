@@ -1,4 +1,4 @@
-//! Transactions with a card: balance, sale, void. Refunds are in `refund`, reversals in `reversal`.
+//! Transactions with a card: balance, sale, void, and what `preauth` adds. Refunds are in `refund`, reversals in `reversal`.
 //!
 //! The order never changes: what is pending goes first; the record and its reversal are on disk before the request
 //! leaves; the answer is judged, the chip heard, and the outcome is on disk before anyone is told.
@@ -67,15 +67,27 @@ impl VoidRequest {
     }
 }
 
-/// What the three have in common.
-struct Job {
-    kind: Kind,
-    amount_fen: Option<u64>,
-    card: CardData,
-    entry: Entry,
-    pin: Option<Pin>,
-    /// Void: the sale, as an index into the journal.
-    original: Option<usize>,
+/// What they have in common.
+pub(crate) struct Job {
+    pub kind: Kind,
+    pub amount_fen: Option<u64>,
+    pub card: CardData,
+    pub entry: Entry,
+    pub pin: Option<Pin>,
+    /// The transaction of this batch that it undoes, as an index into the journal.
+    pub original: Option<usize>,
+    /// What it refers to, when the operator keyed that in.
+    pub named: Option<Named>,
+}
+
+/// An earlier transaction as the operator names it.
+pub(crate) struct Named {
+    /// Field 38.
+    pub auth_code: String,
+    /// Batch and trace, when they are on the slip at hand.
+    pub numbers: Option<(u32, u32)>,
+    /// Date, MMDD.
+    pub date: String,
 }
 
 impl Terminal {
@@ -99,6 +111,7 @@ impl Terminal {
             entry: sale.entry,
             pin: sale.pin,
             original: None,
+            named: None,
         })
         .await
     }
@@ -116,11 +129,12 @@ impl Terminal {
             entry: request.entry,
             pin: request.pin,
             original: None,
+            named: None,
         })
         .await
     }
 
-    /// Voids a sale of the running batch.
+    /// Voids a sale or completion of the running batch.
     ///
     /// # Errors
     /// [`PosError::NotFound`], [`PosError::NotVoidable`], a card other than the sale's; else as [`Terminal::sale`].
@@ -140,9 +154,9 @@ impl Terminal {
             self.check_ready()?;
             return self.void_offline(request.trace).await;
         }
-        if record.kind != Kind::Sale {
-            return Err(refuse("it is not a sale"));
-        }
+        let Some(kind) = record.kind.voided_by() else {
+            return Err(refuse("it is neither a sale nor a completion"));
+        };
         if self.state.queue.iter().any(|queued| queued.record == request.trace) {
             return Err(refuse("an adjustment of it waits: upload it first"));
         }
@@ -162,12 +176,13 @@ impl Terminal {
             }
         };
         self.transact(Job {
-            kind: Kind::Void,
+            kind,
             amount_fen: Some(amount_fen),
             card,
             entry,
             pin: request.pin,
             original: Some(index),
+            named: None,
         })
         .await
     }
@@ -189,7 +204,7 @@ impl Terminal {
         Ok(())
     }
 
-    async fn transact(&mut self, job: Job) -> Result<Outcome, PosError> {
+    pub(crate) async fn transact(&mut self, job: Job) -> Result<Outcome, PosError> {
         self.check_ready()?;
         self.check_entry(&job).await?;
         let preceding = self.clear_the_way().await?;
@@ -204,14 +219,14 @@ impl Terminal {
         if job.entry.is_chip() {
             let deck =
                 job.card.deck.ok_or_else(|| PosError::Input("only a card of the deck has a chip".into()))?;
-            if deck.behaviour == Behaviour::Mute && job.entry == Entry::Chip && job.kind != Kind::Void {
+            if deck.behaviour == Behaviour::Mute && job.entry == Entry::Chip && !job.kind.refers() {
                 let until = self.surroundings.clock.now().as_second().saturating_add(FALLBACK_SECONDS);
                 self.state.chip_failure = Some(ChipFailure { card: card::mask(&job.card.pan), until });
                 self.save().await?;
                 return Err(PosError::ChipMute);
             }
         }
-        if self.config.insist_on_chip && job.kind != Kind::Void && job.card.stripe_says_chip() {
+        if self.config.insist_on_chip && !job.kind.refers() && job.card.stripe_says_chip() {
             let failed = self.state.chip_failure.as_ref().is_some_and(|failure| {
                 failure.card == card::mask(&job.card.pan)
                     && self.surroundings.clock.now().as_second() <= failure.until
@@ -228,7 +243,7 @@ impl Terminal {
         let row = job.kind.row();
         let batch = self.state.batch;
         let trace = self.take_trace();
-        let with_chip = job.entry.is_chip() && job.kind != Kind::Void;
+        let with_chip = job.entry.is_chip() && !job.kind.refers();
         let mut chip = match (with_chip, job.card.deck) {
             (true, Some(_)) => Some(self.start_chip(&job, trace)?),
             _ => None,
@@ -411,6 +426,7 @@ impl Terminal {
             entry,
             pin: None,
             original: None,
+            named: None,
         };
         self.start_chip(&job, trace)?.approve_offline()
     }
@@ -448,14 +464,14 @@ impl Terminal {
     }
 
     /// The request as the table of fields wants it.
-    fn compose(
+    pub(crate) fn compose(
         &self,
         job: &Job,
         trace: u32,
         batch: u32,
         chip: Option<&ChipPayment>,
     ) -> Result<Request, PosError> {
-        let with_pan = job.entry != Entry::Swipe && job.entry != Entry::Fallback || job.kind == Kind::Void;
+        let with_pan = job.entry != Entry::Swipe && job.entry != Entry::Fallback || job.kind.refers();
         let mut request =
             self.card_request(job.kind, &job.card, job.entry, job.pin.as_ref(), trace, batch, with_pan)?;
         if let Some(amount) = job.amount_fen {
@@ -464,7 +480,12 @@ impl Terminal {
         if let Some(chip) = chip {
             request = request.bytes(55, &chip.field55());
         }
-        if let Some(original) = job.original.and_then(|index| self.state.journal.get(index)) {
+        if let Some(named) = &job.named {
+            let (batch, trace) = named.numbers.unwrap_or_default();
+            request = request
+                .text(38, named.auth_code.clone())
+                .digits(61, format!("{batch:06}{trace:06}{}", named.date));
+        } else if let Some(original) = job.original.and_then(|index| self.state.journal.get(index)) {
             request = request
                 .maybe_text(37, original.rrn.as_deref())
                 .maybe_text(38, original.auth_code.as_deref())
@@ -492,7 +513,7 @@ impl Terminal {
         let mut request = Request::new(kind)
             .digits(11, format!("{trace:06}"))
             .digits(22, format!("{}{}", entry.digits(), if pin.is_some() { 1 } else { 2 }))
-            .digits(25, "00")
+            .digits(25, kind.condition())
             .text(41, self.config.terminal.clone())
             .text(42, self.config.merchant.clone())
             .text(49, "156")
@@ -541,7 +562,7 @@ impl Terminal {
         request.bytes(field, &value)
     }
 
-    fn record(&self, job: &Job, trace: u32, batch: u32) -> Result<Record, PosError> {
+    pub(crate) fn record(&self, job: &Job, trace: u32, batch: u32) -> Result<Record, PosError> {
         let mut record = self.blank_record(job.kind, &job.card, job.entry, trace, batch)?;
         record.amount_fen = job.amount_fen.unwrap_or_default();
         record.with_pin = job.pin.is_some();
@@ -551,7 +572,11 @@ impl Terminal {
                 trace: Some(original.trace),
                 rrn: original.rrn.clone(),
                 date: None,
+                auth_code: None,
             });
+        if let Some(named) = &job.named {
+            record.original = Some(named.original());
+        }
         Ok(record)
     }
 
@@ -588,6 +613,19 @@ impl Terminal {
             adjusted_fen: None,
             upload: None,
         })
+    }
+}
+
+impl Named {
+    /// As the slip tells it.
+    pub(crate) fn original(&self) -> Original {
+        Original {
+            batch: self.numbers.map(|(batch, _)| batch),
+            trace: self.numbers.map(|(_, trace)| trace),
+            rrn: None,
+            date: Some(self.date.clone()),
+            auth_code: Some(self.auth_code.clone()),
+        }
     }
 }
 

@@ -80,6 +80,8 @@ pub struct Policy {
     pub refund_days: i32,
     /// A completion may be at most this many per cent of what was set aside.
     pub completion_percent: u64,
+    /// Days after which a pre-authorisation can no longer be completed: 22.
+    pub completion_days: i32,
     /// Wrong PINs after which the answer is 75. Modelled: three, as the deck has it.
     pub pin_tries: u8,
     /// Field 37 of a void must be the original's. Modelled; field 90 alone decides when this is off.
@@ -98,6 +100,7 @@ impl Default for Policy {
             no_pin_limit: 100_000,
             refund_days: 30,
             completion_percent: 115,
+            completion_days: 30,
             pin_tries: 3,
             void_reference: true,
             refused_merchants: Vec::new(),

@@ -607,6 +607,9 @@ impl Network {
         if request.amount == 0 {
             return Err("13");
         }
+        if txn.day.days_until(self.day) > self.policy.completion_days {
+            return Err("22");
+        }
         let most = txn.request.amount.saturating_mul(self.policy.completion_percent) / 100;
         if request.amount > most {
             return Err("64");

@@ -140,7 +140,7 @@ pub enum Command {
     },
     /// Upload what waits: offline sales, adjustments, e-signatures
     Upload,
-    /// Void a sale of the running batch
+    /// Void a sale or a completion of the running batch
     #[command(
         after_help = "Examples:\n  posp pos void --trace 2 --no-pin\n  posp pos void --trace 2 --card L01 --entry chip --pin 123456"
     )]
@@ -154,6 +154,39 @@ pub enum Command {
         /// The PIN
         #[command(flatten)]
         pin: PinArgs,
+    },
+    /// Set an amount aside on a card (预授权)
+    #[command(
+        after_help = "Example:\n  posp pos preauth --amount 500.00 --card L01 --entry chip --pin 123456"
+    )]
+    Preauth {
+        /// Yuan
+        #[arg(long, value_parser = amount)]
+        amount: u64,
+        /// The card
+        #[command(flatten)]
+        card: CardArgs,
+        /// The PIN
+        #[command(flatten)]
+        pin: PinArgs,
+    },
+    /// Void a pre-authorisation (预授权撤销)
+    #[command(
+        after_help = "Example:\n  posp pos preauth-void --amount 500.00 --auth 123456 --date 1124 --card L01 --entry chip --no-pin"
+    )]
+    PreauthVoid(AuthorisedArgs),
+    /// Take what a pre-authorisation set aside (预授权完成)
+    #[command(
+        after_help = "Examples:\n  posp pos complete --amount 480.00 --auth 123456 --date 1124 --card L01 --entry chip --no-pin\n  \
+        posp pos complete --advice --amount 480.00 --auth 123456 --card L01 --entry chip --no-pin"
+    )]
+    Complete {
+        /// Tell it instead of asking (通知): repeated until its outcome is known, never reversed
+        #[arg(long)]
+        advice: bool,
+        /// What is completed
+        #[command(flatten)]
+        args: AuthorisedArgs,
     },
     /// Refund a payment, of today or earlier
     #[command(
@@ -344,6 +377,32 @@ pub struct RefundArgs {
     /// Give up the refund without known outcome
     #[arg(long, conflicts_with_all = ["amount", "rrn"])]
     pub(super) give_up: bool,
+    /// The card
+    #[command(flatten)]
+    pub(super) card: CardArgs,
+    /// The PIN
+    #[command(flatten)]
+    pub(super) pin: PinArgs,
+}
+
+/// A pre-authorisation and what is done to it.
+#[derive(Args, Debug)]
+pub struct AuthorisedArgs {
+    /// Yuan
+    #[arg(long, value_parser = amount)]
+    pub(super) amount: u64,
+    /// Authorisation code of the pre-authorisation (授权码)
+    #[arg(long)]
+    pub(super) auth: String,
+    /// Date of it, MMDD [default: today]
+    #[arg(long)]
+    pub(super) date: Option<String>,
+    /// Batch of its slip
+    #[arg(long, requires = "trace")]
+    pub(super) batch: Option<u32>,
+    /// Trace (voucher number) of its slip
+    #[arg(long, requires = "batch")]
+    pub(super) trace: Option<u32>,
     /// The card
     #[command(flatten)]
     pub(super) card: CardArgs,

@@ -264,7 +264,7 @@ impl Inner {
         let message = CUP_POS.parse(parts.body).unwrap();
         let trace = message.number(11).unwrap_or_default();
         match message.mti().value() {
-            mti @ (200 | 220) if message.number(3) != Some(310_000) => {
+            mti @ (100 | 200 | 220) if message.number(3) != Some(310_000) => {
                 let entry = self.books.entry(trace).or_insert(Entry {
                     mti,
                     processing: message.number(3).unwrap(),
@@ -299,7 +299,7 @@ impl Inner {
             Fault::Mti(mti) => Mti::new(*mti),
             _ => message.mti().response(),
         };
-        let financial = matches!(message.mti().value(), 200 | 220 | 400);
+        let financial = matches!(message.mti().value(), 100 | 200 | 220 | 400);
         let mut draft = Draft::new();
         draft.start(&CUP_POS, mti);
         for number in [2, 3, 4, 11, 14, 23, 25, 41, 42, 49, 53, 60] {
@@ -318,6 +318,9 @@ impl Inner {
         if financial {
             draft.put_digits(15, "1124").unwrap();
             draft.put_text(44, "03080000   01020000   ").unwrap();
+        }
+        if message.number(3) == Some(30_000) && financial {
+            draft.put_text(38, "A1B2C3").unwrap();
         }
         if message.number(3) == Some(310_000) {
             draft.put_text(54, "1002156C000001000000").unwrap();

@@ -11,6 +11,7 @@ mod demo;
 mod faults;
 mod node;
 mod offline;
+mod preauth;
 mod undoing;
 
 #[path = "../support/mod.rs"]
@@ -61,8 +62,8 @@ pub async fn books_agree(lab: &Lab) {
         .map(|payment| {
             let fen = payment["adjusted_fen"].as_i64().or(payment["amount_fen"].as_i64()).unwrap();
             match payment["kind"].as_str().unwrap() {
-                "sale" | "offline_sale" | "offline_chip" => fen,
-                "sale_void" | "refund" => -fen,
+                "sale" | "offline_sale" | "offline_chip" | "completion" | "completion_advice" => fen,
+                "sale_void" | "refund" | "completion_void" => -fen,
                 _ => 0,
             }
         })
