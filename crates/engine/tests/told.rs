@@ -73,8 +73,7 @@ async fn what_was_told_survives_a_crash() {
     assert!(!sealed.windows(2).any(|two| two == [0x9F, 0x26]), "sealed");
     let (directory, vault) = stage.crash().await;
 
-    let stage = Stage::on(directory, vault, false).await;
-    stage.script.expect([Act::Code("00")]);
+    let stage = Stage::expecting([Act::Code("00")], directory, vault, false).await;
     acknowledged(&stage, 1).await;
     assert_eq!(stage.script.seen().len(), 1);
     assert_eq!(stage.store.forward_depth("script").await.unwrap(), 0);

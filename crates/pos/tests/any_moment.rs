@@ -142,7 +142,7 @@ fn compare(host: &Host, terminal: &Terminal, story: &str) {
 }
 
 #[tokio::test]
-async fn the_journal_is_what_the_host_moved_whenever_the_power_goes() {
+async fn g8_the_journal_is_what_the_host_moved_whenever_the_power_goes() {
     let seed = std::env::var("POS_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_124);
     let rounds = std::env::var("POS_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(25);
     println!("POS_SEED={seed} POS_ROUNDS={rounds}");
@@ -188,7 +188,7 @@ async fn the_journal_is_what_the_host_moved_whenever_the_power_goes() {
 /// The disk refuses the write that would close an approved sale: the sale counts as not made, here and on disk, and its
 /// reversal goes out.
 #[tokio::test]
-async fn a_disk_that_fails_after_the_approval_leaves_the_reversal() {
+async fn g2_a_disk_that_fails_after_the_approval_leaves_the_reversal() {
     let rig = Rig::signed_in(KeyLayout::TripleDesTrack).await;
     let Rig { host, terminal, surroundings, dir } = rig;
     drop(terminal);

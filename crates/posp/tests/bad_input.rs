@@ -177,7 +177,7 @@ async fn senders_that_are_not_who_or_where_they_should_be() {
 /// Repeats: the same bytes get the same answer, the same numbers with another content are refused, and neither
 /// moves money again.
 #[tokio::test]
-async fn replays_move_no_money() {
+async fn g4_replays_move_no_money() {
     let mut bench = Bench::start().await;
     let request = bench.terminal.sale(4_200);
     let frame = bench.terminal.signed(&request);
@@ -213,7 +213,7 @@ async fn replays_move_no_money() {
 
 /// A repeat that overtakes the answer, and a reversal that overtakes it: neither doubles nor loses the payment.
 #[tokio::test]
-async fn what_overtakes_an_answer() {
+async fn g5_what_overtakes_an_answer() {
     let setup = Setup { network_patience_ms: 30_000, late_answer_ms: 3_000, ..Setup::default() };
     let lab = Lab::start(setup).await;
     let mut terminal = RawTerminal::signed_in(lab.pos).await;
@@ -264,7 +264,7 @@ async fn what_overtakes_an_answer() {
 
 /// What is sent: each way in which a message can be broken.
 #[tokio::test]
-async fn messages_that_are_broken() {
+async fn g9_messages_that_are_broken() {
     let mut bench = Bench::start().await;
 
     let request = bench.terminal.sale(1_000);
@@ -359,7 +359,7 @@ fn relength(frame: &mut [u8]) {
 
 /// How it is sent: lengths, pace, several at once.
 #[tokio::test]
-async fn frames_that_are_broken() {
+async fn g9_frames_that_are_broken() {
     let mut bench = Bench::start().await;
     let before = bench.before().await;
     let request = bench.terminal.sale(1_000);
@@ -431,7 +431,7 @@ fn trace(frame: &[u8]) -> u64 {
 /// 2,000 frames of noise and of good requests with a few bytes changed: nothing crashes, nothing hangs, and no
 /// changed request is taken for the good one.
 #[tokio::test]
-async fn a_flood_of_noise() {
+async fn g9_a_flood_of_noise() {
     const SEED: u64 = 0x5EED_8583;
     let mut bench = Bench::start().await;
     let mut victim = RawTerminal::new(bench.lab.pos, SECOND);
@@ -524,7 +524,7 @@ async fn somebody_tries_macs_out() {
 /// Limits of the door: connections above the limit are sent away at once, silent ones after their time, and both
 /// leave room for business.
 #[tokio::test]
-async fn connections_above_the_limit_and_silent_ones() {
+async fn g9_connections_above_the_limit_and_silent_ones() {
     let door = "connections_max = 20\nidle_seconds = 5\n";
     let lab = Lab::start(Setup { door, ..Setup::default() }).await;
     let mut terminal = RawTerminal::signed_in(lab.pos).await;

@@ -14,7 +14,7 @@ mod killing;
 use std::time::Duration;
 
 #[test]
-fn a_killed_node_loses_no_payment_and_doubles_none() {
+fn g7_a_killed_node_loses_no_payment_and_doubles_none() {
     let seed = std::env::var("KILL_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_124);
     let options = killing::Options {
         posp: env!("CARGO_BIN_EXE_posp").into(),

@@ -116,7 +116,7 @@ fn the_scanner_finds_each_form() {
 
 /// The demo: its story with every message shown, then bad input, then everything it wrote.
 #[tokio::test]
-async fn the_demo_keeps_its_secrets() {
+async fn g10_the_demo_keeps_its_secrets() {
     let dir = tempfile::TempDir::with_prefix("posp-secrets-").unwrap();
     let data = dir.path().join("demo");
     let address = || format!("127.0.0.1:{}", free_port());
@@ -197,7 +197,7 @@ async fn the_demo_keeps_its_secrets() {
 
 /// A laboratory whose processes log all they can, with keys that the test knows.
 #[tokio::test]
-async fn the_node_keeps_its_secrets_even_when_it_logs_everything() {
+async fn g10_the_node_keeps_its_secrets_even_when_it_logs_everything() {
     let mut lab = Lab::start(Setup { log: "trace", ..Setup::default() }).await;
     let (mut terminal, line) = lab.signed_in(FIRST).await;
     let pin = Some("123456");

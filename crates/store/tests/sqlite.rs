@@ -236,7 +236,7 @@ const CHILD_ARGUMENTS: [&str; 4] = ["child", "--exact", "--nocapture", "--test-t
 
 /// Killed (SIGKILL) at work: every payment that was answered is there, whole.
 #[tokio::test]
-async fn what_was_answered_is_there_after_a_kill() {
+async fn g7_what_was_answered_is_there_after_a_kill() {
     let directory = tempfile::tempdir().unwrap();
     let program = std::env::current_exe().unwrap();
     for round in 1..=3usize {
@@ -273,7 +273,7 @@ async fn what_was_answered_is_there_after_a_kill() {
 /// more work, and what was answered before is there.
 #[cfg(unix)]
 #[tokio::test]
-async fn a_full_disk_stops_the_store_and_loses_nothing() {
+async fn g7_a_full_disk_stops_the_store_and_loses_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let program = std::env::current_exe().unwrap();
     // 4,096 blocks of 512 bytes: room for the schema and some hundred payments.
@@ -302,7 +302,7 @@ async fn a_full_disk_stops_the_store_and_loses_nothing() {
 /// A commit that fails (a constraint that is checked at the commit stands for a failing flush) fails every
 /// operation of its group and all that follow; nothing of the group is on the disk.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failed_commit_fails_the_store() {
+async fn g7_a_failed_commit_fails_the_store() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path());
     pay(&store, 1).await.unwrap();
@@ -339,7 +339,7 @@ async fn a_failed_commit_fails_the_store() {
 /// While another program holds the file, new payments beyond the queue are refused at once; work that was
 /// accepted before waits and is done.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn overload_refuses_new_payments_and_finishes_old_ones() {
+async fn g12_overload_refuses_new_payments_and_finishes_old_ones() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(StoreOptions { queue: 2, ..StoreOptions::new(directory.path()) }).unwrap();
     for id in 1..=20 {

@@ -213,12 +213,22 @@ impl Stage {
 
     /// A stage on a directory that may have a past.
     pub async fn on(directory: tempfile::TempDir, vault: Arc<SoftVault>, fresh: bool) -> Stage {
+        Stage::expecting([], directory, vault, fresh).await
+    }
+
+    /// The same, with a network that knows beforehand what to do: a node with a past begins to send at its start.
+    pub async fn expecting(
+        acts: impl IntoIterator<Item = Act>,
+        directory: tempfile::TempDir,
+        vault: Arc<SoftVault>,
+        fresh: bool,
+    ) -> Stage {
         let store = Store::open(StoreOptions::new(directory.path())).unwrap();
         if fresh {
             furnish(&store, vault.as_ref()).await;
         }
         let script = Arc::new(Script {
-            acts: Mutex::default(),
+            acts: Mutex::new(acts.into_iter().collect()),
             seen: Mutex::default(),
             ready: tokio::sync::watch::Sender::new(true),
             store: store.clone(),

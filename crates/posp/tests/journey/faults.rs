@@ -19,7 +19,7 @@ struct Fault {
 
 /// Whatever the network does, the payment comes to an end that both sides agree on.
 #[tokio::test]
-async fn every_fault_by_amount_comes_to_an_agreed_end() {
+async fn g8_every_fault_by_amount_comes_to_an_agreed_end() {
     let lab = Lab::start(Setup::default()).await;
     let (mut terminal, _) = lab.signed_in(FIRST).await;
     let faults = [
@@ -298,7 +298,7 @@ async fn a_refused_reversal_is_parked_and_released() {
 /// Terminals of both ciphers at once, with declines, dropped lines, voids and a network that is silent now and then:
 /// every batch balances, and both sides have moved the same money.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_busy_hour_ends_in_balance() {
+async fn g8_a_busy_hour_ends_in_balance() {
     let lab = Arc::new(Lab::start(Setup { network_patience_ms: 1_500, ..Setup::default() }).await);
     let mut desks = tokio::task::JoinSet::new();
     for (seat, id) in [FIRST, SECOND, NATIONAL].into_iter().enumerate() {

@@ -94,7 +94,7 @@ async fn a_sale_is_refunded_up_to_its_amount() {
 
 /// The line breaks before the answer: the terminal reverses before anything else, and the money goes back.
 #[tokio::test]
-async fn the_terminal_reverses_what_it_has_no_answer_for() {
+async fn g2_the_terminal_reverses_what_it_has_no_answer_for() {
     let lab = Lab::start(Setup::default()).await;
     let (mut terminal, line) = lab.signed_in(FIRST).await;
     for request in [swipe(6_001), chip(6_002)] {

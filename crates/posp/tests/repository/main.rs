@@ -9,5 +9,6 @@ mod arrows;
 mod checkout;
 mod commands;
 mod documents;
+mod guarantees;
 mod sources;
 mod words;
