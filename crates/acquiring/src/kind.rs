@@ -75,6 +75,8 @@ pub enum Kind {
     CompletionAdvice,
     /// 预授权完成撤销.
     CompletionVoid,
+    /// 电子签名: the image of a signature, in parts.
+    ESignature,
     /// 冲正: undoes the transaction whose numbers it repeats.
     Reversal,
     /// 批结算.
@@ -502,6 +504,19 @@ pub static KINDS: &[KindSpec] = &[
         ..ON_PREAUTH
     },
     KindSpec {
+        kind: Kind::ESignature,
+        code: "e_signature",
+        zh: "电子签名",
+        en: "e-signature",
+        message_type: Some(7),
+        network_codes: &[800, 801, 802, 803, 804, 805, 806, 807, 808, 809],
+        mandatory: FieldSet::of(&[4, 11, 41, 42, 55, 60, 62, 64]),
+        mac_request: true,
+        mac_answer: true,
+        copied: FieldSet::of(&[4, 11, 41, 42, 60]),
+        ..MANAGEMENT
+    },
+    KindSpec {
         kind: Kind::Reversal,
         code: "reversal",
         zh: "冲正",
@@ -661,6 +676,7 @@ mod tests {
         assert_eq!(sign(220, Some(0), Some(0), 34, 0), Some(Kind::Tip));
         assert_eq!(sign(200, Some(0), Some(0), 36, 0), Some(Kind::OfflineChip));
         assert_eq!(sign(620, Some(0), Some(0), 0, 951), Some(Kind::ScriptResult));
+        assert_eq!(sign(820, None, None, 7, 800), Some(Kind::ESignature));
         assert_eq!(sign(400, Some(0), Some(0), 22, 0), Some(Kind::Reversal));
         assert_eq!(sign(400, Some(20), Some(0), 23, 0), Some(Kind::Reversal));
         assert_eq!(sign(500, None, None, 0, 201), Some(Kind::Settlement));

@@ -9,6 +9,7 @@ pub mod card;
 pub mod clock;
 pub mod ids;
 pub mod kind;
+pub mod limit;
 pub mod master;
 pub mod money;
 pub mod payment;

@@ -181,6 +181,8 @@ pub struct PaymentRecord {
     pub answer: Option<Answer>,
     /// Field 39 of the reversal that undid it: 98, 06, A0, or 68 when we gave up waiting.
     pub reversal_reason: Option<ResponseCode>,
+    /// It has taken its part of a limit's day, and gives it back when it comes to nothing.
+    pub limited: bool,
     /// When the intent became durable.
     pub created: Timestamp,
 }

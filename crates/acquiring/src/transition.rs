@@ -427,14 +427,14 @@ pub fn take_hold(original: &mut PaymentRecord, by: &PaymentRecord) -> Result<(),
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::card::{EntryMode, Pan};
     use crate::ids::{BatchNo, MerchantId, Rrn, TerminalId, Trace};
     use crate::payment::{CardRecord, NetworkKey};
     use proptest::prelude::*;
 
-    fn payment(id: i64, kind: Kind, state: PaymentState) -> PaymentRecord {
+    pub(crate) fn payment(id: i64, kind: Kind, state: PaymentState) -> PaymentRecord {
         PaymentRecord {
             id: PaymentId(id),
             merchant: MerchantId::new("898100000000001").unwrap(),
@@ -465,6 +465,7 @@ mod tests {
             refunded: Amount::ZERO,
             answer: None,
             reversal_reason: None,
+            limited: false,
             created: "2026-11-24T02:15:00Z".parse().unwrap(),
         }
     }

@@ -7,7 +7,7 @@
 use acquiring::kind::{Kind, Side};
 use acquiring::payment::{Answer, EntryKind, JournalEntry, NetworkKey, PaymentRecord, PaymentState};
 use acquiring::{Amount, BatchNo, Beijing, ResponseCode, Rrn, Secret, Trace};
-use store::Begun;
+use store::{Begun, PartKept};
 
 use crate::authenticate::Authenticated;
 use crate::payment::{Lookup, PaymentRequest, Reply, Silent, account_number, reply_of};
@@ -30,7 +30,46 @@ pub struct ScriptResult {
     pub masked: Vec<u8>,
 }
 
+/// A part of an e-signature, as a door read it.
+pub struct SignaturePart {
+    /// Batch of the payment, 60.2.
+    pub batch: BatchNo,
+    /// Trace number of the payment, field 11.
+    pub trace: Trace,
+    /// Reference number of the payment, field 37.
+    pub rrn: Option<Rrn>,
+    /// 60.3: 809 down to 800, which is the last.
+    pub code: u16,
+    /// Field 62.
+    pub image: Vec<u8>,
+}
+
 impl Engine {
+    /// Keeps a part of an e-signature: 00, or 94 when the signature was complete before. The terminal takes both as
+    /// uploaded.
+    pub async fn keep_signature(&self, auth: &Authenticated, part: SignaturePart) -> Result<Reply, Refusal> {
+        let (merchant, terminal) = (auth.entry.merchant.id, auth.entry.id);
+        let at = self.now();
+        let store = &self.0.store;
+        let failed = |error: store::StoreError| {
+            tracing::error!(%error, "a signature could not be made durable");
+            Refusal::new(ResponseCode::MALFUNCTION, "store cannot take the signature")
+        };
+        let none = Refusal::new(ResponseCode::NO_ORIGINAL, "signature of an unknown payment");
+        let found = store.by_trace(merchant, terminal, part.batch, part.trace).await.map_err(failed)?;
+        let record = found.filter(|record| part.rrn.is_none_or(|rrn| rrn == record.rrn)).ok_or(none)?;
+        let note = format!("e-signature, part {}: {} bytes", part.code, part.image.len());
+        let entries = vec![JournalEntry::note(at, note)];
+        let kept = store.put_signature(merchant, record.id, part.code, part.image, entries, at);
+        let kept = kept.await.map_err(failed)?;
+        let code = match kept {
+            PartKept::Known => ResponseCode::DUPLICATE,
+            PartKept::More | PartKept::Complete => ResponseCode::APPROVED,
+        };
+        tracing::info!(payment = record.id.0, part = part.code, code = code.as_str(), "signature part taken");
+        Ok(Reply { answer: Answer::own(code, at), payment: None, ..reply_of(&record, false) })
+    }
+
     /// Takes what the terminal approved by itself. Its answer is durable before it is given, and so is its place in
     /// the queue.
     pub async fn advise(&self, auth: Authenticated, request: PaymentRequest) -> Result<Reply, Silent> {
@@ -109,6 +148,7 @@ impl Engine {
             refunded: Amount::ZERO,
             answer: Some(approved),
             reversal_reason: None,
+            limited: false,
             created: at,
         };
         let original = match self.original_of(&record, &request).await {

@@ -166,7 +166,8 @@ impl Engine {
 fn batch_fits(kind: Kind, named: BatchNo, current: BatchNo) -> bool {
     match kind {
         Kind::SignOff => named == current || named.next() == current || current.next() == named,
-        Kind::BatchUpEnd => named == current || named.next() == current,
+        // A signature may come after the settlement of its batch.
+        Kind::BatchUpEnd | Kind::ESignature => named == current || named.next() == current,
         _ => named == current,
     }
 }

@@ -80,9 +80,13 @@ impl Engine {
         auth: &Authenticated,
         batch: BatchNo,
         details: Vec<Detail>,
+        masked: Vec<u8>,
     ) -> Result<Timestamp, Refusal> {
         let entry = &auth.entry;
         let at = self.now();
+        let message = vec![JournalEntry::message(at, EntryKind::TerminalIn, masked)];
+        let noted = self.0.store.batch_note(entry.merchant.id, entry.id, batch, message).await;
+        noted.map_err(|error| self.batch_failed(&error))?;
         for detail in details {
             let card_digest = match &detail.pan {
                 Some(pan) => Some(self.0.hsm.digest(pan.reveal().as_bytes()).map_err(|error| {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use acquiring::limit::Limits;
 use acquiring::master::{Merchant, Terminal, TerminalCipher, TerminalSession, WorkingKeys};
 use acquiring::{BatchNo, MerchantId, TerminalId};
 use hsm::WrappedKey;
@@ -106,6 +107,7 @@ pub enum Known {
 type Terminals = HashMap<(MerchantId, TerminalId), Arc<TerminalEntry>>;
 
 struct Loaded {
+    limits: Arc<Limits>,
     merchants: HashMap<MerchantId, Merchant>,
     terminals: Terminals,
 }
@@ -145,6 +147,11 @@ impl Directory {
         self.loaded().merchants.get(&id).cloned()
     }
 
+    /// The limits in force.
+    pub fn limits(&self) -> Arc<Limits> {
+        Arc::clone(&self.loaded().limits)
+    }
+
     /// How many merchants and terminals there are.
     pub fn counts(&self) -> (usize, usize) {
         let loaded = self.loaded();
@@ -175,7 +182,7 @@ async fn read(store: &Store, before: Option<&Loaded>) -> Result<Loaded, EngineEr
         let entry = live(merchant, &terminal, before.and_then(|b| b.terminals.get(&key)))?;
         terminals.insert(key, Arc::new(entry));
     }
-    Ok(Loaded { merchants, terminals })
+    Ok(Loaded { limits: Arc::new(store.limits().await?), merchants, terminals })
 }
 
 fn live(

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use acquiring::kind::{FoundBy, Kind, KindSpec, Side};
+use acquiring::limit::LimitHold;
 use acquiring::payment::{
     Answer, CardRecord, EntryKind, JournalEntry, NetworkKey, PaymentRecord, PaymentState,
 };
@@ -102,6 +103,8 @@ pub struct Silent;
 struct Admitted {
     auth: Authenticated,
     record: PaymentRecord,
+    /// What it must take of its limits' day.
+    holds: Vec<LimitHold>,
     prepared: Prepared,
     masked_request: Vec<u8>,
 }
@@ -234,12 +237,21 @@ impl Engine {
             refunded: Amount::ZERO,
             answer: None,
             reversal_reason: None,
+            limited: false,
             created: at,
         };
 
         if let Err(refusal) = check_request(&auth, &request, &record) {
             return Err(self.decline(record, refusal, request.masked).await);
         }
+        let day = Beijing::of(at).yyyymmdd();
+        let holds = match inner.directory.limits().judge(&record, pan.reveal(), day) {
+            Ok(holds) => holds,
+            Err(code) => {
+                let refusal = Refusal::new(code, "a limit does not allow it");
+                return Err(self.decline(record, refusal, request.masked).await);
+            }
+        };
         let original = match self.original_of(&record, &request).await {
             Ok(original) => original,
             Err(Lookup::Refused(refusal)) => return Err(self.decline(record, refusal, request.masked).await),
@@ -278,7 +290,7 @@ impl Engine {
         match inner.channel.prepare(&network_request) {
             Ok(prepared) => {
                 record.network = prepared.key;
-                Ok(Admitted { auth, record, prepared, masked_request: request.masked })
+                Ok(Admitted { auth, record, holds, prepared, masked_request: request.masked })
             }
             Err(error) => {
                 tracing::warn!(%error, payment = id.0, "request cannot be made for the network");
@@ -379,18 +391,18 @@ impl Engine {
 
     /// Makes the intent durable, or finds that the request was here before.
     async fn journal(&self, admitted: Admitted) -> Begin {
-        let Admitted { auth, record, prepared, masked_request } = admitted;
+        let Admitted { auth, record, holds, prepared, masked_request } = admitted;
         let entries = vec![
             JournalEntry::message(record.created, EntryKind::TerminalIn, masked_request),
             JournalEntry::message(record.created, EntryKind::NetworkOut, prepared.masked.clone()),
         ];
         let digest = record.request_digest;
         let (merchant, id, kind, rrn) = (record.merchant, record.id, auth.spec.kind, record.rrn);
-        match self.0.store.begin(record, entries).await {
+        match self.0.store.begin_within(record, holds, entries).await {
             Ok(Begun::Journaled) => Begin::Go(Journaled { merchant, id, kind, rrn, prepared }),
             Ok(Begun::Existing(existing)) => Begin::Done(self.repeat(&existing, &digest)),
             Ok(Begun::Refused(refused)) => {
-                let reason = Some("original does not allow it, or already reversed");
+                let reason = Some("original or limit does not allow it, or already reversed");
                 Begin::Done(Reply { reason, ..reply_of(&refused, false) })
             }
             Err(error) => Begin::Done(*self.store_refusal(&error)),

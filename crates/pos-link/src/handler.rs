@@ -324,6 +324,20 @@ async fn transact(
             answer.payment(&reply, head.spec, acquirer)?;
             return Ok(Served::Answer(Box::new(answer), reply.payment));
         }
+        Kind::ESignature => {
+            let kept = match request::signature_part(head, message) {
+                Ok(part) => engine.keep_signature(&auth, part).await,
+                Err(refusal) => Err(refusal),
+            };
+            match kept {
+                Ok(reply) => {
+                    answer.outcome(reply.answer.code, reply.answer.at)?;
+                    answer.reference(acquirer, reply.rrn)?;
+                    return Ok(Served::Answer(Box::new(answer), None));
+                }
+                Err(refusal) => Err(refusal),
+            }
+        }
         Kind::ScriptResult => {
             let result = match request::script_result(message, masked_copy(message)) {
                 Ok(result) => engine.script_result(&auth, result).await,
@@ -376,16 +390,18 @@ async fn transact(
                 Err(refusal) => Err(refusal),
             }
         }
-        Kind::BatchUpMagnetic => batch_up(link, head, &auth, request::magnetic_details(message)).await,
+        Kind::BatchUpMagnetic => {
+            batch_up(link, head, &auth, message, request::magnetic_details(message)).await
+        }
         Kind::BatchUpOffline => {
-            batch_up(link, head, &auth, request::single_detail(message).map(|d| vec![d])).await
+            batch_up(link, head, &auth, message, request::single_detail(message).map(|d| vec![d])).await
         }
         Kind::BatchUpChip => {
             // 204 and 206 are notices of declined or failed transactions: nothing to match.
             let notice = matches!(head.field_60.network_code, Some(204 | 206));
             let details =
                 if notice { Ok(Vec::new()) } else { request::single_detail(message).map(|d| vec![d]) };
-            batch_up(link, head, &auth, details).await
+            batch_up(link, head, &auth, message, details).await
         }
         Kind::BatchUpEnd => match (request::uploaded(message), head.batch()) {
             (Ok(uploaded), Ok(batch)) => {
@@ -412,7 +428,8 @@ async fn batch_up(
     link: &Link,
     head: &Head,
     auth: &Authenticated,
+    message: &Message<'_>,
     details: Result<Vec<engine::batch::Detail>, Refusal>,
 ) -> Result<jiff::Timestamp, Refusal> {
-    link.engine.batch_up(auth, head.batch()?, details?).await
+    link.engine.batch_up(auth, head.batch()?, details?, masked_copy(message)).await
 }

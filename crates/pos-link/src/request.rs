@@ -7,7 +7,7 @@ use acquiring::{
     Trace,
 };
 use engine::Refusal;
-use engine::advice::ScriptResult;
+use engine::advice::{ScriptResult, SignaturePart};
 use engine::batch::Detail;
 use engine::payment::{OriginalNumbers, PaymentRequest};
 use engine::reversal::ReversalRequest;
@@ -158,6 +158,18 @@ pub fn script_result(message: &Message<'_>, masked: Vec<u8>) -> Result<ScriptRes
         rrn: message.text(37).and_then(|rrn| Rrn::new(rrn).ok()),
         chip: message.bytes_of(55).map(Secret::new).ok_or(format("field 55 missing"))?,
         masked,
+    })
+}
+
+/// A part of an e-signature.
+pub fn signature_part(head: &Head, message: &Message<'_>) -> Result<SignaturePart, Refusal> {
+    message.check_chip_data().map_err(|_| format("field 55 malformed"))?;
+    Ok(SignaturePart {
+        batch: head.batch()?,
+        trace: trace(message)?,
+        rrn: message.text(37).and_then(|rrn| Rrn::new(rrn).ok()),
+        code: head.field_60.network_code.ok_or(format("part number missing"))?,
+        image: message.bytes_of(62).map(<[u8]>::to_vec).ok_or(format("field 62 missing"))?,
     })
 }
 

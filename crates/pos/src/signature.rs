@@ -1,7 +1,7 @@
 //! E-signatures (电子签名): the image of a signature with the transaction's feature code, uploaded when the terminal is
 //! idle and before settlement.
 //!
-//! Modelled, since the order of parts is in no public source: parts count down to 800, so that 800 is always the last
+//! Modelled, since neither is in a public source: the code stands in front of the image, and parts count down to 800, so that 800 is always the last
 //! and a single part is 800.
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,8 @@ use crate::terminal::{Reply, Terminal};
 const PART_MAX: usize = 900;
 /// Parts that the codes 800 to 809 can number.
 const PARTS_MAX: usize = 10;
+/// The largest image, with the feature code in front of it.
+const IMAGE_MAX: usize = PART_MAX * PARTS_MAX - 8;
 /// The host has had it before; counts as uploaded.
 const DUPLICATE: &str = "94";
 
@@ -48,8 +50,8 @@ impl Terminal {
     pub async fn sign(&mut self, trace: u32, image: &[u8]) -> Result<String, PosError> {
         let found = self.state.journal.iter().find(|record| record.trace == trace);
         let record = found.ok_or(PosError::NotFound(trace))?.clone();
-        if image.is_empty() || image.len() > PART_MAX * PARTS_MAX {
-            return Err(PosError::Input(format!("an image has 1 to {} bytes", PART_MAX * PARTS_MAX)));
+        if image.is_empty() || image.len() > IMAGE_MAX {
+            return Err(PosError::Input(format!("an image has 1 to {IMAGE_MAX} bytes")));
         }
         let code = record
             .settle_date
@@ -57,10 +59,11 @@ impl Terminal {
             .zip(record.rrn.as_deref())
             .and_then(|(date, reference)| feature_code(date, reference))
             .ok_or_else(|| PosError::Input("the transaction has no reference number yet".into()))?;
-        let parts: Vec<&[u8]> = image.chunks(PART_MAX).collect();
+        let joined = [code.as_bytes(), image].concat();
+        let parts: Vec<&[u8]> = joined.chunks(PART_MAX).collect();
         let mut sealed = Vec::with_capacity(parts.len());
         for (at, part) in parts.iter().enumerate() {
-            let request = self.signature_part(&record, &code, part, parts.len() - 1 - at);
+            let request = self.signature_part(&record, part, parts.len() - 1 - at);
             self.frame(&request)?;
             sealed.push(self.seal(&request)?);
         }
@@ -70,10 +73,9 @@ impl Terminal {
         Ok(code)
     }
 
-    fn signature_part(&self, record: &Record, code: &str, part: &[u8], left: usize) -> Request {
+    fn signature_part(&self, record: &Record, part: &[u8], left: usize) -> Request {
         let mut receipt = Vec::new();
         let mut item = |tag: u32, value: &str| iso8583::tlv::write(&mut receipt, tag, value.as_bytes());
-        item(0xFF00, code);
         item(0xFF01, record.kind.row().en);
         item(0xFF02, &self.config.operator);
         item(0xFF06, &record.at);

@@ -162,13 +162,14 @@ pub(crate) fn judge(
 fn differing(request: &Request, message: &Message<'_>, code: &str, approves: bool) -> Option<u8> {
     const NUMBERS: [u8; 4] = [3, 4, 11, 25];
     const TEXTS: [u8; 3] = [41, 42, 49];
+    let terse = matches!(request.kind, Kind::Script | Kind::BatchUp);
     let required = |field: u8| approves || matches!(field, 11 | 41 | 42);
     let numbers = NUMBERS.into_iter().filter(|field| request.has(*field) && !(*field == 4 && code == "10"));
     for field in numbers {
         let same = match message.digits(field) {
             Some(digits) => Some(digits.as_str()) == request.get(field),
-            // The answer to a script result repeats neither amount nor condition.
-            None => !required(field) || (request.kind == Kind::Script && matches!(field, 4 | 25)),
+            // The answers to script results and batch-up details repeat who sent them and not what they say.
+            None => !required(field) || (terse && matches!(field, 3 | 4 | 25)),
         };
         if !same {
             return Some(field);

@@ -133,7 +133,7 @@ struct ListArgs {
 }
 
 /// Opens the store for a change beside a node that may be running.
-fn open(config: &Config, data: Option<&PathBuf>) -> anyhow::Result<Store> {
+pub(crate) fn open(config: &Config, data: Option<&PathBuf>) -> anyhow::Result<Store> {
     let mut options = config.store();
     if let Some(data) = data {
         options.directory = data.clone();

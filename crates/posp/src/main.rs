@@ -7,6 +7,7 @@ mod config;
 mod demo;
 mod doctor;
 mod keys;
+mod limit;
 mod log;
 mod metric_names;
 mod ops;
@@ -65,6 +66,8 @@ enum Command {
     Merchant(admin::MerchantArgs),
     /// Add and list terminals.
     Terminal(admin::TerminalArgs),
+    /// Limits by merchant, terminal, transaction and kind of card.
+    Limit(limit::LimitArgs),
     /// Settled batches and what differed in them.
     Settlement(queue::SettlementArgs),
     /// Reversals and repeats that wait for the network.
@@ -123,6 +126,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Key(args) => runtime.block_on(keys::run(&load()?, args, &mut screen)),
         Command::Merchant(args) => runtime.block_on(admin::merchant(&load()?, args, &mut screen)),
         Command::Terminal(args) => runtime.block_on(admin::terminal(&load()?, args, &mut screen)),
+        Command::Limit(args) => runtime.block_on(limit::run(&load()?, args, &mut screen)),
         Command::Settlement(args) => runtime.block_on(queue::settlement(&load()?, args, &mut screen)),
         Command::Forward(args) => runtime.block_on(queue::forward(&load()?, args, &mut screen)),
         Command::Config(args) => {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use acquiring::{BatchNo, MerchantId, TerminalId};
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use store::{BatchFilter, Cursor, ForwardFilter, Page, Store};
 
@@ -25,6 +25,108 @@ enum SettlementCommand {
     List(BatchArgs),
     /// List differences between terminals and the journal.
     Differences(BatchArgs),
+    /// Show one settled batch: totals of both sides, differences, messages.
+    #[command(after_help = "Example:\n  posp settlement show 898100000000001 10000001 1")]
+    Show(BatchShow),
+}
+
+#[derive(Args)]
+struct BatchShow {
+    /// The merchant.
+    merchant: MerchantId,
+    /// The terminal.
+    terminal: TerminalId,
+    /// The batch.
+    #[arg(value_parser = batch)]
+    batch: BatchNo,
+    /// Data directory of the node (default: node.data of the configuration).
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Show each message field by field.
+    #[arg(long)]
+    bytes: bool,
+}
+
+/// Everything about one batch.
+async fn show(config: &Config, args: BatchShow, screen: &mut Screen) -> anyhow::Result<()> {
+    let store = txn::open(config, args.data)?;
+    let filter =
+        BatchFilter { merchant: Some(args.merchant), terminal: Some(args.terminal), batch: Some(args.batch) };
+    let Some(settled) = store.settlements(filter, Page::first(1)).await?.items.pop() else {
+        bail!("batch {} of terminal {} has no settlement", args.batch, args.terminal);
+    };
+    screen.line(format!(
+        "批次 batch {} of terminal {} at merchant {}, settled {} ({} requests)",
+        settled.batch,
+        settled.terminal,
+        settled.merchant,
+        local(settled.at),
+        settled.times
+    ))?;
+    let side = |t: acquiring::settlement::SideTotal| format!("{} / ¥{}", t.count, t.amount);
+    let (t, h) = (&settled.terminal_totals, &settled.host_totals);
+    let rows = [
+        ("内卡借记 domestic debit", t.domestic.debit, h.domestic.debit, settled.domestic),
+        ("内卡贷记 domestic credit", t.domestic.credit, h.domestic.credit, settled.domestic),
+        ("外卡借记 foreign debit", t.foreign.debit, h.foreign.debit, settled.foreign),
+        ("外卡贷记 foreign credit", t.foreign.credit, h.foreign.credit, settled.foreign),
+    ]
+    .map(|(name, terminal, host, result)| {
+        let result = match result.digit() {
+            1 => "平 balanced",
+            2 => "不平 differs",
+            _ => "出错 error",
+        };
+        vec![name.to_owned(), side(terminal), side(host), result.to_owned()]
+    });
+    for line in table(&["", "终端 terminal", "主机 host", "结果 result"], &rows) {
+        screen.line(line)?;
+    }
+    screen.line(match settled.end {
+        None => "未结束 not ended".to_owned(),
+        Some(end) => {
+            let how = if end.balanced { "207" } else { "202" };
+            format!("结束 ended {} by {how}, {} items uploaded", local(end.at), end.uploaded)
+        }
+    })?;
+    let found = store.differences(filter, Page::first(store::PAGE_MAX)).await?;
+    if !found.items.is_empty() {
+        screen.line("")?;
+        print(screen, &DIFFERENCES, &differences(&found.items), found.next)?;
+    }
+    screen.line("")?;
+    for entry in store.batch_history(args.merchant, args.terminal, args.batch).await? {
+        txn::print_entry(&entry, args.bytes, screen)?;
+    }
+    Ok(())
+}
+
+const DIFFERENCES: [&str; 8] = [
+    "时间 time",
+    "终端 terminal",
+    "批次 batch",
+    "流水 trace",
+    "差异 difference",
+    "终端 ¥",
+    "主机 ¥",
+    "支付号 payment",
+];
+
+fn differences(items: &[store::Difference]) -> Vec<Vec<String>> {
+    let amount = |a: Option<acquiring::Amount>| a.map_or("-".to_owned(), |a| format!("¥{a}"));
+    let row = |d: &store::Difference| {
+        vec![
+            local(d.at),
+            d.terminal.to_string(),
+            d.batch.to_string(),
+            d.trace.to_string(),
+            d.kind.code().to_owned(),
+            amount(d.terminal_amount),
+            amount(d.host_amount),
+            d.payment.map_or("-".to_owned(), |id| id.to_string()),
+        ]
+    };
+    items.iter().map(row).collect()
 }
 
 #[derive(Args)]
@@ -172,35 +274,9 @@ pub async fn settlement(
         SettlementCommand::Differences(args) => {
             let store = txn::open(config, args.place.data.clone())?;
             let found = store.differences(filter(&args), args.place.page()).await?;
-            let rows: Vec<Vec<String>> = found
-                .items
-                .iter()
-                .map(|d| {
-                    let amount = |a: Option<acquiring::Amount>| a.map_or("-".to_owned(), |a| format!("¥{a}"));
-                    vec![
-                        local(d.at),
-                        d.terminal.to_string(),
-                        d.batch.to_string(),
-                        d.trace.to_string(),
-                        d.kind.code().to_owned(),
-                        amount(d.terminal_amount),
-                        amount(d.host_amount),
-                        d.payment.map_or("-".to_owned(), |id| id.to_string()),
-                    ]
-                })
-                .collect();
-            let heading = [
-                "时间 time",
-                "终端 terminal",
-                "批次 batch",
-                "流水 trace",
-                "差异 difference",
-                "终端 ¥",
-                "主机 ¥",
-                "支付号 payment",
-            ];
-            print(screen, &heading, &rows, found.next)?;
+            print(screen, &DIFFERENCES, &differences(&found.items), found.next)?;
         }
+        SettlementCommand::Show(args) => show(config, args, screen).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -29,6 +29,24 @@ enum TxnCommand {
     List(ListArgs),
     /// Show one payment: states, messages, times.
     Show(ShowArgs),
+    /// Write the e-signature of a payment to a file.
+    #[command(after_help = "Example:\n  posp txn signature 112400000017 --out signature.jbg")]
+    Signature(SignatureArgs),
+}
+
+#[derive(Args)]
+struct SignatureArgs {
+    /// Any number of the payment. Where it fits several, the payment number (without leading zeros) wins.
+    number: String,
+    /// Where the image goes, without the feature code in front of it.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Data directory of the node (default: node.data of the configuration).
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Only at this merchant, when the number fits several payments.
+    #[arg(long)]
+    merchant: Option<MerchantId>,
 }
 
 #[derive(Args)]
@@ -136,6 +154,47 @@ pub async fn run(config: &Config, args: TxnArgs, screen: &mut Screen) -> anyhow:
     match args.command {
         TxnCommand::List(args) => list(config, args, screen).await,
         TxnCommand::Show(args) => show(config, args, screen).await,
+        TxnCommand::Signature(args) => signature(config, args, screen).await,
+    }
+}
+
+/// Characters of the feature code in front of an image.
+const FEATURE_CODE: usize = 8;
+
+async fn signature(config: &Config, args: SignatureArgs, screen: &mut Screen) -> anyhow::Result<ExitCode> {
+    let store = open(config, args.data)?;
+    let found = one(&store, &args.number, args.merchant).await?;
+    let Found::One(record) = found else {
+        screen.line("Several payments fit; name one by its payment number or reference.")?;
+        return Ok(ExitCode::FAILURE);
+    };
+    let Some(signature) = store.signature(record.merchant, record.id).await? else {
+        bail!("payment {} has no e-signature", record.id);
+    };
+    if !signature.complete {
+        bail!("the e-signature of payment {} is not complete yet", record.id);
+    }
+    let image = signature.image.get(FEATURE_CODE..).unwrap_or_default();
+    std::fs::write(&args.out, image).with_context(|| format!("{} cannot be written", args.out.display()))?;
+    screen.line(format!("{} bytes in {}", image.len(), args.out.display()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a number finds.
+enum Found {
+    One(Box<PaymentRecord>),
+    Several(Vec<PaymentRecord>),
+}
+
+/// The payment that any of its numbers names; the payment number wins where several fit.
+async fn one(store: &Store, number: &str, merchant: Option<MerchantId>) -> anyhow::Result<Found> {
+    let filter = PaymentFilter { text: Some(number.to_owned()), merchant, ..PaymentFilter::default() };
+    let mut found = store.find(filter, Page::first(11)).await?.items;
+    match (found.len(), by_own_number(store, number, merchant).await?) {
+        (0, _) => bail!("no payment has the number {number}"),
+        (1, _) => Ok(Found::One(Box::new(found.remove(0)))),
+        (_, Some(own)) => Ok(Found::One(Box::new(own))),
+        _ => Ok(Found::Several(found)),
     }
 }
 
@@ -236,22 +295,15 @@ fn tone_of(state: PaymentState) -> Tone {
 
 async fn show(config: &Config, mut args: ShowArgs, screen: &mut Screen) -> anyhow::Result<ExitCode> {
     let store = open(config, args.data.take())?;
-    let filter = PaymentFilter {
-        text: Some(args.number.clone()),
-        merchant: args.merchant,
-        ..PaymentFilter::default()
-    };
-    let found = store.find(filter, Page::first(11)).await?;
-    let own = by_own_number(&store, &args).await?;
-    let record = match (found.items.as_slice(), &own) {
-        ([], _) => bail!("no payment has the number {}", args.number),
-        ([record], _) | (_, Some(record)) => record,
-        (several, None) => {
+    let record = match one(&store, &args.number, args.merchant).await? {
+        Found::One(record) => record,
+        Found::Several(several) => {
             screen.line("Several payments fit; name one by its payment number or reference:")?;
-            print_table(several, screen)?;
+            print_table(&several, screen)?;
             return Ok(ExitCode::FAILURE);
         }
     };
+    let record = record.as_ref();
     let history = store.history(record.merchant, record.id).await?;
     if args.json {
         let history: Vec<_> = history.iter().map(entry_json).collect();
@@ -260,6 +312,11 @@ async fn show(config: &Config, mut args: ShowArgs, screen: &mut Screen) -> anyho
         return Ok(ExitCode::SUCCESS);
     }
     print_payment(record, screen)?;
+    if let Some(signature) = store.signature(record.merchant, record.id).await? {
+        let state = if signature.complete { "complete" } else { "not complete yet" };
+        let value = format!("{} bytes, {state}, {}", signature.image.len(), local(signature.at));
+        screen.line(format!("{} {value}", pad("电子签名 signature", 24)))?;
+    }
     if let Some(original) = record.original
         && let Some(original) = store.by_id(record.merchant, original).await?
     {
@@ -298,11 +355,15 @@ async fn show(config: &Config, mut args: ShowArgs, screen: &mut Screen) -> anyho
 
 /// The payment whose own number is written so. A trace number is printed with its leading zeros, so one that is
 /// meant as a trace number is not taken for a payment's.
-async fn by_own_number(store: &Store, args: &ShowArgs) -> anyhow::Result<Option<PaymentRecord>> {
-    let Some(id) = args.number.parse().ok().map(PaymentId).filter(|id| id.to_string() == args.number) else {
+async fn by_own_number(
+    store: &Store,
+    number: &str,
+    merchant: Option<MerchantId>,
+) -> anyhow::Result<Option<PaymentRecord>> {
+    let Some(id) = number.parse().ok().map(PaymentId).filter(|id| id.to_string() == number) else {
         return Ok(None);
     };
-    let filter = PaymentFilter { id: Some(id), merchant: args.merchant, ..PaymentFilter::default() };
+    let filter = PaymentFilter { id: Some(id), merchant, ..PaymentFilter::default() };
     Ok(store.find(filter, Page::first(1)).await?.items.pop())
 }
 
@@ -347,7 +408,7 @@ fn print_payment(record: &PaymentRecord, screen: &mut Screen) -> anyhow::Result<
     Ok(())
 }
 
-fn print_entry(entry: &JournalEntry, bytes: bool, screen: &mut Screen) -> anyhow::Result<()> {
+pub(crate) fn print_entry(entry: &JournalEntry, bytes: bool, screen: &mut Screen) -> anyhow::Result<()> {
     let (arrow, who) = match entry.kind {
         EntryKind::TerminalIn => ("▶", "terminal → posp"),
         EntryKind::TerminalOut => ("◀", "posp → terminal"),

@@ -151,6 +151,12 @@ fn append(db: &dyn Db, of: Batch, entries: &[JournalEntry]) -> Op<()> {
     Ok(())
 }
 
+/// Appends to a batch's history.
+pub(crate) fn note(db: &dyn Db, of: Batch, entries: &[JournalEntry]) -> Op<()> {
+    db.lock(Lock::Terminal(of.merchant, of.terminal))?;
+    append(db, of, entries)
+}
+
 pub(crate) fn history(db: &dyn Db, of: Batch) -> Op<Vec<JournalEntry>> {
     let select = "SELECT at, kind, message, note FROM settlement_entry \
          WHERE merchant = ?1 AND terminal = ?2 AND batch = ?3 ORDER BY sequence";

@@ -16,6 +16,7 @@ mod batches;
 mod db;
 mod error;
 mod forwards;
+mod limits;
 mod master;
 mod migrations;
 mod payments;
@@ -23,6 +24,7 @@ mod postgres;
 mod readers;
 mod rows;
 mod search;
+mod signatures;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 mod sqlite;
@@ -34,6 +36,6 @@ pub use error::StoreError;
 pub use store::Store;
 pub use types::{
     Applied, BatchEnd, BatchFilter, BatchLine, Begun, CancelRequest, Cancelled, Counts, Cursor, Difference,
-    EndedBatch, ForwardFilter, ForwardItem, JOURNAL_FILE, JournalEntry, PAGE_MAX, Page, PageOf,
-    PaymentFilter, Settlement, SettlementRecord, StoreOptions,
+    EndedBatch, ForwardFilter, ForwardItem, JOURNAL_FILE, JournalEntry, PAGE_MAX, Page, PageOf, PartKept,
+    PaymentFilter, Settlement, SettlementRecord, Signature, StoreOptions,
 };

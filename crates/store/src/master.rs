@@ -117,6 +117,11 @@ pub(crate) fn master_version(db: &dyn Db) -> Op<i64> {
     number_of(db, select, params![MASTER_VERSION])
 }
 
+/// Says that master data moved.
+pub(crate) fn moved(db: &dyn Db) -> Op<()> {
+    advance(db, MASTER_VERSION, 1).map(|_| ())
+}
+
 /// Writes a merchant; what is the same already does not count as a change.
 pub(crate) fn put_merchant(db: &dyn Db, new: &Merchant) -> Op<()> {
     if merchant_of(db, new.id)?.as_ref() == Some(new) {

@@ -9,6 +9,8 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0004_forward_lease.sql"),
     include_str!("../migrations/0005_told.sql"),
     include_str!("../migrations/0006_authorisation.sql"),
+    include_str!("../migrations/0007_signature.sql"),
+    include_str!("../migrations/0008_limits.sql"),
 ];
 
 /// The table that says which were applied, and when.

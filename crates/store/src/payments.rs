@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use acquiring::limit::LimitHold;
 use acquiring::payment::{Answer, EntryKind, JournalEntry, PaymentRecord, PaymentState};
 use acquiring::transition::{self, BeyondEffect, Change, Event, Forward, OriginalEffect, Reception};
 use acquiring::{AuthCode, MerchantId, PaymentId, ResponseCode, Rrn};
@@ -10,9 +11,9 @@ use jiff::Timestamp;
 
 use crate::db::{Db, Key, Lock, Op, params};
 use crate::error::StoreError;
-use crate::forwards;
 use crate::rows::{all, fen, millis, number_of, one, payment_columns, traits_number};
 use crate::types::{Applied, Begun, CancelRequest, Cancelled};
+use crate::{forwards, limits};
 
 // Look-ups; a test asks the engine for their plans.
 pub(crate) const BY_TRACE: &str = concat!(
@@ -157,7 +158,7 @@ pub(crate) fn insert_row(db: &dyn Db, record: &PaymentRecord) -> Op<()> {
         "INSERT INTO payment (",
         payment_columns!(),
         ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, \
-         ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35)"
+         ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36)"
     );
     let card = record.card.as_ref();
     let answer = record.answer.as_ref();
@@ -198,6 +199,7 @@ pub(crate) fn insert_row(db: &dyn Db, record: &PaymentRecord) -> Op<()> {
             answer.and_then(|a| a.chip.as_deref()),
             answer.map(|a| millis(a.at)),
             record.reversal_reason.as_ref().map(|c| c.as_str()),
+            u8::from(record.limited),
             millis(record.created),
         ],
     )?;
@@ -234,11 +236,19 @@ pub(crate) fn update_row(db: &dyn Db, record: &PaymentRecord) -> Op<()> {
 
 /// Journals an intent, unless it is a repeat; refuses it when its reversal came first or its original does
 /// not allow it.
-pub(crate) fn begin(db: &dyn Db, intent: &PaymentRecord, entries: &[JournalEntry]) -> Op<Begun> {
+pub(crate) fn begin(
+    db: &dyn Db,
+    intent: &PaymentRecord,
+    holds: &[LimitHold],
+    entries: &[JournalEntry],
+) -> Op<Begun> {
     if intent.state != PaymentState::Pending {
         return Err(StoreError::Misuse { rule: "a payment begins in the state pending" }.into());
     }
-    enter(db, intent, entries)
+    if holds.is_empty() {
+        return enter(db, intent, holds, entries);
+    }
+    enter(db, &PaymentRecord { limited: true, ..intent.clone() }, holds, entries)
 }
 
 /// Journals what was approved without the network, and queues it there.
@@ -252,14 +262,14 @@ pub(crate) fn advise(
     if told.state != PaymentState::Approved || !approved || !told.kind.spec().told {
         return Err(StoreError::Misuse { rule: "what is told after the fact is approved" }.into());
     }
-    let begun = enter(db, told, entries)?;
+    let begun = enter(db, told, &[], entries)?;
     if begun == Begun::Journaled {
         forwards::enqueue(db, told, Forward::Advice, payload, told.created, told.created)?;
     }
     Ok(begun)
 }
 
-fn enter(db: &dyn Db, intent: &PaymentRecord, entries: &[JournalEntry]) -> Op<Begun> {
+fn enter(db: &dyn Db, intent: &PaymentRecord, holds: &[LimitHold], entries: &[JournalEntry]) -> Op<Begun> {
     let key = Key::of(intent);
     db.lock(Lock::Terminal(key.merchant, key.terminal))?;
     if let Some(existing) = db.payment_by_trace(key)? {
@@ -282,14 +292,38 @@ fn enter(db: &dyn Db, intent: &PaymentRecord, entries: &[JournalEntry]) -> Op<Be
             let note = "refused: the original does not allow it";
             return Ok(Begun::Refused(Box::new(refuse(db, intent, code, entries, note)?)));
         }
+        if let Some(refused) = over_limit(db, intent, holds, entries)? {
+            return Ok(refused);
+        }
         db.update_payment(&original)?;
         if let Some(adjusted) = original.adjusted.filter(|_| original.claimed_by == Some(intent.id)) {
             let note = format!("{} → {adjusted} by payment {}", original.amount, intent.id);
             append(db, original.merchant, original.id, &[JournalEntry::note(intent.created, note)])?;
         }
+    } else if let Some(refused) = over_limit(db, intent, holds, entries)? {
+        return Ok(refused);
     }
     insert(db, intent, entries)?;
     Ok(Begun::Journaled)
+}
+
+/// Takes the payment's part of the day, or refuses it.
+fn over_limit(
+    db: &dyn Db,
+    intent: &PaymentRecord,
+    holds: &[LimitHold],
+    entries: &[JournalEntry],
+) -> Op<Option<Begun>> {
+    if holds.is_empty() {
+        return Ok(None);
+    }
+    match limits::reserve(db, intent, holds)? {
+        Ok(()) => Ok(None),
+        Err(code) => {
+            let note = "refused: above a limit of the day";
+            Ok(Some(Begun::Refused(Box::new(refuse(db, intent, code, entries, note)?))))
+        }
+    }
 }
 
 fn refuse(
@@ -300,7 +334,7 @@ fn refuse(
     note: &str,
 ) -> Op<PaymentRecord> {
     let answer = Some(Answer::own(code, intent.created));
-    let record = PaymentRecord { state: PaymentState::Declined, answer, ..intent.clone() };
+    let record = PaymentRecord { state: PaymentState::Declined, answer, limited: false, ..intent.clone() };
     insert(db, &record, entries)?;
     append(db, record.merchant, record.id, &[JournalEntry::note(record.created, note)])?;
     Ok(record)
@@ -369,6 +403,9 @@ pub(crate) fn apply_to(
             record.reversal_reason = change.reversal_reason;
         }
         db.update_payment(&record)?;
+        if record.limited && matches!(record.state, PaymentState::Declined | PaymentState::Reversed) {
+            limits::give_back(db, &record)?;
+        }
         note_move(entries.to_mut(), before, record.state, at);
     }
     append(db, record.merchant, record.id, &entries)?;

@@ -17,7 +17,7 @@ macro_rules! payment_columns {
         "merchant, id, terminal, batch, trace, kind, state, amount, adjusted, currency, pan_masked, \
          card_digest, pan_sealed, expiry, entry_mode, card_sequence, condition_code, terminal_traits, request_digest, \
          line, network_trace, transmission, rrn, original, claimed_by, refunded, answer_code, auth_code, \
-         settle_date, issuer, balance, answer_chip, answered_at, reversal_reason, created"
+         settle_date, issuer, balance, answer_chip, answered_at, reversal_reason, limited, created"
     };
 }
 pub(crate) use payment_columns;
@@ -217,6 +217,7 @@ impl<'a> Columns<'a> {
             _ => return Err(damaged("answered_at")),
         };
         let reversal_reason = self.maybe_text("reversal_reason", ResponseCode::new)?;
+        let limited = self.flag("limited")?;
         let created = self.time("created")?;
         Ok(PaymentRecord {
             id,
@@ -244,6 +245,7 @@ impl<'a> Columns<'a> {
             refunded,
             answer,
             reversal_reason,
+            limited,
             created,
         })
     }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use acquiring::limit::{CardClass, Limit, LimitHold, LimitScope, Limits};
 use acquiring::master::{Merchant, Terminal, TerminalSession, WorkingKeys};
 use acquiring::payment::PaymentRecord;
 use acquiring::settlement::{BatchTotals, DifferenceKind};
@@ -17,11 +18,11 @@ use crate::error::StoreError;
 use crate::postgres::Mode;
 use crate::types::{
     Applied, BatchFilter, BatchLine, Begun, CancelRequest, Cancelled, Counts, Difference, EndedBatch,
-    ForwardFilter, ForwardItem, JournalEntry, Page, PageOf, PaymentFilter, Settlement, SettlementRecord,
-    StoreOptions,
+    ForwardFilter, ForwardItem, JournalEntry, Page, PageOf, PartKept, PaymentFilter, Settlement,
+    SettlementRecord, Signature, StoreOptions,
 };
 use crate::writer::{Admission, Touch};
-use crate::{batches, forwards, master, payments, postgres, search, sqlite};
+use crate::{batches, forwards, limits, master, payments, postgres, search, signatures, sqlite};
 
 /// The journal and the master data. Cheap to clone; every clone is the same store.
 ///
@@ -159,9 +160,25 @@ impl Store {
         intent: PaymentRecord,
         entries: Vec<JournalEntry>,
     ) -> Result<Begun, StoreError> {
+        self.begin_within(intent, Vec::new(), entries).await
+    }
+
+    /// As [`Store::begin`], for a payment under limits: it takes its part of each, or is refused with 61 or 65 and
+    /// takes nothing. What it took is given back when it is declined or reversed, in the transaction that says so.
+    ///
+    /// # Errors
+    /// As [`Store::begin`].
+    pub async fn begin_within(
+        &self,
+        intent: PaymentRecord,
+        holds: Vec<LimitHold>,
+        entries: Vec<JournalEntry>,
+    ) -> Result<Begun, StoreError> {
         let mut touches = vec![Touch::Key(Key::of(&intent))];
         touches.extend(intent.original.map(|original| Touch::Payment(intent.merchant, original)));
-        self.db.write(Admission::Refuse, touches, move |db| payments::begin(db, &intent, &entries)).await
+        self.db
+            .write(Admission::Refuse, touches, move |db| payments::begin(db, &intent, &holds, &entries))
+            .await
     }
 
     /// Journals what the terminal approved by itself (offline sale, adjustment, tip) and queues it toward the
@@ -465,6 +482,46 @@ impl Store {
         self.db.read(move |db| forwards::depth(db, &line)).await
     }
 
+    // Limits.
+
+    /// The limits in force and the table that tells kinds of cards.
+    pub async fn limits(&self) -> Result<Limits, StoreError> {
+        self.db.read(limits::load).await
+    }
+
+    /// Writes a limit in the place of the one with its scope; a node takes it up within a second.
+    ///
+    /// # Errors
+    /// [`StoreError::Misuse`] for a limit without a figure.
+    pub async fn put_limit(&self, limit: &Limit) -> Result<(), StoreError> {
+        let limit = *limit;
+        limits::check(&limit)?;
+        self.db.write(Admission::Wait, Vec::new(), move |db| limits::put(db, &limit)).await
+    }
+
+    /// Takes a limit away; `false` when there was none with this scope.
+    pub async fn remove_limit(&self, scope: &LimitScope) -> Result<bool, StoreError> {
+        let scope = *scope;
+        self.db.write(Admission::Wait, Vec::new(), move |db| limits::remove(db, &scope)).await
+    }
+
+    /// Says what card numbers with these first digits are; `None` takes it back.
+    pub async fn put_bin(&self, digits: &str, class: Option<CardClass>) -> Result<(), StoreError> {
+        let digits = digits.to_owned();
+        self.db.write(Admission::Wait, Vec::new(), move |db| limits::put_bin(db, &digits, class)).await
+    }
+
+    /// What a merchant's day (YYYYMMDD) came to under a limit: sum in fen, and count.
+    pub async fn limit_used(
+        &self,
+        merchant: MerchantId,
+        scope: &LimitScope,
+        day: u32,
+    ) -> Result<(i64, i64), StoreError> {
+        let scope = scope.text();
+        self.db.read(move |db| limits::used(db, merchant, &scope, day)).await
+    }
+
     // Master data.
 
     /// Creates or changes a merchant.
@@ -643,6 +700,46 @@ impl Store {
     ) -> Result<Vec<JournalEntry>, StoreError> {
         let of = Batch { merchant, terminal, batch };
         self.db.read(move |db| batches::history(db, of)).await
+    }
+
+    /// Appends to the history of a batch's settlement.
+    pub async fn batch_note(
+        &self,
+        merchant: MerchantId,
+        terminal: TerminalId,
+        batch: BatchNo,
+        entries: Vec<JournalEntry>,
+    ) -> Result<(), StoreError> {
+        let of = Batch { merchant, terminal, batch };
+        self.db.write(Admission::Wait, Vec::new(), move |db| batches::note(db, of, &entries)).await
+    }
+
+    // E-signatures.
+
+    /// Keeps a part of the e-signature of a payment.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownPayment`].
+    pub async fn put_signature(
+        &self,
+        merchant: MerchantId,
+        id: PaymentId,
+        code: u16,
+        image: Vec<u8>,
+        entries: Vec<JournalEntry>,
+        at: Timestamp,
+    ) -> Result<PartKept, StoreError> {
+        let op = move |db: &dyn Db| signatures::put(db, merchant, id, code, &image, &entries, at);
+        self.db.write(Admission::Wait, vec![Touch::Payment(merchant, id)], op).await
+    }
+
+    /// The e-signature of a payment, as far as it came.
+    pub async fn signature(
+        &self,
+        merchant: MerchantId,
+        id: PaymentId,
+    ) -> Result<Option<Signature>, StoreError> {
+        self.db.read(move |db| signatures::of(db, merchant, id)).await
     }
 
     // For people.

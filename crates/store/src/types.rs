@@ -239,6 +239,28 @@ pub struct Difference {
     pub at: Timestamp,
 }
 
+/// What became of a part of an e-signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartKept {
+    /// Kept; more are to come.
+    More,
+    /// Kept, and it was the one that was missing.
+    Complete,
+    /// The signature was complete before; nothing changed.
+    Known,
+}
+
+/// An e-signature as far as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signature {
+    /// The parts, joined: feature code and image.
+    pub image: Vec<u8>,
+    /// Every part is there.
+    pub complete: bool,
+    /// When the newest part came.
+    pub at: Timestamp,
+}
+
 /// A batch that was ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndedBatch {

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use acquiring::kind::Kind;
+use acquiring::limit::{CardClass, Limit, LimitHold, LimitScope};
 use acquiring::payment::{EntryKind, PaymentRecord};
 use acquiring::transition::Event;
 use acquiring::{BatchNo, PaymentId, ResponseCode};
@@ -49,6 +50,13 @@ async fn populate(store: &Store) {
     store.reserve_numbers("payment", 100).await.unwrap();
     pay(store, 1).await.unwrap();
     pay(store, 2).await.unwrap();
+    let scope = LimitScope { merchant: Some(merchant_id()), ..LimitScope::default() };
+    let limit = Limit { scope, single: None, day_amount: None, day_count: Some(9) };
+    store.put_limit(&limit).await.unwrap();
+    store.put_bin("622424", Some(CardClass::Debit)).await.unwrap();
+    let hold = LimitHold { scope: scope.text(), day: 20_261_124, amount_max: None, count_max: Some(9) };
+    store.begin_within(payment(3, Kind::Sale), vec![hold], vec![]).await.unwrap();
+    store.put_signature(merchant_id(), PaymentId(3), 800, vec![0x2a; 20], vec![], at(2)).await.unwrap();
     let sale = payment(1, Kind::Sale);
     let mut request = CancelRequest {
         merchant: sale.merchant,
@@ -94,7 +102,7 @@ async fn keys_on_the_payment_path_begin_with_the_merchant() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path());
     let db = raw(directory.path());
-    let aside = ["meta", "counter", "number_block", "schema_version", "unmatched_message", "forward_lease"];
+    let aside = ["meta", "counter", "number_block", "schema_version", "unmatched_message", "forward_lease", "card_bin"];
     let mut checked = 0;
     for table in tables(&db) {
         if aside.contains(&table.as_str()) {
@@ -470,7 +478,7 @@ async fn an_old_journal_is_brought_up_to_date() {
         .unwrap()
         .map(Result::unwrap)
         .collect();
-    assert_eq!(versions, [1, 2, 3, 4, 5, 6]);
+    assert_eq!(versions, [1, 2, 3, 4, 5, 6, 7, 8]);
     Store::open_read_only(directory.path()).unwrap();
 }
 
@@ -483,8 +491,8 @@ async fn a_newer_journal_is_refused() {
         Store::open(StoreOptions::new(directory.path())).err().unwrap(),
         Store::open_read_only(directory.path()).err().unwrap(),
     ] {
-        assert!(matches!(error, StoreError::NewerSchema { found: 99, known: 6, .. }), "{error}");
-        assert!(error.to_string().contains("schema version 99, this program knows versions up to 6"));
+        assert!(matches!(error, StoreError::NewerSchema { found: 99, known: 8, .. }), "{error}");
+        assert!(error.to_string().contains("schema version 99, this program knows versions up to 8"));
     }
 }
 

@@ -134,7 +134,7 @@ pub enum Command {
         /// Trace (voucher number) of the transaction
         #[arg(long)]
         trace: u32,
-        /// The image, at most 9,000 bytes
+        /// The image, at most 8,992 bytes
         #[arg(long)]
         file: PathBuf,
     },

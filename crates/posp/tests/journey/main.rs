@@ -9,6 +9,7 @@ mod cards;
 mod commands;
 mod demo;
 mod faults;
+mod limits;
 mod node;
 mod offline;
 mod preauth;

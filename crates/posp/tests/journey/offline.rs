@@ -106,3 +106,84 @@ async fn a_script_result_reaches_the_issuer() {
     assert!(history.contains("0620") && history.contains("0630"), "{history}");
     books_agree(&lab).await;
 }
+
+/// A signature goes up in parts after the payment, and the operator gets it back byte for byte.
+#[tokio::test]
+async fn a_signature_comes_back_as_it_was_drawn() {
+    let lab = Lab::start(Setup::default()).await;
+    let (mut terminal, line) = lab.signed_in(FIRST).await;
+    let sale = sold(&mut terminal, swipe(10_000)).await;
+    let reference = sale.rrn.as_deref().unwrap();
+    let out = lab.dir.path().join("signature.jbg");
+    let out = out.to_str().unwrap();
+    let nothing = lab.posp(&["txn", "signature", reference, "--out", out]);
+    assert!(!nothing.status.success());
+    let drawn: Vec<u8> = (0..2_500_u32).map(|n| (n * 7 % 256) as u8).collect();
+    terminal.sign(sale.trace, &drawn).await.unwrap();
+    // The answer to the first part is lost: the part goes again.
+    line.drop_next_answer();
+    terminal.upload_waiting().await.unwrap();
+    assert_eq!(terminal.waiting_uploads(), 1);
+    let sent = terminal.upload_waiting().await.unwrap();
+    assert!(sent.iter().all(|part| part.approved), "{sent:?}");
+    assert_eq!(terminal.waiting_uploads(), 0);
+    assert!(lab.good(&["txn", "show", reference]).contains("2508 bytes, complete"));
+    lab.good(&["txn", "signature", reference, "--out", out]);
+    assert_eq!(std::fs::read(out).unwrap(), drawn);
+    // Once more, as a terminal does that lost power before it noted the answer: told that it is known.
+    terminal.sign(sale.trace, &drawn).await.unwrap();
+    let again = terminal.upload_waiting().await.unwrap();
+    assert!(again.iter().all(|part| code(part) == "94" && part.approved), "{again:?}");
+    assert!(terminal.notices().is_empty());
+}
+
+/// The terminal dreams of an offline sale that the host refused, and a chip refused a payment: the batch differs, every
+/// detail goes up across a cut line, and the operator sees the batch as a whole.
+#[tokio::test]
+async fn an_unbalanced_batch_is_shown_with_every_detail() {
+    let lab = Lab::start(Setup::default()).await;
+    let (mut terminal, line) = lab.signed_in(FIRST).await;
+    sold(&mut terminal, swipe(1_000)).await;
+    sold(&mut terminal, sale(2_000, "L02", Entry::Chip, Some("123456"))).await;
+    terminal.offline_sale(offline(3_000, "M01", Entry::Swipe)).await.unwrap();
+    // A chip that does not accept the issuer's answer: reversed, and a notice at the end of the batch.
+    let refused = terminal.sale(sale(4_000, "L05", Entry::Chip, Some("123456"))).await.unwrap();
+    assert_eq!(refused.status, pos::Status::ChipRefused, "{refused:?}");
+    terminal.upload_waiting().await.unwrap();
+    drop(terminal);
+    let mut dreamt = 0;
+    lab.edit_terminal(FIRST, |state| {
+        let journal = state["journal"].as_array_mut().unwrap();
+        let mut offline = journal.iter().find(|record| record["kind"] == "offline_sale").unwrap().clone();
+        dreamt = 901;
+        offline["trace"] = json!(dreamt);
+        offline["upload"] = json!("refused");
+        journal.push(offline);
+    });
+    let faulty = pos::Surroundings { dial: Some(line.clone()), ..pos::Surroundings::default() };
+    let mut terminal = pos::Terminal::open_in(lab.terminal_dir(FIRST), faulty).unwrap();
+    // The reversal first, so that the line fails under the settlement.
+    terminal.send_reversal().await.unwrap();
+    let settled = loop {
+        line.drop_next_answer();
+        match terminal.settle().await {
+            Ok(outcome) if outcome.approved => break outcome,
+            Ok(_) | Err(pos::PosError::SettlementCutOff(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+        // The message whose answer was lost goes through now, and so does whatever the host asks for next.
+        match terminal.settle().await {
+            Ok(outcome) if outcome.approved => break outcome,
+            other => drop(other),
+        }
+    };
+    assert!(settled.notices.iter().any(|notice| notice.contains("totals differ")), "{settled:?}");
+    let shown = lab.good(&["settlement", "show", crate::support::MERCHANT, FIRST, "1"]);
+    assert!(shown.contains("不平 differs") && shown.contains("202"), "{shown}");
+    assert!(shown.contains("only_terminal") && shown.contains(&format!("{dreamt:06}")), "{shown}");
+    // Two offline details, one line message, one certificate, one notice.
+    assert_eq!(shown.matches("0320").count(), 5, "{shown}");
+    assert!(shown.contains("5 items uploaded"), "{shown}");
+    assert_eq!(lab.good(&["settlement", "differences", "--terminal", FIRST]).lines().count(), 2, "{shown}");
+    books_agree(&lab).await;
+}

@@ -465,6 +465,7 @@ mod tests {
             refunded: Amount::ZERO,
             answer: Some(answer),
             reversal_reason: None,
+            limited: false,
             created: at,
         }
     }

@@ -51,7 +51,7 @@ const INSERT: &str = concat!(
      ?14::int4[], ?15::int4[], ?16::int4[], ?17::int4[], ?18::int4[], ?19::bytea[], ?20::text[], \
      ?21::int4[], ?22::int8[], ?23::text[], ?24::int8[], ?25::int8[], ?26::int8[], ?27::text[], \
      ?28::text[], ?29::int4[], ?30::text[], ?31::text[], ?32::bytea[], ?33::int8[], ?34::text[], \
-     ?35::int8[])"
+     ?35::int2[], ?36::int8[])"
 );
 
 const UPDATE: &str = "UPDATE payment p SET state = u.state, claimed_by = u.claimed_by, refunded = u.refunded, \
@@ -314,6 +314,7 @@ async fn insert(
                 &column(rows, |r| answer(r).and_then(|a| a.chip.as_deref())),
                 &column(rows, |r| answer(r).map(|a| millis(a.at))),
                 &column(rows, |r| r.reversal_reason.as_ref().map(|c| c.as_str())),
+                &column(rows, |r| i16::from(r.limited)),
                 &column(rows, |r| millis(r.created)),
             ],
         )

@@ -64,6 +64,7 @@ pub fn payment(id: i64, kind: Kind) -> PaymentRecord {
         refunded: Amount::ZERO,
         answer: None,
         reversal_reason: None,
+        limited: false,
         created: at(id),
     }
 }

@@ -9,6 +9,7 @@ mod server;
 
 mod batches;
 mod forwards;
+mod limits;
 mod master;
 mod payments;
 mod search;
@@ -101,6 +102,14 @@ conformance!(sqlite, postgres:
         only_what_was_approved_is_told
         a_refused_advice_has_a_key_of_its_own
         a_script_result_is_queued_once_and_its_data_goes_with_it
+        a_signature_is_joined_from_its_parts
+    }
+    limits {
+        limits_are_kept_and_move_the_version
+        a_day_is_counted_and_refused_above_its_figures
+        what_comes_to_nothing_is_given_back_once
+        a_refusal_takes_nothing_of_any_limit
+        many_at_once_never_exceed_a_limit
     }
     batches {
         totals_count_what_counts

@@ -5,7 +5,7 @@ use acquiring::kind::Kind;
 use acquiring::payment::{Answer, JournalEntry, PaymentRecord, PaymentState};
 use acquiring::transition::{Event, Forward, Reception};
 use acquiring::{Beijing, PaymentId, ResponseCode};
-use store::{Begun, Store, StoreError};
+use store::{Begun, PartKept, Store, StoreError};
 
 use crate::common::{answer, at, fen, merchant_id, payment, terminal, terminal_id, undoing};
 use crate::payments::{approved, begin, now};
@@ -119,5 +119,35 @@ pub async fn a_script_result_is_queued_once_and_its_data_goes_with_it(store: Sto
     let again = store.forward_script(merchant_id(), PaymentId(1), vec![7; 5], vec![], at(300)).await;
     assert!(!again.unwrap(), "finished, and not queued again");
     let unknown = store.forward_script(merchant_id(), PaymentId(9), vec![], vec![], at(0)).await;
+    assert!(matches!(unknown, Err(StoreError::UnknownPayment { .. })), "{unknown:?}");
+}
+
+/// Parts come in any order and more than once; the first image that is complete stays.
+pub async fn a_signature_is_joined_from_its_parts(store: Store) {
+    begin(&store, payment(1, Kind::Sale)).await;
+    let put = async |code, image: &[u8]| {
+        store
+            .put_signature(merchant_id(), PaymentId(1), code, image.to_vec(), vec![], at(i64::from(code)))
+            .await
+    };
+    let none = store.signature(merchant_id(), PaymentId(1)).await.unwrap();
+    assert_eq!(none, None);
+    assert_eq!(put(800, b"end").await.unwrap(), PartKept::Complete, "one part alone is whole");
+    assert_eq!(put(801, b"more").await.unwrap(), PartKept::Known);
+    let one = store.signature(merchant_id(), PaymentId(1)).await.unwrap().unwrap();
+    assert_eq!((one.image.as_slice(), one.complete, one.at), (&b"end"[..], true, at(800)));
+
+    begin(&store, payment(2, Kind::Sale)).await;
+    let put = async |code, image: &[u8]| {
+        store.put_signature(merchant_id(), PaymentId(2), code, image.to_vec(), vec![], at(5)).await.unwrap()
+    };
+    assert_eq!(put(802, b"wrong").await, PartKept::More);
+    assert_eq!(put(802, b"be").await, PartKept::More, "the same part again replaces it");
+    assert!(!store.signature(merchant_id(), PaymentId(2)).await.unwrap().unwrap().complete);
+    assert_eq!(put(801, b"gin").await, PartKept::More);
+    assert_eq!(put(800, b"ning").await, PartKept::Complete);
+    let whole = store.signature(merchant_id(), PaymentId(2)).await.unwrap().unwrap();
+    assert_eq!((whole.image.as_slice(), whole.complete), (&b"beginning"[..], true));
+    let unknown = store.put_signature(merchant_id(), PaymentId(9), 800, vec![1], vec![], at(0)).await;
     assert!(matches!(unknown, Err(StoreError::UnknownPayment { .. })), "{unknown:?}");
 }
