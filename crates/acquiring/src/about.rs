@@ -129,6 +129,15 @@ impl Kind {
                 ],
                 &[2, 4, 23, 25, 38],
             ),
+            Kind::ESignature => about(
+                ["上送持卡人的电子签名。", "Uploads the cardholder's signature as an image."],
+                [
+                    "图像可分十段，段号由 809 递减到 800，800 为最后一段；已收全则答 94。",
+                    "At most ten parts, counted down to 800, the last; a signature that is there already is \
+                     answered 94, which counts as uploaded.",
+                ],
+                &[2, 37],
+            ),
             Kind::Preauth => {
                 about(["在卡上预留一笔金额。", "Sets an amount aside on the card."], ["", ""], CARD)
             }

@@ -102,7 +102,15 @@ async fn keys_on_the_payment_path_begin_with_the_merchant() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path());
     let db = raw(directory.path());
-    let aside = ["meta", "counter", "number_block", "schema_version", "unmatched_message", "forward_lease", "card_bin"];
+    let aside = [
+        "meta",
+        "counter",
+        "number_block",
+        "schema_version",
+        "unmatched_message",
+        "forward_lease",
+        "card_bin",
+    ];
     let mut checked = 0;
     for table in tables(&db) {
         if aside.contains(&table.as_str()) {
