@@ -115,6 +115,12 @@ pub enum HsmError {
     /// A TR-31 key block that is not one, is not for this, or cannot be made.
     #[error("TR-31 key block refused: {0}")]
     KeyBlock(&'static str),
+    /// The module that holds the keys has no mechanism for this.
+    #[error("{0}: not supported by this token")]
+    Unsupported(&'static str),
+    /// The module that holds the keys cannot be reached, or refuses.
+    #[error("the security module: {0}")]
+    Token(String),
     /// The operating system gave no randomness.
     #[error("the operating system gave no randomness")]
     Random,

@@ -3,7 +3,7 @@
 //! [`Hsm`] speaks in payment operations: make and send keys, sign and check messages, translate PIN
 //! blocks, decrypt tracks, check chip cryptograms, seal data at rest. Outside an implementation of it
 //! there are only references to keys ([`WrappedKey`]), encrypted blocks and check values.
-//! [`SoftVault`] is the implementation in software.
+//! [`SoftVault`] is the implementation in software; with the feature `pkcs11` there is one on a token.
 //!
 //! ```text
 //! master key (file of mode 0600, or components of custodians)
@@ -28,6 +28,8 @@ mod key;
 pub mod key_blob;
 mod mac;
 mod pin;
+#[cfg(feature = "pkcs11")]
+mod pkcs11;
 pub mod primitives;
 pub mod tr31;
 mod track;
@@ -41,6 +43,8 @@ pub use key::{ExportedKey, Kcv, KeyAlgorithm, KeyUsage, WrappedKey};
 pub use key_blob::{KeyBlob, KeyBlobLayout, WorkingKeys, build_key_blob, parse_key_blob};
 pub use mac::MacAlgorithm;
 pub use pin::{EncryptedPinBlock, PIN_MAX, PIN_MIN, Pin, PinFormat, PinReference};
+#[cfg(feature = "pkcs11")]
+pub use pkcs11::{Pkcs11Vault, TokenConfig};
 pub use tr31::{BlockVersion, Exportability, KeyBlockHeader, OptionalBlock};
 pub use track::TrackData;
 pub use vault::{KeyRing, MasterKey, SEAL_OVERHEAD, SoftVault, VaultError};

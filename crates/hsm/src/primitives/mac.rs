@@ -6,7 +6,7 @@
 use super::{DesKey, Sm4Key, hex_digit, take, xor};
 
 /// Upper-case hexadecimal text of a block, as its two halves.
-fn hex_halves<const N: usize>(block: [u8; N]) -> ([u8; N], [u8; N]) {
+pub(crate) fn hex_halves<const N: usize>(block: [u8; N]) -> ([u8; N], [u8; N]) {
     let (mut head, mut tail) = ([0; N], [0; N]);
     let digits = block.iter().flat_map(|byte| [hex_digit(byte >> 4), hex_digit(*byte)]);
     head.iter_mut().chain(tail.iter_mut()).zip(digits).for_each(|(to, digit)| *to = digit);
@@ -22,7 +22,7 @@ pub fn hex_head(block: &[u8]) -> [u8; 8] {
 }
 
 /// Exclusive-or of all blocks, the last one filled with zeros.
-fn fold<const N: usize>(data: &[u8]) -> [u8; N] {
+pub(crate) fn fold<const N: usize>(data: &[u8]) -> [u8; N] {
     let (blocks, rest) = data.as_chunks::<N>();
     let folded = blocks.iter().fold([0; N], |sum, block| xor(sum, *block));
     xor(folded, take(rest))

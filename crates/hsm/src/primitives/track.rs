@@ -61,11 +61,20 @@ fn is_clear(digits: &[u8]) -> bool {
 /// # Errors
 /// A character that is no track digit; fewer digits than the cipher needs (18 for DES, 34 for SM4).
 pub fn encrypt(key: &BlockKey, track: &str) -> Result<String, HsmError> {
+    encrypt_with(key.block_len(), track, |block| key.encrypt_ecb(block))
+}
+
+/// The same with a cipher that is elsewhere.
+pub(crate) fn encrypt_with(
+    block_len: usize,
+    track: &str,
+    cipher: impl FnOnce(&mut [u8]) -> Result<(), HsmError>,
+) -> Result<String, HsmError> {
     let mut digits = Zeroizing::new(track.replace('=', "D").into_bytes());
     if !is_clear(&digits) {
         return Err(HsmError::Track("a character that is no track digit"));
     }
-    transform(&mut digits, key.block_len(), |block| key.encrypt_ecb(block))?;
+    transform(&mut digits, block_len, cipher)?;
     String::from_utf8(digits.to_vec()).map_err(|_| HsmError::Track("not text"))
 }
 
@@ -75,8 +84,17 @@ pub fn encrypt(key: &BlockKey, track: &str) -> Result<String, HsmError> {
 /// Too short for the cipher; or the result is no track, which a wrong key shows with a probability of
 /// 99.7 percent.
 pub fn decrypt(key: &BlockKey, digits: &str) -> Result<TrackData, HsmError> {
+    decrypt_with(key.block_len(), digits, |block| key.decrypt_ecb(block))
+}
+
+/// The same with a cipher that is elsewhere.
+pub(crate) fn decrypt_with(
+    block_len: usize,
+    digits: &str,
+    cipher: impl FnOnce(&mut [u8]) -> Result<(), HsmError>,
+) -> Result<TrackData, HsmError> {
     let mut digits = Zeroizing::new(digits.replace('=', "D").to_ascii_uppercase().into_bytes());
-    transform(&mut digits, key.block_len(), |block| key.decrypt_ecb(block))?;
+    transform(&mut digits, block_len, cipher)?;
     if !is_clear(&digits) {
         return Err(HsmError::Track("not a track under this key"));
     }

@@ -28,8 +28,11 @@ use crate::tr31::{BlockVersion, Exportability, KeyBlockHeader, OptionalBlock};
 use crate::track::TrackData;
 use crate::{Hsm, HsmError};
 use cache::ScheduleCache;
-use seal::SealKey;
-use wrap::{ClearKey, Wrapper};
+pub(crate) use seal::SealKey;
+#[cfg(feature = "pkcs11")]
+pub(crate) use seal::{BlockCipher, open as open_sealed};
+pub(crate) use wrap::ClearKey;
+use wrap::Wrapper;
 
 /// Why a vault cannot be opened or made. Each says what an operator can do.
 #[derive(Debug, thiserror::Error)]
@@ -131,7 +134,7 @@ impl SoftVault {
         let mut data = Vec::with_capacity(ring.data.len());
         for key in &ring.data {
             let clear = Zeroizing::new(take::<32>(wrapper.unwrap(key)?.as_ref()));
-            data.push(SealKey::new(key.kcv(), &clear));
+            data.push(SealKey::new(key.kcv(), &clear)?);
         }
         let clear = wrapper.unwrap(&ring.digest)?;
         let digest =
@@ -272,22 +275,14 @@ impl SoftVault {
         self.schedules.get(key, || BlockKey::new(key.algorithm(), self.wrapper.unwrap(key)?.as_ref()))
     }
 
-    /// Schedule of a key that sends others, and whether it may send one of this usage and algorithm.
+    /// Schedule of a key that sends others, when it may send one of this usage and algorithm.
     fn transport(
         &self,
         usage: KeyUsage,
         algorithm: KeyAlgorithm,
         under: &WrappedKey,
     ) -> Result<Arc<BlockKey>, HsmError> {
-        if !under.usage().sends_keys() {
-            return Err(HsmError::WrongUsage { wanted: KeyUsage::TerminalMaster, found: under.usage() });
-        }
-        if !usage.may_be_sent() {
-            return Err(HsmError::NeverSent { usage });
-        }
-        if !under.algorithm().may_wrap(algorithm) {
-            return Err(HsmError::WeakWrap { found: algorithm, under: under.algorithm() });
-        }
+        may_transport(usage, algorithm, under)?;
         self.block_key(under, under.usage())
     }
 
@@ -308,27 +303,80 @@ impl SoftVault {
 
     fn reference(&self, pin: &Pin, pan: &str, key: &WrappedKey) -> Result<PinReference, HsmError> {
         key.require(KeyUsage::PinVerification)?;
-        if !matches!(pan.len(), 13..=19) || !pan.bytes().all(|digit| digit.is_ascii_digit()) {
-            return Err(HsmError::Pan);
-        }
+        let input = reference_input(pin, pan)?;
         let clear = self.wrapper.unwrap(key)?;
-        hmac_sha256(clear.as_ref(), &[b"posp pin reference v1 ", pan.as_bytes(), b" ", pin.digits()])
-            .map(PinReference)
-            .ok_or(HsmError::Pin)
+        hmac_sha256(clear.as_ref(), &[&input]).map(PinReference).ok_or(HsmError::Pin)
     }
+}
+
+/// What a PIN reference is the keyed digest of.
+pub(crate) fn reference_input(pin: &Pin, pan: &str) -> Result<Zeroizing<Vec<u8>>, HsmError> {
+    if !matches!(pan.len(), 13..=19) || !pan.bytes().all(|digit| digit.is_ascii_digit()) {
+        return Err(HsmError::Pan);
+    }
+    let mut input = Zeroizing::new(Vec::with_capacity(64));
+    for part in [b"posp pin reference v1 ".as_slice(), pan.as_bytes(), b" ", pin.digits()] {
+        input.extend_from_slice(part);
+    }
+    Ok(input)
+}
+
+/// Whether a key may send one of this usage and algorithm in ECB.
+pub(crate) fn may_transport(
+    usage: KeyUsage,
+    algorithm: KeyAlgorithm,
+    under: &WrappedKey,
+) -> Result<(), HsmError> {
+    if !under.usage().sends_keys() {
+        return Err(HsmError::WrongUsage { wanted: KeyUsage::TerminalMaster, found: under.usage() });
+    }
+    if !usage.may_be_sent() {
+        return Err(HsmError::NeverSent { usage });
+    }
+    if !under.algorithm().may_wrap(algorithm) {
+        return Err(HsmError::WeakWrap { found: algorithm, under: under.algorithm() });
+    }
+    Ok(())
+}
+
+/// A key block over clear keys, with fresh fill.
+pub(crate) fn make_block(
+    protection: &[u8],
+    header: &KeyBlockHeader,
+    clear: &[u8],
+) -> Result<String, HsmError> {
+    let mut fill = vec![0u8; primitives::key_block::fill_len(header.version, clear.len(), BLOCK_LOOKS_LIKE)];
+    getrandom::fill(&mut fill).map_err(|_| HsmError::Random)?;
+    primitives::key_block::wrap(protection, header, clear, &fill)
+}
+
+/// What a received block's key would be, before anything is decrypted.
+pub(crate) fn block_admits(
+    usage: KeyUsage,
+    block: &str,
+    under: &WrappedKey,
+) -> Result<KeyAlgorithm, HsmError> {
+    under.require(KeyUsage::BlockProtection)?;
+    let version = block_version(under)?;
+    let (header, _) = KeyBlockHeader::parse(block)?;
+    let algorithm = header.admits(usage)?;
+    if header.version != version {
+        return Err(HsmError::KeyBlock("its version is not that of the protection key"));
+    }
+    Ok(algorithm)
 }
 
 /// A key in a key block looks as long as a triple-length one: who sees the block cannot tell.
 const BLOCK_LOOKS_LIKE: usize = 24;
 
 /// The version of the blocks that a protection key makes.
-fn block_version(under: &WrappedKey) -> Result<BlockVersion, HsmError> {
+pub(crate) fn block_version(under: &WrappedKey) -> Result<BlockVersion, HsmError> {
     BlockVersion::for_key(under.algorithm())
         .ok_or(HsmError::WrongAlgorithm { operation: "a key block", found: under.algorithm() })
 }
 
 /// Refuses a block format that does not go with the key.
-fn fits(format: PinFormat, key: &WrappedKey) -> Result<(), HsmError> {
+pub(crate) fn fits(format: PinFormat, key: &WrappedKey) -> Result<(), HsmError> {
     if format.fits(key.algorithm()) {
         Ok(())
     } else {
@@ -408,11 +456,7 @@ impl Hsm for SoftVault {
             optional: optional.to_vec(),
             ..KeyBlockHeader::describe(version, key.usage(), key.algorithm())?
         };
-        let clear = self.wrapper.unwrap(key)?;
-        let fill = primitives::key_block::fill_len(version, clear.as_ref().len(), BLOCK_LOOKS_LIKE);
-        let mut random = vec![0u8; fill];
-        getrandom::fill(&mut random).map_err(|_| HsmError::Random)?;
-        primitives::key_block::wrap(self.wrapper.unwrap(under)?.as_ref(), &header, clear.as_ref(), &random)
+        make_block(self.wrapper.unwrap(under)?.as_ref(), &header, self.wrapper.unwrap(key)?.as_ref())
     }
 
     fn import_block(
@@ -421,14 +465,7 @@ impl Hsm for SoftVault {
         block: &str,
         under: &WrappedKey,
     ) -> Result<(WrappedKey, KeyBlockHeader), HsmError> {
-        under.require(KeyUsage::BlockProtection)?;
-        let version = block_version(under)?;
-        // What the block says is checked before anything is decrypted.
-        let (header, _) = KeyBlockHeader::parse(block)?;
-        let algorithm = header.admits(usage)?;
-        if header.version != version {
-            return Err(HsmError::KeyBlock("its version is not that of the protection key"));
-        }
+        let algorithm = block_admits(usage, block, under)?;
         let (header, clear) = primitives::key_block::unwrap(self.wrapper.unwrap(under)?.as_ref(), block)?;
         if clear.len() != algorithm.key_len() {
             return Err(HsmError::KeyLength { algorithm, wanted: algorithm.key_len(), found: clear.len() });

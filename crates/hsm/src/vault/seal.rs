@@ -46,22 +46,48 @@ fn nonce() -> Result<[u8; 24], HsmError> {
     })
 }
 
+/// One block under a data key, wherever that key is.
+pub(crate) trait BlockCipher {
+    fn encrypt(&self, block: [u8; 16]) -> Result<[u8; 16], HsmError>;
+}
+
+impl BlockCipher for Aes256 {
+    fn encrypt(&self, mut block: [u8; 16]) -> Result<[u8; 16], HsmError> {
+        self.encrypt_block((&mut block).into());
+        Ok(block)
+    }
+}
+
 /// A data key ready for use.
-pub(crate) struct SealKey {
+pub(crate) struct SealKey<C = Aes256> {
     id: Kcv,
-    cipher: Aes256,
+    cipher: C,
     /// CMAC's first subkey.
     subkey: Zeroizing<[u8; 16]>,
 }
 
 impl SealKey {
-    pub(crate) fn new(id: Kcv, key: &[u8; 32]) -> Self {
-        let cipher = Aes256::new(key.into());
-        let mut zero = Zeroizing::new([0u8; 16]);
-        cipher.encrypt_block((&mut *zero).into());
-        let value = u128::from_be_bytes(*zero);
+    pub(crate) fn new(id: Kcv, key: &[u8; 32]) -> Result<Self, HsmError> {
+        Self::over(id, Aes256::new(key.into()))
+    }
+}
+
+impl<C: BlockCipher> SealKey<C> {
+    pub(crate) fn over(id: Kcv, cipher: C) -> Result<Self, HsmError> {
+        let value = u128::from_be_bytes(cipher.encrypt([0; 16])?);
         let doubled = (value << 1) ^ if value >> 127 == 1 { 0x87 } else { 0 };
-        Self { id, cipher, subkey: Zeroizing::new(doubled.to_be_bytes()) }
+        Ok(Self { id, cipher, subkey: Zeroizing::new(doubled.to_be_bytes()) })
+    }
+
+    /// With the subkey known, so that it costs nothing to make.
+    #[cfg(feature = "pkcs11")]
+    pub(crate) const fn with_subkey(id: Kcv, cipher: C, subkey: Zeroizing<[u8; 16]>) -> Self {
+        Self { id, cipher, subkey }
+    }
+
+    #[cfg(feature = "pkcs11")]
+    pub(crate) fn subkey(&self) -> Zeroizing<[u8; 16]> {
+        self.subkey.clone()
     }
 
     pub(crate) const fn id(&self) -> Kcv {
@@ -69,17 +95,16 @@ impl SealKey {
     }
 
     /// Key of one value, from the first 12 bytes of its nonce.
-    fn derive(&self, nonce: &[u8; 12]) -> Aes256Gcm {
+    fn derive(&self, nonce: &[u8; 12]) -> Result<Aes256Gcm, HsmError> {
         let mut key = Zeroizing::new([0u8; 32]);
         let (halves, _) = key.as_chunks_mut::<16>();
         for (half, counter) in halves.iter_mut().zip(1u8..) {
             let mut block = [0u8; 16];
             let input = [0, counter, b'X', 0].into_iter().chain(*nonce);
             block.iter_mut().zip(input).for_each(|(to, from)| *to = from);
-            *half = xor(block, *self.subkey);
-            self.cipher.encrypt_block(half.into());
+            *half = self.cipher.encrypt(xor(block, *self.subkey))?;
         }
-        Aes256Gcm::new((&*key).into())
+        Ok(Aes256Gcm::new((&*key).into()))
     }
 
     /// Encrypts in place.
@@ -90,7 +115,7 @@ impl SealKey {
         data: &mut [u8],
     ) -> Result<[u8; 16], HsmError> {
         let (first, second) = nonce.split_at(12);
-        self.derive(&take(first))
+        self.derive(&take(first))?
             .encrypt_inout_detached(&Nonce::from(take::<12>(second)), context, data.into())
             .map(Into::into)
             .map_err(|_| HsmError::Sealed("too long"))
@@ -104,7 +129,7 @@ impl SealKey {
         tag: &[u8; 16],
     ) -> Result<(), HsmError> {
         let (first, second) = nonce.split_at(12);
-        self.derive(&take(first))
+        self.derive(&take(first))?
             .decrypt_inout_detached(&Nonce::from(take::<12>(second)), context, data.into(), &Tag::from(*tag))
             .map_err(|_| HsmError::Sealed("altered, or sealed for another place"))
     }
@@ -124,7 +149,11 @@ impl SealKey {
 }
 
 /// Opens a sealed value with the ring's key that made it.
-pub(crate) fn open(keys: &[SealKey], context: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, HsmError> {
+pub(crate) fn open<C: BlockCipher>(
+    keys: &[SealKey<C>],
+    context: &[u8],
+    sealed: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, HsmError> {
     let short = HsmError::Sealed("too short");
     let Some((head, rest)) = sealed.split_first_chunk::<5>() else { return Err(short) };
     let Some((nonce, rest)) = rest.split_first_chunk::<24>() else { return Err(short) };
@@ -160,7 +189,7 @@ mod tests {
     /// First published vector of the construction: pins the derivation to what others compute.
     #[test]
     fn published_xaes_vector() {
-        let key = SealKey::new(Kcv([0; 4]), &[1; 32]);
+        let key = SealKey::new(Kcv([0; 4]), &[1; 32]).unwrap();
         let mut data = *b"XAES-256-GCM";
         let tag = key.encrypt(b"ABCDEFGHIJKLMNOPQRSTUVWX", b"", &mut data).unwrap();
         let all = [data.as_slice(), &tag].concat();
