@@ -10,14 +10,14 @@ use acquiring::master::{Merchant, Terminal, TerminalCipher, TerminalSession};
 use acquiring::{Amount, MerchantId, TerminalId};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
-use hsm::{Hsm, KeyAlgorithm, KeyUsage, WrappedKey};
+use hsm::{KeyAlgorithm, KeyUsage, WrappedKey};
 use store::Store;
 
 use crate::config::Config;
 use crate::keys::component;
+use crate::module;
 use crate::screen::{Screen, table};
 use crate::txn;
-use crate::up::open_vault;
 
 /// Arguments of `posp merchant`.
 #[derive(Args)]
@@ -267,7 +267,7 @@ pub async fn terminal(config: &Config, args: TerminalArgs, screen: &mut Screen) 
 }
 
 async fn add_terminal(config: &Config, args: TerminalAdd, screen: &mut Screen) -> anyhow::Result<()> {
-    let vault = open_vault(&config.node.master_key)?;
+    let vault = module::open(config)?;
     let store = open(config, args.data.as_ref())?;
     if !store.merchants().await?.iter().any(|m| m.id == args.merchant) {
         bail!("merchant {} is not known; add it first", args.merchant);

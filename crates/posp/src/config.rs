@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// Where this node keeps its data.
     pub node: Node,
+    /// What holds the keys.
+    pub hsm: Hsm,
     /// Log output.
     pub log: Log,
     /// The door for POS terminals.
@@ -42,6 +44,64 @@ pub struct Node {
 impl Default for Node {
     fn default() -> Self {
         Node { data: "var/posp".into(), master_key: "var/posp/master.key".into() }
+    }
+}
+
+/// Section `[hsm]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Hsm {
+    /// `vault` or `pkcs11`.
+    pub backend: HsmBackend,
+    /// The PKCS#11 library of the token's vendor.
+    pub module: PathBuf,
+    /// Label of the token.
+    pub token: String,
+    /// File with the PIN of the token's user, its owner's alone.
+    pub pin_file: PathBuf,
+    /// The PIN itself, when it comes from the environment.
+    pub pin: Secret,
+    /// Sessions of the token, so many operations at a time.
+    pub sessions: usize,
+}
+
+impl Default for Hsm {
+    fn default() -> Self {
+        Hsm {
+            backend: HsmBackend::Vault,
+            module: "/usr/lib/softhsm/libsofthsm2.so".into(),
+            token: "posp".to_owned(),
+            pin_file: "var/posp/token.pin".into(),
+            pin: Secret::default(),
+            sessions: 8,
+        }
+    }
+}
+
+/// What holds the keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HsmBackend {
+    /// The vault in software, with the master key in a file.
+    Vault,
+    /// A PKCS#11 token.
+    Pkcs11,
+}
+
+/// A text that neither debug output nor `posp config` shows.
+#[derive(Clone, Default, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("")
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_empty() { "Secret()" } else { "Secret(..)" })
     }
 }
 

@@ -1,16 +1,15 @@
 //! `posp doctor`: walks from the configuration to the network and names the first broken link.
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use hsm::SoftVault;
 use store::Store;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::config::Config;
+use crate::config::{Config, HsmBackend};
+use crate::module;
 use crate::ops::Health;
 use crate::screen::{Screen, Tone, pad};
 
@@ -35,7 +34,7 @@ fn bad(what: impl Into<String>, remedy: impl Into<String>) -> Finding {
 /// Runs `posp doctor`.
 pub async fn run(config: &Config, args: DoctorArgs, screen: &mut Screen) -> anyhow::Result<ExitCode> {
     let patience = Duration::from_millis(args.patience_ms);
-    let mut findings = vec![("主密钥 master key", master_key(&config.node.master_key))];
+    let mut findings = vec![("主密钥 master key", master_key(config))];
     findings.push(("区域主密钥 zone master key", zone_key(config)));
     findings.push(("流水库 journal", journal(config).await));
     findings.push((
@@ -75,12 +74,17 @@ pub async fn run(config: &Config, args: DoctorArgs, screen: &mut Screen) -> anyh
     Ok(ExitCode::FAILURE)
 }
 
-fn master_key(path: &Path) -> Finding {
-    match SoftVault::open_file(path) {
-        Ok(vault) => Finding::Good(format!("{}, check value {}", path.display(), vault.fingerprint())),
+fn master_key(config: &Config) -> Finding {
+    match module::open(config) {
+        Ok(vault) => Finding::Good(format!("{}, check value {}", module::place(config), vault.fingerprint())),
         Err(error) => bad(
-            error.to_string(),
-            "restore the file from its copy; a new node makes one with `posp key init`",
+            format!("{error:#}"),
+            match config.hsm.backend {
+                HsmBackend::Vault => {
+                    "restore the file from its copy; a new node makes one with `posp key init`"
+                }
+                HsmBackend::Pkcs11 => "see the keys hsm.*; a new token is prepared with `posp key init`",
+            },
         ),
     }
 }

@@ -7,9 +7,9 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use hsm::{Exportability, Hsm, KeyAlgorithm, KeyComponent, KeyUsage, SoftVault, WrappedKey};
 
-use crate::config::Config;
+use crate::config::{Config, HsmBackend};
+use crate::module;
 use crate::screen::Screen;
-use crate::up::open_vault;
 
 /// Arguments of `posp key`.
 #[derive(Args)]
@@ -100,7 +100,7 @@ struct ExportArgs {
 
 impl Protection {
     /// The protection key inside the vault; it is kept nowhere else.
-    fn enter(&self, vault: &SoftVault) -> anyhow::Result<WrappedKey> {
+    fn enter(&self, vault: &dyn Hsm) -> anyhow::Result<WrappedKey> {
         let components: Vec<KeyComponent> = if self.components.is_empty() {
             ask_components("Key block protection key")?
         } else {
@@ -144,6 +144,22 @@ pub fn ask_components(what: &str) -> anyhow::Result<Vec<KeyComponent>> {
 /// Runs `posp key`.
 pub async fn run(config: &Config, args: KeyArgs, screen: &mut Screen) -> anyhow::Result<ExitCode> {
     match args.command {
+        KeyCommand::Init(args) if config.hsm.backend == HsmBackend::Pkcs11 => {
+            if args.component || args.file.is_some() {
+                bail!(
+                    "a token draws its master key itself and never gives it out: neither file nor components"
+                );
+            }
+            let vault = module::create_in_token(config)?;
+            screen.line(format!(
+                "{} prepared, check value {}",
+                module::place(config),
+                vault.fingerprint()
+            ))?;
+            screen.line(
+                "Keep the token's own backup: without its keys the journal's account numbers are lost.",
+            )?;
+        }
         KeyCommand::Init(args) => {
             let file = args.file.unwrap_or_else(|| config.node.master_key.clone());
             if let Some(directory) = file.parent().filter(|d| !d.as_os_str().is_empty()) {
@@ -160,17 +176,13 @@ pub async fn run(config: &Config, args: KeyArgs, screen: &mut Screen) -> anyhow:
             screen.line("Keep a copy in a safe: without it the journal's account numbers are lost.")?;
         }
         KeyCommand::Show => {
-            let vault = open_vault(&config.node.master_key)?;
-            screen.line(format!(
-                "{}: check value {}",
-                config.node.master_key.display(),
-                vault.fingerprint()
-            ))?;
+            let vault = module::open(config)?;
+            screen.line(format!("{}: check value {}", module::place(config), vault.fingerprint()))?;
         }
         KeyCommand::Import(args) => {
-            let vault = open_vault(&config.node.master_key)?;
+            let vault = module::open(config)?;
             let usage: KeyUsage = args.usage.parse().context("--usage")?;
-            let under = args.protection.enter(&vault)?;
+            let under = args.protection.enter(&*vault)?;
             let (key, header) = vault.import_block(usage, args.tr31.trim(), &under)?;
             screen.line(format!(
                 "# {} {}, check value {}",
@@ -191,10 +203,10 @@ pub async fn run(config: &Config, args: KeyArgs, screen: &mut Screen) -> anyhow:
             screen.line(key.to_string())?;
         }
         KeyCommand::Export(args) => {
-            let vault = open_vault(&config.node.master_key)?;
+            let vault = module::open(config)?;
             let text = if args.key == "zone" { &config.unionpay.zone_master_key } else { &args.key };
             let key: WrappedKey = text.parse().context("--key")?;
-            let under = args.protection.enter(&vault)?;
+            let under = args.protection.enter(&*vault)?;
             let may = if args.not_exportable { Exportability::Never } else { Exportability::Trusted };
             let block = vault.export_block(&key, &under, may, &[])?;
             let (kcv, shield) = (key.kcv().short(), under.kcv().short());
@@ -206,7 +218,7 @@ pub async fn run(config: &Config, args: KeyArgs, screen: &mut Screen) -> anyhow:
             screen.line(block)?;
         }
         KeyCommand::Zone(args) => {
-            let vault = open_vault(&config.node.master_key)?;
+            let vault = module::open(config)?;
             let components = if args.components.is_empty() {
                 ask_components("Zone master key")?
             } else {

@@ -10,6 +10,7 @@ mod keys;
 mod limit;
 mod log;
 mod metric_names;
+mod module;
 mod ops;
 mod queue;
 mod screen;

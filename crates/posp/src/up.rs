@@ -1,6 +1,5 @@
 //! `posp up`: serve until told to stop, then let every payment under way have its answer.
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -8,7 +7,7 @@ use acquiring::{Clock, SystemClock};
 use anyhow::{Context, bail};
 use channels::unionpay_card::UnionPayCard;
 use engine::Engine;
-use hsm::{Hsm, SoftVault};
+use hsm::Hsm;
 use metrics_exporter_prometheus::PrometheusHandle;
 use store::Store;
 use tokio::net::TcpListener;
@@ -17,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::{log, ops};
+use crate::{log, module, ops};
 
 /// Unexpected answers that may wait to be recorded.
 const UNSOLICITED_MAX: usize = 1_024;
@@ -48,18 +47,11 @@ pub struct Node {
     ops_task: JoinHandle<std::io::Result<()>>,
 }
 
-/// Opens the vault at `path`.
-pub fn open_vault(path: &Path) -> anyhow::Result<SoftVault> {
-    SoftVault::open_file(path).with_context(|| {
-        format!("the master key file {} cannot be used (`posp key init` makes a new one)", path.display())
-    })
-}
-
 impl Node {
     /// Starts everything of the product; returns when terminals can connect.
     pub async fn start(
         config: &Config,
-        vault: Arc<SoftVault>,
+        vault: Arc<dyn Hsm>,
         metrics: PrometheusHandle,
     ) -> anyhow::Result<Node> {
         // A setting that is missing is found before anything is made.
@@ -70,7 +62,6 @@ impl Node {
             let (key, data) = (config.node.master_key.display(), config.node.data.display());
             format!("the master key file {key} is not the one that the data in {data} was made with")
         })?;
-        let vault: Arc<dyn Hsm> = vault;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let pos_listener = bind(config.pos.listen, "terminals", "pos.listen").await?;
         let ops_listener = bind(config.ops.listen, "health and metrics", "ops.listen").await?;
@@ -109,7 +100,7 @@ async fn bind(address: std::net::SocketAddr, what: &str, key: &str) -> anyhow::R
 pub async fn run(config: Config, args: UpArgs) -> anyhow::Result<ExitCode> {
     log::start(&config.log)?;
     let metrics = ops::install_metrics()?;
-    let vault = Arc::new(open_vault(&config.node.master_key)?);
+    let vault = module::open(&config)?;
     let node = Node::start(&config, vault, metrics).await?;
     let (merchants, terminals) = node.engine.directory().counts();
     tracing::info!(pos = %node.pos, ops = %node.ops, network = %node.network_listener, merchants, terminals, "posp is up");

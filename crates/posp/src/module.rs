@@ -1,0 +1,95 @@
+//! The security module of a node: the vault in software, or a token.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use hsm::{Hsm, SoftVault};
+
+use crate::config::{Config, HsmBackend};
+
+/// Opens the vault at `path`.
+fn open_vault(path: &Path) -> anyhow::Result<SoftVault> {
+    SoftVault::open_file(path).with_context(|| {
+        format!("the master key file {} cannot be used (`posp key init` makes a new one)", path.display())
+    })
+}
+
+/// Opens what `hsm.backend` names.
+pub fn open(config: &Config) -> anyhow::Result<Arc<dyn Hsm>> {
+    match config.hsm.backend {
+        HsmBackend::Vault => Ok(Arc::new(open_vault(&config.node.master_key)?)),
+        HsmBackend::Pkcs11 => token::open(config),
+    }
+}
+
+/// Makes the platform's own keys in the token of the configuration.
+pub fn create_in_token(config: &Config) -> anyhow::Result<Arc<dyn Hsm>> {
+    token::create(config)
+}
+
+/// What the operator calls the place where the master key is.
+pub fn place(config: &Config) -> String {
+    match config.hsm.backend {
+        HsmBackend::Vault => config.node.master_key.display().to_string(),
+        HsmBackend::Pkcs11 => format!("token {}", config.hsm.token),
+    }
+}
+
+#[cfg(feature = "pkcs11")]
+mod token {
+    use std::os::unix::fs::MetadataExt;
+    use std::sync::Arc;
+
+    use anyhow::{Context, bail};
+    use hsm::{Hsm, Pkcs11Vault, TokenConfig, Zeroizing};
+
+    use crate::config::Config;
+
+    fn settings(config: &Config) -> anyhow::Result<TokenConfig> {
+        let own = &config.hsm;
+        let pin = if own.pin.0.is_empty() {
+            let file = &own.pin_file;
+            let about = std::fs::metadata(file)
+                .with_context(|| format!("the token's PIN file {} (hsm.pin_file)", file.display()))?;
+            if about.mode() & 0o077 != 0 {
+                bail!("{} can be read by others than its owner: chmod 600", file.display());
+            }
+            let text = Zeroizing::new(std::fs::read_to_string(file)?);
+            Zeroizing::new(text.trim_end().to_owned())
+        } else {
+            Zeroizing::new(own.pin.0.clone())
+        };
+        let (module, token) = (own.module.clone(), own.token.clone());
+        Ok(TokenConfig { module, token, pin, sessions: own.sessions })
+    }
+
+    pub(super) fn open(config: &Config) -> anyhow::Result<Arc<dyn Hsm>> {
+        let vault = Pkcs11Vault::open(settings(config)?).context("the token cannot be used")?;
+        Ok(Arc::new(vault))
+    }
+
+    pub(super) fn create(config: &Config) -> anyhow::Result<Arc<dyn Hsm>> {
+        let vault = Pkcs11Vault::create(settings(config)?).context("the token cannot be prepared")?;
+        Ok(Arc::new(vault))
+    }
+}
+
+#[cfg(not(feature = "pkcs11"))]
+mod token {
+    use std::sync::Arc;
+
+    use hsm::Hsm;
+
+    use crate::config::Config;
+
+    const ABSENT: &str = "hsm.backend is pkcs11, but this binary was built without the feature pkcs11";
+
+    pub(super) fn open(_: &Config) -> anyhow::Result<Arc<dyn Hsm>> {
+        Err(anyhow::anyhow!(ABSENT))
+    }
+
+    pub(super) fn create(_: &Config) -> anyhow::Result<Arc<dyn Hsm>> {
+        Err(anyhow::anyhow!(ABSENT))
+    }
+}
