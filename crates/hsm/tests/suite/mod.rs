@@ -6,8 +6,11 @@ use hsm::*;
 const PAN: &str = "6224242000000021";
 const TRACK: &str = "6224242000000021D29022015699031007";
 
-/// Every case by name.
-pub const CASES: &[(&str, fn(&dyn Hsm))] = &[
+/// A case and its name.
+pub type Case = (&'static str, fn(&dyn Hsm));
+
+/// Every case.
+pub const CASES: &[Case] = &[
     ("k1_published_key_block", k1_published_key_block),
     ("k3_published_mac_key", k3_published_mac_key),
     ("k4_published_frame", k4_published_frame),
