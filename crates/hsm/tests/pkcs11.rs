@@ -61,7 +61,7 @@ fn main() -> ExitCode {
 }
 
 fn refused(result: Result<Pkcs11Vault, HsmError>, why: &str) {
-    let error = result.err().expect("refused").to_string();
+    let error = result.expect_err("refused").to_string();
     assert!(error.contains(why), "{error}");
     assert!(!error.contains(PIN), "{error}");
 }
