@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use acquiring::InstitutionId;
+use jiff::SignedDuration;
 
 /// Settings; the binary reads them from its configuration file.
 #[derive(Clone, Debug)]
@@ -30,6 +31,9 @@ pub struct EngineConfig {
     pub double_length_mac_key: bool,
     /// How often to look whether master data changed.
     pub refresh: Duration,
+    /// Several nodes on one store: how much longer than the patience with the network an operation may take,
+    /// before the other nodes take its node for dead. Covers what the clocks of the nodes differ by.
+    pub takeover_margin: Duration,
 }
 
 impl EngineConfig {
@@ -47,6 +51,12 @@ impl EngineConfig {
             tip_percent_max: 20,
             double_length_mac_key: false,
             refresh: Duration::from_secs(1),
+            takeover_margin: Duration::from_secs(30),
         }
+    }
+
+    /// After this time without an outcome the node that had the work is dead, or has given it up.
+    pub(crate) fn takeover(&self) -> SignedDuration {
+        SignedDuration::try_from(self.network_patience + self.takeover_margin).unwrap_or(SignedDuration::MAX)
     }
 }

@@ -40,7 +40,14 @@ pub(crate) async fn run(engine: Engine) {
         };
         tokio::select! {
             biased;
-            () = inner.stop.cancelled() => return,
+            () = inner.stop.cancelled() => {
+                // Nothing is being sent: another node may go on at once. Without it the lease ends by itself.
+                let given_back = inner.store.release_forward_lease(inner.channel.line(), &inner.node).await;
+                if let Err(error) = given_back {
+                    tracing::debug!(%error, "the lease of the line ends by itself");
+                }
+                return;
+            }
             () = inner.forward_wake.notified() => {}
             () = tokio::time::sleep(pause) => {}
         }
@@ -60,8 +67,27 @@ async fn step(engine: &Engine) -> Result<Option<Duration>, StoreError> {
         return Ok(Some(wait.min(LOOK)));
     }
     inner.channel.ready().await;
-    send(engine, &item).await?;
+    if !inner.store.is_shared() {
+        send(engine, &item).await?;
+        return Ok(None);
+    }
+    // Nodes share the queue: one of them works a line at a time, and the head may be another since it was read.
+    if !lease(engine).await? {
+        return Ok(Some(LOOK));
+    }
+    match inner.store.next_forward(inner.channel.line()).await? {
+        Some(item) if item.next_at <= engine.now() => send(engine, &item).await?,
+        Some(_) | None => {}
+    }
     Ok(None)
+}
+
+/// Takes the line for as long as sending an item can take, unless another node has it.
+async fn lease(engine: &Engine) -> Result<bool, StoreError> {
+    let inner = &engine.0;
+    let now = engine.now();
+    let until = now.checked_add(inner.config.takeover()).unwrap_or(now);
+    inner.store.lease_forward(inner.channel.line(), &inner.node, now, until).await
 }
 
 async fn send(engine: &Engine, item: &ForwardItem) -> Result<(), StoreError> {

@@ -83,6 +83,8 @@ pub(crate) struct Inner {
     pub(crate) channel: Arc<dyn Channel>,
     pub(crate) directory: Directory,
     pub(crate) numbers: numbers::Numbers,
+    /// This run of this node among those that share the store; it leases lines under this name.
+    pub(crate) node: String,
     pub(crate) forward_wake: Notify,
     /// Length of the store-and-forward queue as it was last looked at.
     pub(crate) forward_depth: AtomicU64,
@@ -104,6 +106,11 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         let directory = Directory::load(&store).await?;
         let numbers = numbers::Numbers::new("payment");
+        // Nodes that share a store tell themselves apart by a number of its own.
+        let node = match store.is_shared() {
+            true => format!("node {}", store.reserve_numbers("node", 1).await?),
+            false => "node".to_owned(),
+        };
         let engine = Engine(Arc::new(Inner {
             config,
             store,
@@ -112,6 +119,7 @@ impl Engine {
             channel,
             directory,
             numbers,
+            node,
             forward_wake: Notify::new(),
             forward_depth: AtomicU64::new(0),
             tasks: TaskTracker::new(),
@@ -119,6 +127,9 @@ impl Engine {
         }));
         engine.recover().await?;
         tokio::spawn(forward::run(engine.clone()));
+        if engine.0.store.is_shared() {
+            tokio::spawn(recovery::keep_recovering(engine.clone()));
+        }
         tokio::spawn(recovery::take_unsolicited(engine.clone(), unsolicited));
         tokio::spawn(directory::keep_fresh(engine.clone()));
         Ok(engine)

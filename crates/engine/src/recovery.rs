@@ -1,5 +1,7 @@
 //! After a crash, and beside the normal way: payments left open, answers nobody waits for.
 
+use std::time::Duration;
+
 use acquiring::ResponseCode;
 use acquiring::payment::{Answer, EntryKind, JournalEntry};
 use acquiring::transition::Event;
@@ -17,9 +19,13 @@ const MATCH_HOURS: i64 = 24;
 
 impl Engine {
     /// Takes up what a previous run left open: a payment that is still pending may or may not have reached
-    /// the network, so it is unknown, and unknown means reversed (or repeated).
+    /// the network, so it is unknown, and unknown means reversed (or repeated). On a store of several nodes a
+    /// pending payment may be under way on another one, so that only those are taken that no living node has.
     pub(crate) async fn recover(&self) -> Result<u64, StoreError> {
-        let started = self.now();
+        let mut started = self.now();
+        if self.0.store.is_shared() {
+            started = started.checked_sub(self.0.config.takeover()).unwrap_or(started);
+        }
         let mut taken = 0u64;
         loop {
             let open = self.0.store.pending_before(started, CHUNK).await?;
@@ -39,6 +45,27 @@ impl Engine {
             tracing::warn!(payments = taken, "left open by the previous run; reversing or repeating them");
         }
         Ok(taken)
+    }
+}
+
+/// Takes up what other nodes on the same store leave open when they die, until the engine stops.
+pub(crate) async fn keep_recovering(engine: Engine) {
+    let inner = &engine.0;
+    let pause = (inner.config.takeover_margin / 2).max(Duration::from_millis(1));
+    loop {
+        tokio::select! {
+            biased;
+            () = inner.stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        match engine.recover().await {
+            Ok(0) => {}
+            Ok(_) => inner.forward_wake.notify_one(),
+            Err(_) if inner.store.is_failed() => return,
+            Err(error) => {
+                tracing::error!(%error, "payments that another node left open cannot be looked for")
+            }
+        }
     }
 }
 

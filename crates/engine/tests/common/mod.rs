@@ -197,6 +197,7 @@ pub fn config() -> EngineConfig {
         forward_pause: Duration::from_millis(5),
         forward_pause_max: Duration::from_millis(20),
         forward_refusals_max: 3,
+        takeover_margin: Duration::from_millis(700),
         ..EngineConfig::new(InstitutionId::new("48029999").unwrap())
     }
 }
@@ -224,6 +225,16 @@ impl Stage {
         fresh: bool,
     ) -> Stage {
         let store = Store::open(StoreOptions::new(directory.path())).unwrap();
+        Stage::over(store, directory, vault, fresh).await
+    }
+
+    /// A node on a store that others may have open too.
+    pub async fn over(
+        store: Store,
+        directory: tempfile::TempDir,
+        vault: Arc<SoftVault>,
+        fresh: bool,
+    ) -> Stage {
         if fresh {
             furnish(&store, vault.as_ref()).await;
         }
