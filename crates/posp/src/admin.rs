@@ -134,13 +134,7 @@ struct ListArgs {
 
 /// Opens the store for a change beside a node that may be running.
 pub(crate) fn open(config: &Config, data: Option<&PathBuf>) -> anyhow::Result<Store> {
-    let mut options = config.store();
-    if let Some(data) = data {
-        options.directory = data.clone();
-    }
-    let directory = options.directory.clone();
-    Store::open_beside(options)
-        .with_context(|| format!("the store in {} cannot be opened", directory.display()))
+    config.open_store_beside(data.map(PathBuf::as_path)).context("the store cannot be opened")
 }
 
 /// The merchant that the arguments make out of the one that is there.

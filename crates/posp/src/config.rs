@@ -248,6 +248,9 @@ impl Default for Engine {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Store {
+    /// Where the journal is: empty for SQLite in `node.data`, else `sqlite:DIRECTORY` or
+    /// `postgres://user@host:port/database`.
+    pub url: String,
     /// Connections that read beside the one writer.
     pub readers: usize,
     /// Operations that may wait for the writer; above it new payments are refused.
@@ -258,7 +261,7 @@ pub struct Store {
 
 impl Default for Store {
     fn default() -> Self {
-        Store { readers: 4, queue: 4_096, group_max: 256 }
+        Store { url: String::new(), readers: 4, queue: 4_096, group_max: 256 }
     }
 }
 
@@ -339,6 +342,39 @@ impl Config {
             queue: self.store.queue,
             group_max: self.store.group_max,
             ..store::StoreOptions::new(&self.node.data)
+        }
+    }
+
+    /// The address of the store.
+    fn store_url(&self) -> String {
+        match self.store.url.is_empty() {
+            true => format!("sqlite:{}", self.node.data.display()),
+            false => self.store.url.clone(),
+        }
+    }
+
+    /// Opens the store as the node that serves.
+    pub fn open_store(&self) -> Result<store::Store, store::StoreError> {
+        store::Store::open_url(&self.store_url(), self.store())
+    }
+
+    /// Opens the store for a change beside a node that may be running; a data directory that is given wins.
+    pub fn open_store_beside(&self, data: Option<&Path>) -> Result<store::Store, store::StoreError> {
+        let mut options = self.store();
+        match data {
+            Some(data) => {
+                options.directory = data.to_owned();
+                store::Store::open_beside(options)
+            }
+            None => store::Store::open_url_beside(&self.store_url(), options),
+        }
+    }
+
+    /// Opens the store for reading, also beside a node; a data directory that is given wins.
+    pub fn open_store_to_read(&self, data: Option<&Path>) -> Result<store::Store, store::StoreError> {
+        match data {
+            Some(data) => store::Store::open_read_only(data),
+            None => store::Store::open_url_read_only(&self.store_url()),
         }
     }
 }

@@ -4,7 +4,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use store::Store;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -100,12 +99,12 @@ fn zone_key(config: &Config) -> Finding {
 }
 
 async fn journal(config: &Config) -> Finding {
-    let store = match Store::open_read_only(&config.node.data) {
+    let store = match config.open_store_to_read(None) {
         Ok(store) => store,
         Err(error) => {
             return bad(
                 error.to_string(),
-                "is node.data right? `posp up` makes the journal at its first start",
+                "are node.data and store.url right? `posp up` makes the journal at its first start",
             );
         }
     };

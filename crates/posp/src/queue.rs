@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use acquiring::{BatchNo, MerchantId, TerminalId};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use store::{BatchFilter, Cursor, ForwardFilter, Page, Store};
+use store::{BatchFilter, Cursor, ForwardFilter, Page};
 
 use crate::config::Config;
 use crate::screen::{Screen, table};
@@ -317,11 +317,8 @@ pub async fn forward(config: &Config, args: ForwardArgs, screen: &mut Screen) ->
             print(screen, &heading, &rows, found.next)?;
         }
         ForwardCommand::Release(args) => {
-            let mut options = config.store();
-            if let Some(data) = args.data {
-                options.directory = data;
-            }
-            let store = Store::open_beside(options).context("the store cannot be opened")?;
+            let store =
+                config.open_store_beside(args.data.as_deref()).context("the store cannot be opened")?;
             store.release_forward(&args.line, args.sequence).await?;
             store.close().await;
             screen

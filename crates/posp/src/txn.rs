@@ -144,9 +144,7 @@ fn moment(text: &str) -> Result<Timestamp, String> {
 
 /// Opens the journal beside a running server.
 pub fn open(config: &Config, data: Option<PathBuf>) -> anyhow::Result<Store> {
-    let directory = data.unwrap_or_else(|| config.node.data.clone());
-    Store::open_read_only(&directory)
-        .with_context(|| format!("the journal in {} cannot be read", directory.display()))
+    config.open_store_to_read(data.as_deref()).context("the journal cannot be read")
 }
 
 /// Runs `posp txn`.

@@ -27,6 +27,10 @@ pub struct UpArgs {
     /// Print the addresses as one JSON line on standard output when ready.
     #[arg(long)]
     pub announce: bool,
+    /// Keep the journal there: sqlite:DIRECTORY, or postgres://user@host:port/database for several nodes
+    /// (default: store.url of the configuration).
+    #[arg(long, value_name = "URL")]
+    pub store: Option<String>,
 }
 
 /// A node that serves.
@@ -56,11 +60,20 @@ impl Node {
     ) -> anyhow::Result<Node> {
         // A setting that is missing is found before anything is made.
         let (line, rules) = (config.line()?, config.engine()?);
-        let store = Store::open(config.store())
-            .with_context(|| format!("the store in {} cannot be opened", config.node.data.display()))?;
+        let store = config.open_store().context("the store cannot be opened")?;
         store.bind_vault(&vault.fingerprint()).await.with_context(|| {
-            let (key, data) = (config.node.master_key.display(), config.node.data.display());
-            format!("the master key file {key} is not the one that the data in {data} was made with")
+            let key = config.node.master_key.display();
+            match config.store.url.is_empty() {
+                true => {
+                    let data = config.node.data.display();
+                    format!("the master key file {key} is not the one that the data in {data} was made with")
+                }
+                false => {
+                    format!(
+                        "the master key file {key} is not the one that the data in the store was made with"
+                    )
+                }
+            }
         })?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let pos_listener = bind(config.pos.listen, "terminals", "pos.listen").await?;
@@ -97,7 +110,10 @@ async fn bind(address: std::net::SocketAddr, what: &str, key: &str) -> anyhow::R
 }
 
 /// Runs `posp up`.
-pub async fn run(config: Config, args: UpArgs) -> anyhow::Result<ExitCode> {
+pub async fn run(mut config: Config, args: UpArgs) -> anyhow::Result<ExitCode> {
+    if let Some(url) = args.store {
+        config.store.url = url;
+    }
     log::start(&config.log)?;
     let metrics = ops::install_metrics()?;
     let vault = module::open(&config)?;

@@ -74,7 +74,7 @@ impl Store {
     /// As [`Store::open_beside`], for a URL.
     ///
     /// # Errors
-    /// As [`Store::open_url`]; a database must have the schema that this program knows.
+    /// As [`Store::open_url`]; a database that is not empty must have the schema that this program knows.
     pub fn open_url_beside(url: &str, options: StoreOptions) -> Result<Store, StoreError> {
         Self::open_as(url, options, Mode::Beside)
     }

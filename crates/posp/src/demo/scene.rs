@@ -6,7 +6,6 @@ use acquiring::master::{Merchant, Terminal, TerminalCipher, TerminalSession};
 use acquiring::{Amount, MerchantId, TerminalId};
 use hsm::{Hsm, KeyAlgorithm, KeyComponent, KeyUsage};
 use pos::{KeyLayout, TerminalConfig, TmkComponent};
-use store::Store;
 
 use crate::config::Config;
 
@@ -42,7 +41,7 @@ const TERMINALS: [(&str, KeyLayout, TerminalCipher); 3] = [
 impl Scene {
     /// Enters the merchant and its terminals into the empty store, each with a master key of its own.
     pub async fn furnish(config: &Config, vault: &dyn Hsm) -> anyhow::Result<Scene> {
-        let store = Store::open(config.store())?;
+        let store = config.open_store()?;
         let merchant = MerchantId::new(MERCHANT)?;
         store
             .put_merchant(&Merchant {

@@ -191,6 +191,8 @@ pub struct Setup {
     pub door: &'static str,
     /// Further lines for the section of the engine, each ended.
     pub engine: &'static str,
+    /// Where the journal is; empty for the data directory.
+    pub store: String,
 }
 
 impl Default for Setup {
@@ -203,6 +205,7 @@ impl Default for Setup {
             network_times: "",
             door: "",
             engine: "",
+            store: String::new(),
         }
     }
 }
@@ -257,6 +260,7 @@ impl Lab {
              [pos]\nlisten = '{}'\nframe_seconds = 1\n{}\
              [ops]\nlisten = '{}'\n\
              [engine]\nnetwork_patience_ms = {}\nforward_pause_ms = 100\nforward_pause_max_ms = 1000\n{}\
+             [store]\nurl = '{}'\n\
              [unionpay]\nnetwork = '{}'\nlisten = '{}'\n",
             data.display(),
             lab.key_file().display(),
@@ -265,6 +269,7 @@ impl Lab {
             lab.ops,
             setup.network_patience_ms,
             setup.engine,
+            setup.store,
             lab.network_address,
             local(member),
         );

@@ -221,6 +221,11 @@ impl Connection {
         self.simple("COMMIT").map_err(cannot)
     }
 
+    /// The database has no schema of ours yet.
+    pub(super) fn is_empty(&self) -> Result<bool, StoreError> {
+        Ok(self.version().map_err(|e| self.address.cannot_open(sentence(&e)))? == 0)
+    }
+
     /// The schema must be the one that this program knows.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         let found = self.version().map_err(|e| self.address.cannot_open(sentence(&e)))?;

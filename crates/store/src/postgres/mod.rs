@@ -37,7 +37,7 @@ use group::PostgresJournal;
 pub(crate) enum Mode {
     /// As a node: brings the schema up to date.
     Serve,
-    /// For a short change beside the nodes; the schema must be there.
+    /// For a short change beside the nodes; an empty database is furnished, another schema is left alone.
     Beside,
     /// For reading.
     Read,
@@ -90,6 +90,7 @@ pub(crate) fn open(url: &str, options: StoreOptions, mode: Mode) -> Result<Handl
                 let connection = Connection::open(address, Purpose::Write)?;
                 match mode {
                     Mode::Serve => connection.migrate(now)?,
+                    Mode::Beside if connection.is_empty()? => connection.migrate(now)?,
                     Mode::Beside | Mode::Read => connection.check()?,
                 }
                 PostgresJournal::new(connection)

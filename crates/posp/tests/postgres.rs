@@ -1,0 +1,41 @@
+//! The whole binary on PostgreSQL: the address of the store is all that differs from a node on SQLite. Merchant and
+//! terminal are entered, payments are made, undone and found by the commands that an operator types, and a node that
+//! is killed finds everything again.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+#[path = "../../store/tests/common/server.rs"]
+mod server;
+mod support;
+
+use pos::{CardInput, Entry, Pin, SaleRequest};
+use support::{FIRST, Lab, Setup};
+
+fn swipe(fen: u64) -> SaleRequest {
+    SaleRequest {
+        amount_fen: fen,
+        card: CardInput::deck("M01").unwrap(),
+        entry: Entry::Swipe,
+        pin: Some(Pin::new("123456").unwrap()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_on_postgresql_pays_and_survives_a_kill() {
+    let store = server::shared().database().await;
+    let mut lab = Lab::start(Setup { store, ..Setup::default() }).await;
+    let (mut terminal, _) = lab.signed_in(FIRST).await;
+    for fen in [100, 200, 300] {
+        let outcome = terminal.sale(swipe(fen)).await.unwrap();
+        assert!(outcome.approved, "{outcome:?}");
+    }
+    assert_eq!(lab.payments(&["--state", "approved"]).len(), 3);
+    assert!(!lab.data().join("journal.db").exists(), "nothing is kept beside the database");
+    lab.node.take().unwrap().kill();
+    lab.start_node().await;
+    lab.ready().await;
+    // The session is in the store, as the payments are.
+    let outcome = terminal.sale(swipe(400)).await.unwrap();
+    assert!(outcome.approved, "{outcome:?}");
+    assert_eq!(lab.payments(&["--state", "approved"]).len(), 4);
+    lab.stop_node().await;
+}
