@@ -9,6 +9,12 @@ use hsm::MacAlgorithm;
 use crate::directory::{Known, LiveKeys, TerminalEntry};
 use crate::{Engine, Refusal};
 
+/// Refusals that a newer session would lift.
+const NOT_SIGNED_IN: &str = "not signed in";
+const NOT_TODAY: &str = "not signed in today";
+const OTHER_BATCH: &str = "batch differs";
+const WRONG_MAC: &str = "MAC wrong";
+
 /// What a door read from a message about who sends it; nothing of it is verified yet.
 #[derive(Clone, Copy, Debug)]
 pub struct TerminalMessage<'a> {
@@ -85,8 +91,91 @@ impl Engine {
         }
     }
 
-    /// Verifies who sends a message: terminal known, signed in, batch current, MAC right.
-    pub fn authenticate(&self, message: &TerminalMessage<'_>) -> Result<Authenticated, Refused> {
+    /// Verifies who sends a message: terminal known, signed in, batch current, MAC right. Where nodes share a store,
+    /// a terminal is refused only after its session was read again: another node may just have given it keys, or
+    /// ended its batch.
+    pub async fn authenticate(&self, message: &TerminalMessage<'_>) -> Result<Authenticated, Refused> {
+        let mut judged = self.judge(message);
+        if self.0.store.is_shared()
+            && let Err(refused) = &judged
+            && [NOT_SIGNED_IN, NOT_TODAY, OTHER_BATCH, WRONG_MAC].contains(&refused.refusal.reason)
+            && self.read_session_again(message.merchant, message.terminal).await
+        {
+            judged = self.judge(message);
+        }
+        match &judged {
+            Ok(Authenticated { entry, keys: Some(_), spec }) if spec.mac_request => entry.clear_wrong_macs(),
+            Ok(_) => {}
+            Err(refused) if refused.refusal.reason == WRONG_MAC => {
+                self.wrong_mac(message.merchant, message.terminal).await;
+            }
+            Err(_) => {}
+        }
+        if let Ok(authenticated) = &judged {
+            self.proved(authenticated).await;
+        }
+        judged
+    }
+
+    /// Counts a wrong MAC; too many in a row take the terminal's session away.
+    async fn wrong_mac(&self, merchant: MerchantId, terminal: TerminalId) {
+        let Ok(entry) = self.identify(merchant, terminal) else { return };
+        let in_a_row = entry.count_wrong_mac();
+        if in_a_row < self.0.config.wrong_macs_max {
+            return;
+        }
+        tracing::error!(%merchant, %terminal, in_a_row,
+            "ALARM: too many wrong MACs; the terminal must sign in again");
+        metrics::counter!("posp_terminal_locked_total").increment(1);
+        entry.change_session(|s| s.signed_in_at = None);
+        entry.clear_wrong_macs();
+        // Else the next look at the store would bring the session back.
+        if self.0.store.is_shared()
+            && let Err(error) = self.0.store.save_sign_off(merchant, terminal).await
+        {
+            tracing::warn!(%error, %merchant, %terminal, "the other nodes still take this terminal");
+        }
+    }
+
+    /// The newest keys have verified a message: the ones before are of no use any more. Where nodes share a store
+    /// that is durable before the terminal hears an answer, because its next message may come to another node.
+    async fn proved(&self, authenticated: &Authenticated) {
+        let Authenticated { entry, keys: Some(keys), spec } = authenticated else { return };
+        let session = entry.session();
+        let newest = session.keys.as_ref().is_some_and(|newest| Arc::ptr_eq(newest, keys));
+        if !spec.mac_request || !newest || session.previous.is_none() {
+            return;
+        }
+        entry.change_session(|s| s.previous = None);
+        let (store, merchant, terminal) = (self.0.store.clone(), entry.merchant.id, entry.id);
+        let shared = store.is_shared();
+        let dropped = async move {
+            if let Err(error) = store.drop_previous_keys(merchant, terminal).await {
+                tracing::warn!(%error, %merchant, %terminal, "old keys are still in the store");
+            }
+        };
+        if shared {
+            dropped.await;
+        } else {
+            self.0.tasks.spawn(dropped);
+        }
+    }
+
+    /// Reads a terminal's session from the store into memory; `true` when there is one.
+    pub(crate) async fn read_session_again(&self, merchant: MerchantId, terminal: TerminalId) -> bool {
+        let Ok(entry) = self.identify(merchant, terminal) else { return false };
+        match self.0.store.terminal(merchant, terminal).await {
+            Ok(Some(stored)) => entry.take_session(&stored),
+            Ok(None) => false,
+            Err(error) => {
+                tracing::warn!(%error, %merchant, %terminal, "its session cannot be read again");
+                false
+            }
+        }
+    }
+
+    /// Judges by what is in memory.
+    fn judge(&self, message: &TerminalMessage<'_>) -> Result<Authenticated, Refused> {
         let unsigned = |refusal| Refused { refusal, keys: None };
         let entry = self.identify(message.merchant, message.terminal).map_err(unsigned)?;
         let spec = message.spec;
@@ -98,18 +187,18 @@ impl Engine {
         let refused =
             |code, reason| Refused { refusal: Refusal::new(code, reason), keys: session.keys.clone() };
         let Some(signed_in_at) = session.signed_in_at else {
-            return Err(refused(ResponseCode::SIGN_IN_AGAIN, "not signed in"));
+            return Err(refused(ResponseCode::SIGN_IN_AGAIN, NOT_SIGNED_IN));
         };
         if self.0.config.sign_in_daily {
             let today = Beijing::of(self.now()).yyyymmdd();
             if Beijing::of(signed_in_at).yyyymmdd() != today {
-                return Err(refused(ResponseCode::SIGN_IN_AGAIN, "not signed in today"));
+                return Err(refused(ResponseCode::SIGN_IN_AGAIN, NOT_TODAY));
             }
         }
         if let Some(batch) = message.batch
             && !batch_fits(spec.kind, batch, session.batch)
         {
-            return Err(refused(ResponseCode::SIGN_IN_AGAIN, "batch differs"));
+            return Err(refused(ResponseCode::SIGN_IN_AGAIN, OTHER_BATCH));
         }
         if !spec.mac_request {
             let keys = session.keys.clone();
@@ -121,33 +210,10 @@ impl Engine {
         let verifies = |keys: &Arc<LiveKeys>| {
             self.0.hsm.verify_mac(&keys.mac, message.mac_algorithm, claim.block, claim.value).unwrap_or(false)
         };
-        if let Some(keys) = session.keys.as_ref().filter(|keys| verifies(keys)) {
-            entry.clear_wrong_macs();
-            if session.previous.is_some() {
-                // The new keys have proved themselves: the old ones are of no use any more.
-                entry.change_session(|s| s.previous = None);
-                let (store, merchant, terminal) = (self.0.store.clone(), message.merchant, message.terminal);
-                self.0.tasks.spawn(async move {
-                    if let Err(error) = store.drop_previous_keys(merchant, terminal).await {
-                        tracing::warn!(%error, %merchant, %terminal, "old keys are still in the store");
-                    }
-                });
-            }
-            return Ok(Authenticated { entry: Arc::clone(&entry), keys: Some(Arc::clone(keys)), spec });
+        match session.keys.iter().chain(&session.previous).find(|keys| verifies(keys)) {
+            Some(keys) => Ok(Authenticated { entry: Arc::clone(&entry), keys: Some(Arc::clone(keys)), spec }),
+            None => Err(refused(ResponseCode::MAC_ERROR, WRONG_MAC)),
         }
-        if let Some(keys) = session.previous.as_ref().filter(|keys| verifies(keys)) {
-            entry.clear_wrong_macs();
-            return Ok(Authenticated { entry: Arc::clone(&entry), keys: Some(Arc::clone(keys)), spec });
-        }
-        let in_a_row = entry.count_wrong_mac();
-        if in_a_row >= self.0.config.wrong_macs_max {
-            tracing::error!(merchant = %message.merchant, terminal = %message.terminal, in_a_row,
-                "ALARM: too many wrong MACs; the terminal must sign in again");
-            metrics::counter!("posp_terminal_locked_total").increment(1);
-            entry.change_session(|s| s.signed_in_at = None);
-            entry.clear_wrong_macs();
-        }
-        Err(refused(ResponseCode::MAC_ERROR, "MAC wrong"))
     }
 
     /// Signs an answer with a terminal's MAC key.

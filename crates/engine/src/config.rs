@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use acquiring::InstitutionId;
-use jiff::SignedDuration;
 
 /// Settings; the binary reads them from its configuration file.
 #[derive(Clone, Debug)]
@@ -32,8 +31,10 @@ pub struct EngineConfig {
     /// How often to look whether master data changed.
     pub refresh: Duration,
     /// Several nodes on one store: how much longer than the patience with the network an operation may take,
-    /// before the other nodes take its node for dead. Covers what the clocks of the nodes differ by.
+    /// before the other nodes take its node for dead.
     pub takeover_margin: Duration,
+    /// What this node is called among them.
+    pub node: String,
 }
 
 impl EngineConfig {
@@ -52,11 +53,12 @@ impl EngineConfig {
             double_length_mac_key: false,
             refresh: Duration::from_secs(1),
             takeover_margin: Duration::from_secs(30),
+            node: "node".to_owned(),
         }
     }
 
     /// After this time without an outcome the node that had the work is dead, or has given it up.
-    pub(crate) fn takeover(&self) -> SignedDuration {
-        SignedDuration::try_from(self.network_patience + self.takeover_margin).unwrap_or(SignedDuration::MAX)
+    pub(crate) fn takeover(&self) -> Duration {
+        self.network_patience.saturating_add(self.takeover_margin)
     }
 }

@@ -80,6 +80,19 @@ impl TerminalEntry {
         change(&mut self.session.write().unwrap_or_else(PoisonError::into_inner));
     }
 
+    /// Takes the session as the store has it; `false` when it cannot be read.
+    pub(crate) fn take_session(&self, stored: &Terminal) -> bool {
+        // Under another master key the entry is about to be replaced as a whole.
+        let same = stored.master_key.parse().is_ok_and(|key: WrappedKey| key == self.master_key);
+        match Session::read(&stored.session).filter(|_| same) {
+            Some(session) => {
+                self.change_session(|own| *own = session);
+                true
+            }
+            None => false,
+        }
+    }
+
     /// Counts a wrong MAC; returns how many came in a row.
     pub(crate) fn count_wrong_mac(&self) -> u32 {
         self.wrong_macs.fetch_add(1, Ordering::Relaxed) + 1
@@ -112,18 +125,28 @@ struct Loaded {
     terminals: Terminals,
 }
 
+/// Changed sessions read at a time.
+const SESSIONS: usize = 1_000;
+
 /// Merchants and terminals in memory.
 pub struct Directory {
     loaded: RwLock<Arc<Loaded>>,
     version: AtomicI64,
+    /// Sessions of the store up to this version are in memory.
+    sessions: AtomicI64,
 }
 
 impl Directory {
     pub(crate) async fn load(store: &Store) -> Result<Self, EngineError> {
         // The version first: a change between the two reads is then read again, never missed.
         let version = store.master_version().await?;
+        let sessions = store.session_version().await?;
         let loaded = read(store, None).await?;
-        Ok(Directory { loaded: RwLock::new(Arc::new(loaded)), version: AtomicI64::new(version) })
+        Ok(Directory {
+            loaded: RwLock::new(Arc::new(loaded)),
+            version: AtomicI64::new(version),
+            sessions: AtomicI64::new(sessions),
+        })
     }
 
     fn loaded(&self) -> Arc<Loaded> {
@@ -168,6 +191,26 @@ impl Directory {
         *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
         self.version.store(version, Ordering::Release);
         Ok(true)
+    }
+
+    /// Reads the sessions again that have changed since the last time, by this node or another.
+    pub(crate) async fn refresh_sessions(&self, store: &Store) -> Result<(), EngineError> {
+        loop {
+            let after = self.sessions.load(Ordering::Acquire);
+            let changed = store.sessions_since(after, SESSIONS).await?;
+            let Some((newest, _)) = changed.last() else { return Ok(()) };
+            let newest = *newest;
+            let loaded = self.loaded();
+            for (_, terminal) in &changed {
+                if let Some(entry) = loaded.terminals.get(&(terminal.merchant, terminal.id)) {
+                    entry.take_session(terminal);
+                }
+            }
+            self.sessions.store(newest, Ordering::Release);
+            if changed.len() < SESSIONS {
+                return Ok(());
+            }
+        }
     }
 }
 
@@ -228,6 +271,11 @@ pub(crate) async fn keep_fresh(engine: Engine) {
             }
             Ok(false) => {}
             Err(error) => tracing::error!(%error, "master data cannot be read; the old stays in force"),
+        }
+        if inner.store.is_shared()
+            && let Err(error) = inner.directory.refresh_sessions(&inner.store).await
+        {
+            tracing::error!(%error, "sessions of other nodes cannot be read");
         }
     }
 }

@@ -85,9 +85,7 @@ async fn step(engine: &Engine) -> Result<Option<Duration>, StoreError> {
 /// Takes the line for as long as sending an item can take, unless another node has it.
 async fn lease(engine: &Engine) -> Result<bool, StoreError> {
     let inner = &engine.0;
-    let now = engine.now();
-    let until = now.checked_add(inner.config.takeover()).unwrap_or(now);
-    inner.store.lease_forward(inner.channel.line(), &inner.node, now, until).await
+    inner.store.lease_forward(inner.channel.line(), &inner.node, inner.config.takeover()).await
 }
 
 async fn send(engine: &Engine, item: &ForwardItem) -> Result<(), StoreError> {

@@ -106,10 +106,10 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         let directory = Directory::load(&store).await?;
         let numbers = numbers::Numbers::new("payment");
-        // Nodes that share a store tell themselves apart by a number of its own.
+        // Nodes that share a store tell their runs apart by a number of its own.
         let node = match store.is_shared() {
-            true => format!("node {}", store.reserve_numbers("node", 1).await?),
-            false => "node".to_owned(),
+            true => format!("{} run {}", config.node, store.reserve_numbers("node", 1).await?),
+            false => config.node.clone(),
         };
         let engine = Engine(Arc::new(Inner {
             config,
@@ -125,11 +125,12 @@ impl Engine {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         }));
-        engine.recover().await?;
-        tokio::spawn(forward::run(engine.clone()));
-        if engine.0.store.is_shared() {
-            tokio::spawn(recovery::keep_recovering(engine.clone()));
+        match engine.0.store.is_shared() {
+            // What is pending may be under way on another node: time tells.
+            true => drop(tokio::spawn(recovery::watch_others(engine.clone()))),
+            false => engine.recover().await?,
         }
+        tokio::spawn(forward::run(engine.clone()));
         tokio::spawn(recovery::take_unsolicited(engine.clone(), unsolicited));
         tokio::spawn(directory::keep_fresh(engine.clone()));
         Ok(engine)

@@ -15,6 +15,7 @@ use acquiring::{
 use channels::{NetworkRequest, OriginalRef, Outcome, Prepared, TerminalPin};
 use hsm::EncryptedPinBlock;
 use store::{Begun, StoreError};
+use tokio::time::Instant;
 
 use crate::authenticate::Authenticated;
 use crate::{Engine, Refusal};
@@ -133,7 +134,7 @@ impl Engine {
 
     async fn pay_through(&self, auth: Authenticated, request: PaymentRequest) -> Result<Reply, Silent> {
         let kind = auth.spec.kind;
-        let started = self.now();
+        let (started, began) = (self.now(), Instant::now());
         let mut pan = None;
         let numbers = (auth.entry.merchant.id, auth.entry.id, request.batch, request.trace);
         let digest = request.digest;
@@ -142,8 +143,7 @@ impl Engine {
             Ok(admitted) => match self.journal(admitted).await {
                 Begin::Done(reply) => reply,
                 Begin::Go(journaled) => {
-                    let outcome =
-                        self.0.channel.send(&journaled.prepared, self.0.config.network_patience).await;
+                    let outcome = self.send(&journaled, began).await;
                     self.complete(journaled, outcome).await?
                 }
             },
@@ -407,6 +407,17 @@ impl Engine {
             }
             Err(error) => Begin::Done(*self.store_refusal(&error)),
         }
+    }
+
+    /// Sends a journaled request. Where nodes share a store, one that was held up for so long that another node may
+    /// have taken the payment up does not leave any more: its reversal may have been there first.
+    async fn send(&self, journaled: &Journaled, began: Instant) -> Outcome {
+        let inner = &self.0;
+        let last = inner.config.takeover().saturating_sub(inner.config.takeover_margin / 2);
+        if inner.store.is_shared() && began.elapsed() > last {
+            return Outcome::NotSent(ResponseCode::MALFUNCTION, "held up for too long on this node");
+        }
+        inner.channel.send(&journaled.prepared, inner.config.network_patience).await
     }
 
     /// Makes the outcome durable; only then there is something to answer.

@@ -1,14 +1,16 @@
 //! After a crash, and beside the normal way: payments left open, answers nobody waits for.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use acquiring::ResponseCode;
-use acquiring::payment::{Answer, EntryKind, JournalEntry};
+use acquiring::payment::{Answer, EntryKind, JournalEntry, PaymentRecord};
 use acquiring::transition::Event;
+use acquiring::{MerchantId, PaymentId, ResponseCode};
 use channels::Unsolicited;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use store::StoreError;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::Engine;
 
@@ -19,13 +21,9 @@ const MATCH_HOURS: i64 = 24;
 
 impl Engine {
     /// Takes up what a previous run left open: a payment that is still pending may or may not have reached
-    /// the network, so it is unknown, and unknown means reversed (or repeated). On a store of several nodes a
-    /// pending payment may be under way on another one, so that only those are taken that no living node has.
-    pub(crate) async fn recover(&self) -> Result<u64, StoreError> {
-        let mut started = self.now();
-        if self.0.store.is_shared() {
-            started = started.checked_sub(self.0.config.takeover()).unwrap_or(started);
-        }
+    /// the network, so it is unknown, and unknown means reversed (or repeated).
+    pub(crate) async fn recover(&self) -> Result<(), StoreError> {
+        let started = self.now();
         let mut taken = 0u64;
         loop {
             let open = self.0.store.pending_before(started, CHUNK).await?;
@@ -33,40 +31,76 @@ impl Engine {
                 break;
             }
             for record in open {
-                let at = self.now();
-                let note = JournalEntry::note(at, "the node restarted before the outcome was durable");
-                let event = Event::NoAnswer(Answer::own(ResponseCode::TIMEOUT, at));
-                self.0.store.apply(record.merchant, record.id, event, vec![note], at).await?;
+                self.take_up(&record, "the node restarted before the outcome was durable").await?;
                 taken += 1;
             }
         }
-        if taken > 0 {
-            metrics::counter!("posp_recovered_total").increment(taken);
-            tracing::warn!(payments = taken, "left open by the previous run; reversing or repeating them");
+        self.taken_up(taken);
+        Ok(())
+    }
+
+    async fn take_up(&self, record: &PaymentRecord, why: &'static str) -> Result<(), StoreError> {
+        let at = self.now();
+        let note = JournalEntry::note(at, why);
+        let event = Event::NoAnswer(Answer::own(ResponseCode::TIMEOUT, at));
+        self.0.store.apply(record.merchant, record.id, event, vec![note], at).await?;
+        Ok(())
+    }
+
+    fn taken_up(&self, payments: u64) {
+        if payments > 0 {
+            metrics::counter!("posp_recovered_total").increment(payments);
+            tracing::warn!(payments, "left open by the previous run; reversing or repeating them");
+            self.0.forward_wake.notify_one();
         }
-        Ok(taken)
     }
 }
 
-/// Takes up what other nodes on the same store leave open when they die, until the engine stops.
-pub(crate) async fn keep_recovering(engine: Engine) {
+/// On a store of several nodes: takes up the payments that a dead node left, until the engine stops. A payment under
+/// way on a living node has its outcome within the time for a takeover; one that this node has seen pending for
+/// longer, on its own clock, no living node has. No clocks are compared.
+pub(crate) async fn watch_others(engine: Engine) {
     let inner = &engine.0;
-    let pause = (inner.config.takeover_margin / 2).max(Duration::from_millis(1));
+    let takeover = inner.config.takeover();
+    let pause = (takeover / 8).clamp(Duration::from_millis(5), Duration::from_secs(5));
+    let mut seen: HashMap<(MerchantId, PaymentId), Instant> = HashMap::new();
     loop {
-        tokio::select! {
-            biased;
-            () = inner.stop.cancelled() => return,
-            () = tokio::time::sleep(pause) => {}
-        }
-        match engine.recover().await {
-            Ok(0) => {}
-            Ok(_) => inner.forward_wake.notify_one(),
+        match look(&engine, &mut seen).await {
+            Ok(taken) => engine.taken_up(taken),
             Err(_) if inner.store.is_failed() => return,
             Err(error) => {
                 tracing::error!(%error, "payments that another node left open cannot be looked for")
             }
         }
+        tokio::select! {
+            biased;
+            () = inner.stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
     }
+}
+
+/// One look at the oldest pending payments: those that have gone on are forgotten, the rest grow older.
+async fn look(
+    engine: &Engine,
+    seen: &mut HashMap<(MerchantId, PaymentId), Instant>,
+) -> Result<u64, StoreError> {
+    let now = Instant::now();
+    let open = engine.0.store.pending_before(Timestamp::MAX, CHUNK).await?;
+    let mut still = HashMap::with_capacity(open.len());
+    let mut taken = 0;
+    for record in open {
+        let key = (record.merchant, record.id);
+        let since = seen.get(&key).copied().unwrap_or(now);
+        if now.duration_since(since) < engine.0.config.takeover() {
+            still.insert(key, since);
+        } else {
+            engine.take_up(&record, "its node gave no outcome in time; another one takes it up").await?;
+            taken += 1;
+        }
+    }
+    *seen = still;
+    Ok(taken)
 }
 
 /// Records answers that nobody waits for: late, doubled, or of a request we do not know.

@@ -56,6 +56,10 @@ impl Engine {
             Refusal::new(ResponseCode::MALFUNCTION, "store cannot take the sign-in")
         };
         let store = &self.0.store;
+        if store.is_shared() {
+            // What the terminal may fall back on is what another node gave it last.
+            self.read_session_again(entry.merchant.id, entry.id).await;
+        }
         let session = entry.session();
         if session.keys.is_some() && session.previous.is_none() {
             // The keys in force have proved themselves, so they are what the terminal falls back on should it

@@ -81,7 +81,7 @@ async fn g4_a_repeat_of_a_request_in_work_gets_09() {
     let stage = Stage::set().await;
     let (tell, told) = oneshot::channel();
     stage.script.expect([Act::When(told)]);
-    let auth = stage.authenticate(Kind::Sale).unwrap();
+    let auth = stage.authenticate(Kind::Sale).await.unwrap();
     let engine = stage.engine.clone();
     let first = tokio::spawn(async move { engine.pay(auth, request(1, 10_000)).await.unwrap() });
     stage.script.until_seen(1).await;
@@ -98,7 +98,7 @@ async fn g5_an_approval_after_the_terminals_reversal_never_counts() {
     let stage = Stage::set().await;
     let (tell, told) = oneshot::channel();
     stage.script.expect([Act::When(told), Act::Code("00")]);
-    let auth = stage.authenticate(Kind::Sale).unwrap();
+    let auth = stage.authenticate(Kind::Sale).await.unwrap();
     let engine = stage.engine.clone();
     let sale = tokio::spawn(async move { engine.pay(auth, request(1, 10_000)).await.unwrap() });
     stage.script.until_seen(1).await;
@@ -150,7 +150,7 @@ async fn g2_a_crash_leaves_nothing_unknown() {
         let (tell, told) = oneshot::channel::<&'static str>();
         keep.push(tell);
         stage.script.expect([Act::When(told)]);
-        let auth = stage.authenticate(kind).unwrap();
+        let auth = stage.authenticate(kind).await.unwrap();
         let engine = stage.engine.clone();
         let request = match kind {
             Kind::Refund => refund_of(trace, 4_000, sold.rrn.unwrap()),
@@ -179,7 +179,7 @@ async fn a_void_holds_its_sale_until_its_outcome_is_known() {
     let rrn = sale.rrn.unwrap();
     let (tell, told) = oneshot::channel();
     stage.script.expect([Act::When(told)]);
-    let auth = stage.authenticate(Kind::SaleVoid).unwrap();
+    let auth = stage.authenticate(Kind::SaleVoid).await.unwrap();
     let engine = stage.engine.clone();
     let void = tokio::spawn(async move { engine.pay(auth, void_of(2, 1, rrn)).await.unwrap() });
     stage.script.until_seen(2).await;
@@ -337,7 +337,7 @@ async fn refusals_are_journaled_and_never_leave() {
 #[tokio::test]
 async fn many_wrong_macs_lock_the_terminal_until_it_signs_in() {
     let stage = Stage::set().await;
-    let wrong = || {
+    let wrong = async || {
         stage
             .engine
             .authenticate(&engine::TerminalMessage {
@@ -348,19 +348,20 @@ async fn many_wrong_macs_lock_the_terminal_until_it_signs_in() {
                 mac: Some(engine::MacClaim { block: b"x", value: b"00000000" }),
                 mac_algorithm: hsm::MacAlgorithm::CupEcb,
             })
+            .await
             .map(|_| ())
             .map_err(|refused| refused.refusal.code)
     };
     for _ in 0..19 {
-        assert_eq!(wrong(), Err(ResponseCode::MAC_ERROR));
+        assert_eq!(wrong().await, Err(ResponseCode::MAC_ERROR));
     }
-    assert!(stage.authenticate(Kind::Sale).is_ok());
+    assert!(stage.authenticate(Kind::Sale).await.is_ok());
     for _ in 0..20 {
-        assert_eq!(wrong(), Err(ResponseCode::MAC_ERROR));
+        assert_eq!(wrong().await, Err(ResponseCode::MAC_ERROR));
     }
-    assert_eq!(wrong(), Err(ResponseCode::SIGN_IN_AGAIN));
+    assert_eq!(wrong().await, Err(ResponseCode::SIGN_IN_AGAIN));
     stage.sign_in().await;
-    assert!(stage.authenticate(Kind::Sale).is_ok());
+    assert!(stage.authenticate(Kind::Sale).await.is_ok());
 }
 
 /// A terminal that missed the answer of its sign-in goes on with its old keys, and may sign in as often as
@@ -370,13 +371,13 @@ async fn old_keys_stay_good_until_the_new_ones_have_proved_themselves() {
     let stage = Stage::set().await;
     let entry = stage.engine.identify(merchant(), common::terminal()).unwrap();
     let old = entry.session().keys.unwrap();
-    assert!(stage.authenticate(Kind::Sale).is_ok());
+    assert!(stage.authenticate(Kind::Sale).await.is_ok());
     stage.sign_in().await;
     stage.sign_in().await;
     let sign = |keys: &engine::directory::LiveKeys| {
         hsm::Hsm::mac(stage.vault.as_ref(), &keys.mac, hsm::MacAlgorithm::CupEcb, b"block").unwrap()
     };
-    let verifies = |value: [u8; 8]| {
+    let verifies = async |value: [u8; 8]| {
         stage
             .engine
             .authenticate(&engine::TerminalMessage {
@@ -387,12 +388,13 @@ async fn old_keys_stay_good_until_the_new_ones_have_proved_themselves() {
                 mac: Some(engine::MacClaim { block: b"block", value: &value }),
                 mac_algorithm: hsm::MacAlgorithm::CupEcb,
             })
+            .await
             .is_ok()
     };
-    assert!(verifies(sign(&old)), "the keys of the first sign-in");
+    assert!(verifies(sign(&old)).await, "the keys of the first sign-in");
     let newest = entry.session().keys.unwrap();
-    assert!(verifies(sign(&newest)), "the newest keys");
-    assert!(!verifies(sign(&old)), "the old keys, after the new ones verified");
+    assert!(verifies(sign(&newest)).await, "the newest keys");
+    assert!(!verifies(sign(&old)).await, "the old keys, after the new ones verified");
 }
 
 /// The keys to fall back on are those that proved themselves last, also when the node dies between a sign-in
@@ -401,10 +403,13 @@ async fn old_keys_stay_good_until_the_new_ones_have_proved_themselves() {
 async fn proven_keys_survive_a_crash_during_the_next_sign_in() {
     let stage = Stage::set().await;
     for _ in 0..2 {
-        assert!(stage.authenticate(Kind::Sale).is_ok(), "the keys of the sign-in before prove themselves");
+        assert!(
+            stage.authenticate(Kind::Sale).await.is_ok(),
+            "the keys of the sign-in before prove themselves"
+        );
         stage.sign_in().await;
     }
-    assert!(stage.authenticate(Kind::Sale).is_ok());
+    assert!(stage.authenticate(Kind::Sale).await.is_ok());
     let held = stage.engine.identify(merchant(), common::terminal()).unwrap().session().keys.unwrap();
     // The terminal never hears the answer of this one.
     stage.sign_in().await;
@@ -412,13 +417,14 @@ async fn proven_keys_survive_a_crash_during_the_next_sign_in() {
 
     let stage = Stage::on(directory, vault, false).await;
     let value = hsm::Hsm::mac(stage.vault.as_ref(), &held.mac, hsm::MacAlgorithm::CupEcb, b"block").unwrap();
-    let authenticated = stage.engine.authenticate(&engine::TerminalMessage {
+    let message = engine::TerminalMessage {
         spec: Kind::Sale.spec(),
         merchant: merchant(),
         terminal: common::terminal(),
         batch: None,
         mac: Some(engine::MacClaim { block: b"block", value: &value }),
         mac_algorithm: hsm::MacAlgorithm::CupEcb,
-    });
+    };
+    let authenticated = stage.engine.authenticate(&message).await;
     assert!(authenticated.is_ok(), "the keys that the terminal holds");
 }

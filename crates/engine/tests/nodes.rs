@@ -9,11 +9,14 @@ mod common;
 mod server;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use acquiring::PaymentState;
 use acquiring::kind::Kind;
-use common::{Act, Stage, request};
-use hsm::SoftVault;
+use acquiring::{BatchNo, PaymentState, ResponseCode};
+use common::{Act, Stage, merchant, request, terminal};
+use engine::directory::LiveKeys;
+use engine::{MacClaim, TerminalMessage};
+use hsm::{Hsm, MacAlgorithm, SoftVault};
 use store::{Store, StoreOptions};
 use tokio::sync::oneshot;
 
@@ -31,7 +34,7 @@ async fn a_node_that_starts_leaves_the_payments_of_the_others_alone() {
     first.sign_in().await;
     let (answer, told) = oneshot::channel();
     first.script.expect([Act::When(told)]);
-    let auth = first.authenticate(Kind::Sale).unwrap();
+    let auth = first.authenticate(Kind::Sale).await.unwrap();
     let paying = tokio::spawn({
         let engine = first.engine.clone();
         async move { engine.pay(auth, request(1, 10_000)).await }
@@ -55,7 +58,7 @@ async fn what_a_dead_node_left_open_is_reversed_by_another() {
     let second = node(&url, &vault, false).await;
     let (_answer, told) = oneshot::channel();
     first.script.expect([Act::When(told)]);
-    let auth = first.authenticate(Kind::Sale).unwrap();
+    let auth = first.authenticate(Kind::Sale).await.unwrap();
     let paying = tokio::spawn({
         let engine = first.engine.clone();
         async move { engine.pay(auth, request(1, 10_000)).await }
@@ -107,4 +110,136 @@ async fn no_reversal_is_sent_by_two_nodes() {
     reversals.sort_unstable();
     reversals.dedup();
     assert_eq!(reversals.len(), 12, "each once");
+}
+
+/// The keys that a terminal holds.
+fn held_by(node: &Stage) -> Arc<LiveKeys> {
+    node.engine.identify(merchant(), terminal()).unwrap().session().keys.unwrap()
+}
+
+/// What a node says of a message of this batch signed with these keys.
+async fn knows(node: &Stage, keys: &LiveKeys, batch: BatchNo) -> Result<(), ResponseCode> {
+    let value = node.vault.mac(&keys.mac, MacAlgorithm::CupEcb, b"block").unwrap();
+    let message = TerminalMessage {
+        spec: Kind::Sale.spec(),
+        merchant: merchant(),
+        terminal: terminal(),
+        batch: Some(batch),
+        mac: Some(MacClaim { block: b"block", value: &value }),
+        mac_algorithm: MacAlgorithm::CupEcb,
+    };
+    node.engine.authenticate(&message).await.map(|_| ()).map_err(|refused| refused.refusal.code)
+}
+
+/// A terminal goes from node to node as it likes: signed in at one, it pays at the other in the same moment; what
+/// proved itself at one is the fallback at the other; a batch that one has ended, the other has ended too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_node_serves_any_terminal() {
+    let url = server::shared().database().await;
+    let vault = Arc::new(SoftVault::ephemeral().unwrap());
+    let first = node(&url, &vault, true).await;
+    let second = node(&url, &vault, false).await;
+    let batch = BatchNo::FIRST;
+
+    first.sign_in().await;
+    let one = held_by(&first);
+    assert_eq!(knows(&second, &one, batch).await, Ok(()), "signed in elsewhere");
+
+    // The answer of the next sign-in is lost; the terminal goes on with what it has, anywhere.
+    second.sign_in().await;
+    let two = held_by(&second);
+    assert_eq!(knows(&first, &one, batch).await, Ok(()));
+    assert_eq!(knows(&second, &one, batch).await, Ok(()));
+    assert_eq!(knows(&first, &two, batch).await, Ok(()), "the newest, at the node that did not give them");
+    assert_eq!(knows(&first, &one, batch).await, Err(ResponseCode::MAC_ERROR), "of no use any more");
+
+    let auth = first.authenticate(Kind::BatchUpEnd).await.unwrap();
+    first.engine.end_batch(&auth, batch, 0, true).await.unwrap();
+    assert_eq!(knows(&second, &two, batch.next()).await, Ok(()));
+    assert_eq!(knows(&second, &two, batch).await, Err(ResponseCode::SIGN_IN_AGAIN));
+}
+
+/// What one node has taken away no other gives back: a sign-off, and too many wrong MACs. The other notices by
+/// itself, without a message of the terminal.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_ends_at_one_node_ends_at_all() {
+    let url = server::shared().database().await;
+    let vault = Arc::new(SoftVault::ephemeral().unwrap());
+    let first = node(&url, &vault, true).await;
+    let second = node(&url, &vault, false).await;
+    first.sign_in().await;
+    let keys = held_by(&first);
+    assert_eq!(knows(&second, &keys, BatchNo::FIRST).await, Ok(()));
+    let auth = first.authenticate(Kind::SignOff).await.unwrap();
+    first.engine.sign_off(&auth).await.unwrap();
+    let noticed = async {
+        while knows(&second, &keys, BatchNo::FIRST).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), noticed).await.expect("the second node never notices");
+
+    first.sign_in().await;
+    let wrong = keys;
+    let keys = held_by(&first);
+    assert_eq!(knows(&second, &keys, BatchNo::FIRST).await, Ok(()), "the keys before have had their time");
+    for _ in 0..first.engine.config().wrong_macs_max {
+        assert_eq!(knows(&second, &wrong, BatchNo::FIRST).await, Err(ResponseCode::MAC_ERROR));
+    }
+    assert_eq!(knows(&second, &keys, BatchNo::FIRST).await, Err(ResponseCode::SIGN_IN_AGAIN));
+    let noticed = async {
+        while knows(&first, &keys, BatchNo::FIRST).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), noticed).await.expect("the first node never notices");
+}
+
+/// A payment is under way on one node when its terminal turns to the other: the repeat hears 09, the reversal hears
+/// 00 and wins over the approval that comes afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payment_in_flight_on_one_node_is_repeated_and_reversed_at_another() {
+    let url = server::shared().database().await;
+    let vault = Arc::new(SoftVault::ephemeral().unwrap());
+    let first = node(&url, &vault, true).await;
+    let second = node(&url, &vault, false).await;
+    first.sign_in().await;
+    assert_eq!(knows(&second, &held_by(&first), BatchNo::FIRST).await, Ok(()));
+    let (answer, told) = oneshot::channel();
+    first.script.expect([Act::When(told)]);
+    let auth = first.authenticate(Kind::Sale).await.unwrap();
+    let paying = tokio::spawn({
+        let engine = first.engine.clone();
+        async move { engine.pay(auth, request(1, 10_000)).await }
+    });
+    first.script.until_seen(1).await;
+    let repeated = second.pay(Kind::Sale, request(1, 10_000)).await;
+    assert_eq!(repeated.answer.code, ResponseCode::IN_PROCESS);
+    for node in [&first, &second] {
+        // Whichever has the line sends it.
+        node.script.expect([Act::Code("00")]);
+    }
+    assert_eq!(second.reverse(1, 10_000).await.answer.code, ResponseCode::APPROVED);
+    answer.send("00").unwrap();
+    let reply = paying.await.unwrap().unwrap();
+    assert_ne!(reply.answer.code, ResponseCode::APPROVED, "a late approval is none");
+    first.until(1, PaymentState::Reversed).await;
+    let sent = |node: &Stage| node.script.seen().iter().filter(|seen| seen.what == "reversal").count();
+    assert_eq!(sent(&first) + sent(&second), 1);
+}
+
+/// The reversal overtakes its sale by way of another node: the sale is refused wherever it arrives, and nothing
+/// leaves for the network.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reversal_that_overtakes_its_sale_on_another_node_wins() {
+    let url = server::shared().database().await;
+    let vault = Arc::new(SoftVault::ephemeral().unwrap());
+    let first = node(&url, &vault, true).await;
+    let second = node(&url, &vault, false).await;
+    first.sign_in().await;
+    assert_eq!(knows(&second, &held_by(&first), BatchNo::FIRST).await, Ok(()));
+    assert_eq!(second.reverse(1, 10_000).await.answer.code, ResponseCode::APPROVED);
+    let refused = first.pay(Kind::Sale, request(1, 10_000)).await;
+    assert_eq!(refused.answer.code, ResponseCode::NO_ORIGINAL);
+    assert!(first.script.seen().is_empty() && second.script.seen().is_empty());
 }

@@ -15,7 +15,7 @@ use engine::payment::Reply;
 use store::ForwardFilter;
 
 async fn advise(stage: &Stage, kind: Kind, request: PaymentRequest) -> Reply {
-    let auth = stage.authenticate(kind).unwrap();
+    let auth = stage.authenticate(kind).await.unwrap();
     stage.engine.advise(auth, request).await.unwrap()
 }
 
@@ -142,7 +142,7 @@ async fn a_script_result_reaches_the_network_once() {
         masked: vec![],
     };
     let send = async |trace| {
-        let auth = stage.authenticate(Kind::ScriptResult).unwrap();
+        let auth = stage.authenticate(Kind::ScriptResult).await.unwrap();
         stage.engine.script_result(&auth, result(trace)).await
     };
     let unknown = send(9).await.unwrap_err();

@@ -72,7 +72,7 @@ pub async fn handle(link: &Link, payload: &[u8], peer: SocketAddr, out: &mut Vec
         let refusal = refused(Refusal::new(ResponseCode::FORMAT_ERROR, "mandatory field missing"));
         return refuse(link, &message, &head, Refused { refusal, keys: None }, out, address);
     }
-    let auth = match authenticate(link, &message, &head) {
+    let auth = match authenticate(link, &message, &head).await {
         Ok(auth) => auth,
         Err(why) => {
             refused(why.refusal);
@@ -116,7 +116,7 @@ fn algorithm(link: &Link, auth: &Authenticated) -> MacAlgorithm {
     link.config.mac_algorithm(auth.terminal().cipher)
 }
 
-fn authenticate(link: &Link, message: &Message<'_>, head: &Head) -> Result<Authenticated, Refused> {
+async fn authenticate(link: &Link, message: &Message<'_>, head: &Head) -> Result<Authenticated, Refused> {
     let unsigned = |refusal| Refused { refusal, keys: None };
     let entry = link.engine.identify(head.merchant, head.terminal).map_err(unsigned)?;
     let mac = message.mac_block().zip(message.bytes_of(64)).map(|(block, value)| MacClaim { block, value });
@@ -125,14 +125,15 @@ fn authenticate(link: &Link, message: &Message<'_>, head: &Head) -> Result<Authe
         Kind::SignIn | Kind::Echo => None,
         _ => Some(head.batch().map_err(unsigned)?),
     };
-    link.engine.authenticate(&TerminalMessage {
+    let message = TerminalMessage {
         spec: head.spec,
         merchant: head.merchant,
         terminal: head.terminal,
         batch,
         mac,
         mac_algorithm: link.config.mac_algorithm(entry.cipher),
-    })
+    };
+    link.engine.authenticate(&message).await
 }
 
 /// Makes an answer with nothing but a code.

@@ -35,6 +35,8 @@ pub struct Config {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Node {
+    /// What this node is called among those that share a store, in logs and leases.
+    pub name: String,
     /// Directory of the journal; made when it is missing.
     pub data: PathBuf,
     /// Master key file; made by `posp key init`, never silently.
@@ -43,7 +45,7 @@ pub struct Node {
 
 impl Default for Node {
     fn default() -> Self {
-        Node { data: "var/posp".into(), master_key: "var/posp/master.key".into() }
+        Node { name: "node".to_owned(), data: "var/posp".into(), master_key: "var/posp/master.key".into() }
     }
 }
 
@@ -226,6 +228,9 @@ pub struct Engine {
     pub tip_percent_max: u32,
     /// Double-length MAC keys in the sign-in of 3DES terminals.
     pub double_length_mac_key: bool,
+    /// Milliseconds beyond the patience with the network after which other nodes on the same store take up what a
+    /// node left.
+    pub takeover_ms: u64,
 }
 
 impl Default for Engine {
@@ -240,6 +245,7 @@ impl Default for Engine {
             forward_refusals_max: 10,
             tip_percent_max: 20,
             double_length_mac_key: false,
+            takeover_ms: 30_000,
         }
     }
 }
@@ -288,6 +294,13 @@ impl Config {
         config.try_deserialize().context("the configuration is not right")
     }
 
+    /// The settings as they may be shown: without the password of the database.
+    pub fn printable(&self) -> Config {
+        let mut shown = self.clone();
+        shown.store.url = without_password(&self.store.url);
+        shown
+    }
+
     /// The engine's settings.
     pub fn engine(&self) -> anyhow::Result<engine::EngineConfig> {
         let acquirer = InstitutionId::new(&self.unionpay.member).context("unionpay.member")?;
@@ -302,6 +315,8 @@ impl Config {
             forward_refusals_max: e.forward_refusals_max,
             tip_percent_max: e.tip_percent_max,
             double_length_mac_key: e.double_length_mac_key,
+            takeover_margin: Duration::from_millis(e.takeover_ms),
+            node: self.node.name.clone(),
             ..engine::EngineConfig::new(acquirer)
         })
     }
@@ -375,6 +390,60 @@ impl Config {
         match data {
             Some(data) => store::Store::open_read_only(data),
             None => store::Store::open_url_read_only(&self.store_url()),
+        }
+    }
+}
+
+/// An address of a store with asterisks for its password, wherever an address can have one.
+pub fn without_password(url: &str) -> String {
+    const HIDDEN: &str = "***";
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    // The password may hold any sign; the last @ ends it.
+    let (user, rest) = match rest.rsplit_once('@') {
+        Some((user, rest)) => match user.split_once(':') {
+            Some((user, _)) => (format!("{user}:{HIDDEN}@"), rest),
+            None => (format!("{user}@"), rest),
+        },
+        None => (String::new(), rest),
+    };
+    let (place, query) = match rest.split_once('?') {
+        Some((place, query)) => (place, Some(query)),
+        None => (rest, None),
+    };
+    let hide = |pair: &str| match pair.split_once('=') {
+        Some((name, _)) if name.to_ascii_lowercase().ends_with("password") => format!("{name}={HIDDEN}"),
+        _ => pair.to_owned(),
+    };
+    match query {
+        Some(query) => {
+            let pairs: Vec<String> = query.split('&').map(hide).collect();
+            format!("{scheme}://{user}{place}?{}", pairs.join("&"))
+        }
+        None => format!("{scheme}://{user}{place}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_never_shown() {
+        for (given, shown) in [
+            ("", ""),
+            ("sqlite:var/posp", "sqlite:var/posp"),
+            ("postgres://posp@db:5432/posp", "postgres://posp@db:5432/posp"),
+            ("postgres://posp:s3:c@ret@db/posp", "postgres://posp:***@db/posp"),
+            ("postgres://posp:a?b@db/posp", "postgres://posp:***@db/posp"),
+            (
+                "postgres:///posp?user=u&password=secret&host=/run",
+                "postgres:///posp?user=u&password=***&host=/run",
+            ),
+        ] {
+            let config =
+                Config { store: Store { url: given.to_owned(), ..Store::default() }, ..Config::default() };
+            assert_eq!(config.printable().store.url, shown);
+            assert!(!toml::to_string(&config.printable()).unwrap().contains("secret"));
         }
     }
 }

@@ -132,7 +132,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Forward(args) => runtime.block_on(queue::forward(&load()?, args, &mut screen)),
         Command::Config(args) => {
             let config = if args.defaults { Config::default() } else { load()? };
-            screen.line(toml::to_string(&config)?)?;
+            screen.line(toml::to_string(&config.printable())?)?;
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -33,6 +33,9 @@ pub struct UpArgs {
     pub store: Option<String>,
 }
 
+/// Trace numbers of management messages that a run of a node takes where nodes share a line.
+const MANAGEMENT_BLOCK: u32 = 1_000;
+
 /// A node that serves.
 pub struct Node {
     /// The engine.
@@ -59,7 +62,7 @@ impl Node {
         metrics: PrometheusHandle,
     ) -> anyhow::Result<Node> {
         // A setting that is missing is found before anything is made.
-        let (line, rules) = (config.line()?, config.engine()?);
+        let (mut line, rules) = (config.line()?, config.engine()?);
         let store = config.open_store().context("the store cannot be opened")?;
         store.bind_vault(&vault.fingerprint()).await.with_context(|| {
             let key = config.node.master_key.display();
@@ -75,6 +78,12 @@ impl Node {
                 }
             }
         })?;
+        if store.is_shared() {
+            // The institution has one line, and each node its own connection of it.
+            line.shared = true;
+            let from = store.reserve_numbers("management", MANAGEMENT_BLOCK).await?.rem_euclid(1_000_000);
+            line.management_from = u32::try_from(from).unwrap_or_default();
+        }
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let pos_listener = bind(config.pos.listen, "terminals", "pos.listen").await?;
         let ops_listener = bind(config.ops.listen, "health and metrics", "ops.listen").await?;
@@ -137,7 +146,12 @@ pub async fn run(mut config: Config, args: UpArgs) -> anyhow::Result<ExitCode> {
         }
         () = store.failed() => {
             // What a failed flush left on disk is unknown; going on could double or lose a payment.
-            bail!("a commit failed: the node stops and must be started again after the disk is looked at");
+            match store.is_shared() {
+                true => bail!("the database is lost: the node stops, and can be started again when it is back"),
+                false => {
+                    bail!("a commit failed: the node stops and must be started again after the disk is looked at")
+                }
+            }
         }
     }
     node.shut_down().await?;

@@ -113,7 +113,7 @@ pub struct SimConfig {
     /// Where the page and the control API listen; `None` for neither.
     pub control: Option<SocketAddr>,
     /// `host:port` of the member's listener for what the network originates; empty for none, and then keys
-    /// cannot be exchanged.
+    /// cannot be exchanged. A member that works on several machines has one on each: separated by commas.
     pub member_listener: String,
     /// Institution code of the one member, as in the header's source id and in field 33.
     pub member_id: String,

@@ -10,6 +10,7 @@ use iso8583::CUPS;
 use iso8583::frame;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -24,67 +25,137 @@ use crate::time::SettleDate;
 const QUEUE: usize = 32;
 
 type Waiting = BTreeMap<u32, oneshot::Sender<String>>;
+type Outgoing = mpsc::Sender<Vec<u8>>;
 
-/// The line and who waits for an answer on it.
+/// One listener of the member: a member that works on several machines has one on each.
+struct Way {
+    address: String,
+    writer: watch::Sender<Option<Outgoing>>,
+    waiting: Mutex<Waiting>,
+}
+
+impl Way {
+    fn waiting(&self) -> std::sync::MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn outgoing(&self) -> Option<Outgoing> {
+        self.writer.borrow().clone()
+    }
+
+    /// Hands an 0810 or 0830 to whoever waits for it. `false` when the frame is a request.
+    fn is_answer(&self, payload: &[u8]) -> bool {
+        let Ok((_, body)) = frame::parse_cups(payload) else { return false };
+        let Ok(message) = CUPS.parse(body) else { return false };
+        if !message.mti().is_response() {
+            return false;
+        }
+        let trace = message.number(11).and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
+        let code = message.text(39).unwrap_or_default().to_owned();
+        match self.waiting().remove(&trace) {
+            Some(waiter) => {
+                let _ = waiter.send(code);
+            }
+            None => tracing::debug!(trace, code, "an answer that nobody waits for"),
+        }
+        true
+    }
+
+    /// Sends a request and waits for an answer 00.
+    async fn ask(
+        &self,
+        what: &'static str,
+        outgoing: Outgoing,
+        trace: u32,
+        frame: Vec<u8>,
+        patience: Duration,
+    ) -> Result<(), SimError> {
+        let (sender, receiver) = oneshot::channel();
+        self.waiting().insert(trace, sender);
+        if outgoing.send(frame).await.is_err() {
+            self.waiting().remove(&trace);
+            return Err(SimError::NoLine(self.address.clone()));
+        }
+        match tokio::time::timeout(patience, receiver).await {
+            Ok(Ok(code)) if code == "00" => Ok(()),
+            Ok(Ok(code)) => Err(SimError::Refused { what, code }),
+            Ok(Err(_)) => Err(SimError::NoLine(self.address.clone())),
+            Err(_) => {
+                self.waiting().remove(&trace);
+                Err(SimError::NoAnswer(what))
+            }
+        }
+    }
+}
+
+/// The line to the member: what the network begins goes to each of its listeners that is up.
 pub struct MemberLine {
     address: String,
-    writer: watch::Sender<Option<mpsc::Sender<Vec<u8>>>>,
-    waiting: Mutex<Waiting>,
+    ways: Vec<Arc<Way>>,
+    /// Counts the listeners that came up or went down.
+    moved: watch::Sender<u64>,
     trace: AtomicU32,
     resetting: tokio::sync::Mutex<()>,
 }
 
 impl MemberLine {
-    /// A line to `address`; empty for none.
+    /// A line to `addresses`, separated by commas; empty for none.
     #[must_use]
-    pub fn new(address: &str) -> Self {
-        MemberLine {
+    pub fn new(addresses: &str) -> Self {
+        let ways = addresses.split(',').map(str::trim).filter(|address| !address.is_empty());
+        let way = |address: &str| Way {
             address: address.to_owned(),
             writer: watch::Sender::new(None),
             waiting: Mutex::new(BTreeMap::new()),
+        };
+        MemberLine {
+            address: addresses.to_owned(),
+            ways: ways.map(|address| Arc::new(way(address))).collect(),
+            moved: watch::Sender::new(0),
             trace: AtomicU32::new(0),
             resetting: tokio::sync::Mutex::new(()),
         }
     }
 
-    /// Whether the member's listener is connected.
+    /// Whether a listener of the member is connected.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        self.writer.borrow().is_some()
+        self.ways.iter().any(|way| way.outgoing().is_some())
     }
 
-    /// The member's listener as configured.
+    /// The member's listeners as configured.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    fn waiting(&self) -> std::sync::MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Keeps the line to every listener up until shutdown.
+    pub fn run(self: &Arc<Self>, service: &Arc<Service>, stop: &CancellationToken, tasks: &TaskTracker) {
+        for way in &self.ways {
+            let (line, way, service) = (Arc::clone(self), Arc::clone(way), Arc::clone(service));
+            let (stop, own) = (stop.clone(), tasks.clone());
+            tasks.spawn(async move { line.keep(&way, &service, &stop, &own).await });
+        }
     }
 
-    /// Keeps the line up until shutdown.
-    pub async fn run(self: Arc<Self>, service: Arc<Service>, stop: CancellationToken, tasks: TaskTracker) {
-        if self.address.is_empty() {
-            return;
-        }
+    async fn keep(&self, way: &Way, service: &Arc<Service>, stop: &CancellationToken, tasks: &TaskTracker) {
         let pause = Duration::from_millis(service.config.timing.reconnect.max(1));
         let mut told = false;
         while !stop.is_cancelled() {
             let dialled = tokio::select! {
                 () = stop.cancelled() => return,
-                dialled = TcpStream::connect(&self.address) => dialled,
+                dialled = TcpStream::connect(&way.address) => dialled,
             };
             match dialled {
                 Ok(stream) => {
-                    tracing::info!(address = %self.address, "connected to the member's listener");
+                    tracing::info!(address = %way.address, "connected to the member's listener");
                     told = false;
-                    self.talk(&service, stream, &stop, &tasks).await;
-                    tracing::info!(address = %self.address, "line to the member's listener ended");
+                    self.talk(way, service, stream, stop, tasks).await;
+                    tracing::info!(address = %way.address, "line to the member's listener ended");
                 }
                 Err(error) if !told => {
                     told = true;
-                    tracing::info!(address = %self.address, %error, "the member's listener is not there yet");
+                    tracing::info!(address = %way.address, %error, "the member's listener is not there yet");
                 }
                 Err(_) => {}
             }
@@ -97,6 +168,7 @@ impl MemberLine {
 
     async fn talk(
         &self,
+        way: &Way,
         service: &Arc<Service>,
         stream: TcpStream,
         stop: &CancellationToken,
@@ -108,7 +180,8 @@ impl MemberLine {
         let close = stop.child_token();
         let heartbeat = Duration::from_millis(service.config.timing.heartbeat);
         let writing = tasks.spawn(write_frames(writer, queue, heartbeat, close.clone()));
-        self.writer.send_replace(Some(outgoing.clone()));
+        way.writer.send_replace(Some(outgoing.clone()));
+        self.moved.send_modify(|moved| *moved += 1);
         let mut buffer = FrameBuffer::new(service.config.limits.frame_max);
         let idle = match service.config.timing.echo {
             0 => Duration::MAX,
@@ -131,7 +204,7 @@ impl MemberLine {
             }
             let mut answers = Vec::new();
             let framed = buffer.drain(|payload| {
-                if !self.is_answer(payload) {
+                if !way.is_answer(payload) {
                     answers.extend(service.take(payload).send);
                 }
                 true
@@ -146,55 +219,43 @@ impl MemberLine {
                 }
             }
         }
-        self.writer.send_replace(None);
-        self.waiting().clear();
+        way.writer.send_replace(None);
+        self.moved.send_modify(|moved| *moved += 1);
+        way.waiting().clear();
         close.cancel();
         let _ = writing.await;
-    }
-
-    /// Hands an 0810 or 0830 to whoever waits for it. `false` when the frame is a request.
-    fn is_answer(&self, payload: &[u8]) -> bool {
-        let Ok((_, body)) = frame::parse_cups(payload) else { return false };
-        let Ok(message) = CUPS.parse(body) else { return false };
-        if !message.mti().is_response() {
-            return false;
-        }
-        let trace = message.number(11).and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
-        let code = message.text(39).unwrap_or_default().to_owned();
-        match self.waiting().remove(&trace) {
-            Some(waiter) => {
-                let _ = waiter.send(code);
-            }
-            None => tracing::debug!(trace, code, "an answer that nobody waits for"),
-        }
-        true
     }
 
     fn next_trace(&self) -> u32 {
         self.trace.fetch_add(1, Ordering::Relaxed) % 999_999 + 1
     }
 
-    async fn send_unasked(
-        &self,
-        service: &Service,
-        code: u16,
-        outgoing: &mpsc::Sender<Vec<u8>>,
-    ) -> Result<(), SimError> {
+    async fn send_unasked(&self, service: &Service, code: u16, outgoing: &Outgoing) -> Result<(), SimError> {
         let frame = service.own_notice(code, self.next_trace())?;
         outgoing.send(frame).await.map_err(|_| SimError::NoLine(self.address.clone()))
     }
 
-    /// The way out, waiting for the line to come up for as long as an answer may take.
-    async fn outgoing(&self, patience: Duration) -> Result<mpsc::Sender<Vec<u8>>, SimError> {
-        let mut line = self.writer.subscribe();
-        let up = tokio::time::timeout(patience, line.wait_for(Option::is_some)).await;
-        match up {
-            Ok(Ok(sender)) => sender.clone().ok_or_else(|| SimError::NoLine(self.address.clone())),
-            _ => Err(SimError::NoLine(self.address.clone())),
+    /// The listeners that are up, waiting for one for as long as an answer may take. One that is dialled anew may be
+    /// the one whose machine has just asked for keys, so that all get two dials' time to come up.
+    async fn up(&self, service: &Service, patience: Duration) -> Result<Vec<(Arc<Way>, Outgoing)>, SimError> {
+        let found = || -> Vec<(Arc<Way>, Outgoing)> {
+            let up = self.ways.iter().filter_map(|way| way.outgoing().map(|out| (Arc::clone(way), out)));
+            up.collect()
+        };
+        let mut moved = self.moved.subscribe();
+        let two_dials = Duration::from_millis(service.config.timing.reconnect * 2 + 50).min(patience);
+        for (wanted, wait) in [(self.ways.len(), two_dials), (1, patience - two_dials)] {
+            // When time is over, fewer must do.
+            let _ = tokio::time::timeout(wait, moved.wait_for(|_| found().len() >= wanted)).await;
+        }
+        match found() {
+            up if up.is_empty() => Err(SimError::NoLine(self.address.clone())),
+            up => Ok(up),
         }
     }
 
-    /// Sends what `make` builds for a fresh trace and waits for an answer 00.
+    /// Sends what `make` builds for a fresh trace to every listener that is up and waits for an answer 00. One that
+    /// takes it is enough: the others are down, or about to be.
     async fn ask(
         &self,
         service: &Service,
@@ -202,27 +263,23 @@ impl MemberLine {
         make: impl FnOnce(u32) -> Result<Vec<u8>, SimError>,
     ) -> Result<(), SimError> {
         let patience = Duration::from_millis(service.config.timing.answer);
-        let outgoing = self.outgoing(patience).await?;
+        let up = self.up(service, patience).await?;
         let trace = self.next_trace();
-        let (sender, receiver) = oneshot::channel();
-        self.waiting().insert(trace, sender);
-        let sent = match make(trace) {
-            Ok(frame) => outgoing.send(frame).await.map_err(|_| SimError::NoLine(self.address.clone())),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = sent {
-            self.waiting().remove(&trace);
-            return Err(error);
+        let frame = make(trace)?;
+        let mut asked = JoinSet::new();
+        for (way, outgoing) in up {
+            let frame = frame.clone();
+            asked.spawn(async move { way.ask(what, outgoing, trace, frame, patience).await });
         }
-        match tokio::time::timeout(patience, receiver).await {
-            Ok(Ok(code)) if code == "00" => Ok(()),
-            Ok(Ok(code)) => Err(SimError::Refused { what, code }),
-            Ok(Err(_)) => Err(SimError::NoLine(self.address.clone())),
-            Err(_) => {
-                self.waiting().remove(&trace);
-                Err(SimError::NoAnswer(what))
+        let mut result = Err(SimError::NoAnswer(what));
+        for answer in asked.join_all().await {
+            match answer {
+                Ok(()) => result = Ok(()),
+                Err(error) if result.is_err() => result = Err(error),
+                Err(error) => tracing::warn!(%error, what, "a listener of the member did not take it"),
             }
         }
+        result
     }
 
     /// Gives the member a new MAC key and a new PIN key. The MAC key goes first, because the PIN key's message

@@ -114,11 +114,7 @@ pub async fn start_with_clock(
         connections: Arc::new(AtomicUsize::new(0)),
     };
     shell.tasks.spawn(net::listen(shell.clone(), listener));
-    shell.tasks.spawn(Arc::clone(&shell.line).run(
-        Arc::clone(&shell.service),
-        shell.stop.clone(),
-        shell.tasks.clone(),
-    ));
+    shell.line.run(&shell.service, &shell.stop, &shell.tasks);
     if let Some(at) = shell.service.config.cut_over_at {
         shell.tasks.spawn(cut_over_daily(shell.clone(), at));
     }

@@ -1,5 +1,7 @@
 //! Store-and-forward: what must reach the network until it is acknowledged, in order per line.
 
+use std::time::Duration;
+
 use acquiring::payment::{JournalEntry, PaymentRecord};
 use acquiring::transition::{Event, Forward};
 use acquiring::{Beijing, MerchantId, PaymentId};
@@ -238,12 +240,16 @@ pub(crate) fn list(db: &dyn Db, filter: &ForwardFilter, page: &Page) -> Op<PageO
     Ok(PageOf { items, next })
 }
 
-/// Gives a line to a node until then, unless another node has it at this moment.
-pub(crate) fn lease(db: &dyn Db, line: &str, node: &str, now: Timestamp, until: Timestamp) -> Op<bool> {
-    let upsert = "INSERT INTO forward_lease (line, node, leased_until) VALUES (?1, ?2, ?3) \
+/// Gives a line to a node for so long, unless another node has it at this moment. Only nodes on PostgreSQL share a
+/// store, and the time is that server's.
+pub(crate) fn lease(db: &dyn Db, line: &str, node: &str, time: Duration) -> Op<bool> {
+    const UPSERT: &str = "INSERT INTO forward_lease (line, node, leased_until) \
+         VALUES (?1, ?2, CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT) + ?3) \
          ON CONFLICT (line) DO UPDATE SET node = excluded.node, leased_until = excluded.leased_until \
-         WHERE forward_lease.node = excluded.node OR forward_lease.leased_until <= ?4";
-    Ok(db.execute(upsert, params![line, node, millis(until), millis(now)])? > 0)
+         WHERE forward_lease.node = excluded.node \
+         OR forward_lease.leased_until <= CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)";
+    let time = i64::try_from(time.as_millis()).unwrap_or(i64::MAX / 2);
+    Ok(db.execute(UPSERT, params![line, node, time])? > 0)
 }
 
 /// Gives a line back, when the node has it.

@@ -9,6 +9,7 @@ use crate::error::StoreError;
 use crate::rows::{Columns, all, fen, millis, number_of, one};
 
 const MASTER_VERSION: &str = "master_version";
+const SESSION_VERSION: &str = "session_version";
 
 fn cipher_code(cipher: TerminalCipher) -> &'static str {
     match cipher {
@@ -122,6 +123,22 @@ pub(crate) fn moved(db: &dyn Db) -> Op<()> {
     advance(db, MASTER_VERSION, 1).map(|_| ())
 }
 
+pub(crate) fn session_version(db: &dyn Db) -> Op<i64> {
+    let select = "SELECT value FROM counter WHERE name = ?1";
+    number_of(db, select, params![SESSION_VERSION])
+}
+
+/// Sessions changed after a version, in the order of their changes, each with its version.
+pub(crate) fn sessions_since(db: &dyn Db, version: i64, limit: usize) -> Op<Vec<(i64, Terminal)>> {
+    let sql = concat!(
+        "SELECT session_version, ",
+        terminal_columns!(),
+        " FROM terminal WHERE session_version > ?1 ORDER BY session_version LIMIT ?2"
+    );
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    all(db, sql, params![version, limit], |c| Ok((c.take("session_version")?, terminal(c)?)))
+}
+
 /// Writes a merchant; what is the same already does not count as a change.
 pub(crate) fn put_merchant(db: &dyn Db, new: &Merchant) -> Op<()> {
     if merchant_of(db, new.id)?.as_ref() == Some(new) {
@@ -183,8 +200,10 @@ fn save_session(
     terminal: TerminalId,
     session: &TerminalSession,
 ) -> Op<()> {
+    // The counter's row is locked until the commit, so that versions become visible in their order.
+    let version = advance(db, SESSION_VERSION, 1)?;
     let update = "UPDATE terminal SET pin_key = ?3, mac_key = ?4, track_key = ?5, pin_key_before = ?6, \
-         mac_key_before = ?7, track_key_before = ?8, signed_in_at = ?9, batch = ?10 \
+         mac_key_before = ?7, track_key_before = ?8, signed_in_at = ?9, batch = ?10, session_version = ?11 \
          WHERE merchant = ?1 AND terminal = ?2";
     let (keys, before) = (session.keys.as_ref(), session.previous_keys.as_ref());
     db.execute(
@@ -199,7 +218,8 @@ fn save_session(
             before.map(|k| k.mac.as_str()),
             before.and_then(|k| k.track.as_deref()),
             session.signed_in_at.map(millis),
-            session.batch.get()
+            session.batch.get(),
+            version
         ],
     )?;
     Ok(())

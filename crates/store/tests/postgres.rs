@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use acquiring::kind::Kind;
 use acquiring::payment::{Answer, EntryKind, PaymentRecord, PaymentState};
@@ -220,21 +220,23 @@ async fn blocks_of_numbers_never_overlap_between_nodes() {
 #[tokio::test]
 async fn the_lease_of_a_line_moves_when_its_node_dies() {
     let [first, second] = two_nodes().await;
+    let (short, long) = (Duration::from_millis(400), Duration::from_secs(600));
     assert!(first.is_shared());
-    assert!(first.lease_forward("unionpay", "first", at(0), at(60_000)).await.unwrap());
-    assert!(!second.lease_forward("unionpay", "second", at(59_999), at(120_000)).await.unwrap());
-    assert!(second.lease_forward("backup", "second", at(0), at(60_000)).await.unwrap(), "another line");
-    assert!(first.lease_forward("unionpay", "first", at(30_000), at(90_000)).await.unwrap(), "longer");
+    assert!(first.lease_forward("unionpay", "first", long).await.unwrap());
+    assert!(!second.lease_forward("unionpay", "second", long).await.unwrap());
+    assert!(second.lease_forward("backup", "second", long).await.unwrap(), "another line");
+    let leased = Instant::now();
+    assert!(first.lease_forward("unionpay", "first", short).await.unwrap(), "anew, for a shorter time");
     drop(first);
-    assert!(!second.lease_forward("unionpay", "second", at(89_999), at(150_000)).await.unwrap());
-    assert!(second.lease_forward("unionpay", "second", at(90_000), at(150_000)).await.unwrap());
+    while !second.lease_forward("unionpay", "second", long).await.unwrap() {
+        assert!(leased.elapsed() < Duration::from_secs(20), "the time of the dead node never ends");
+        tokio::time::sleep(Duration::from_millis(5)).await; // the next poll of the lease
+    }
+    assert!(leased.elapsed() >= short, "before its time was over");
     second.release_forward_lease("unionpay", "first").await.unwrap();
-    assert!(
-        !second.lease_forward("unionpay", "first", at(91_000), at(150_000)).await.unwrap(),
-        "not its own"
-    );
+    assert!(!second.lease_forward("unionpay", "first", long).await.unwrap(), "not its own");
     second.release_forward_lease("unionpay", "second").await.unwrap();
-    assert!(second.lease_forward("unionpay", "first", at(91_000), at(150_000)).await.unwrap());
+    assert!(second.lease_forward("unionpay", "first", long).await.unwrap());
 }
 
 /// SQLite has one node, and nothing to lease.
@@ -245,7 +247,7 @@ async fn a_store_of_one_node_leases_nothing() {
     let store = Store::open_url(&url, StoreOptions::new("")).unwrap();
     assert!(!store.is_shared());
     for node in ["first", "second"] {
-        assert!(store.lease_forward("unionpay", node, at(0), at(60_000)).await.unwrap());
+        assert!(store.lease_forward("unionpay", node, Duration::from_secs(60)).await.unwrap());
     }
 }
 

@@ -33,6 +33,11 @@ pub struct LineConfig {
     pub key_overlap: Duration,
     /// Requests in flight at most; more are answered 91 at once.
     pub in_flight_max: usize,
+    /// The line is one of several of this institution, each on a node of its own: stopping one does not sign the
+    /// institution off, because the others go on.
+    pub shared: bool,
+    /// Trace number that management messages count from; nodes of one institution begin at different ones.
+    pub management_from: u32,
 }
 
 impl LineConfig {
@@ -57,6 +62,8 @@ impl LineConfig {
             management_patience: Duration::from_secs(10),
             key_overlap: Duration::from_secs(60),
             in_flight_max: 4_096,
+            shared: false,
+            management_from: 0,
         }
     }
 }

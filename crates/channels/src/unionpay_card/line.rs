@@ -54,14 +54,14 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    pub(crate) fn new(in_flight_max: usize) -> Self {
+    pub(crate) fn new(in_flight_max: usize, management_from: u32) -> Self {
         let state = State { detail: "not connected yet".to_owned(), ..State::default() };
         Line {
             state: watch::Sender::new(state),
             waiting: Mutex::default(),
             in_flight_max,
             settle_date: AtomicU16::new(0),
-            management_trace: AtomicU32::new(0),
+            management_trace: AtomicU32::new(management_from),
             renew_keys: Notify::new(),
         }
     }

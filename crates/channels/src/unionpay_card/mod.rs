@@ -90,7 +90,7 @@ impl Shared {
         Arc::new(Shared {
             parties: Parties { member: config.member.clone(), network: config.network_id.clone() },
             keys: ZoneKeys::new(config.key_overlap),
-            line: Line::new(config.in_flight_max),
+            line: Line::new(config.in_flight_max, config.management_from),
             config,
             hsm,
             clock,
@@ -187,9 +187,9 @@ impl UnionPayCard {
         self.listener
     }
 
-    /// Signs off and closes both connections.
+    /// Signs off, unless other nodes go on, and closes both connections.
     pub async fn shut_down(&self) {
-        if self.status().ready {
+        if self.status().ready && !self.shared.config.shared {
             let signed_off = line::manage(&self.shared, message::SIGN_OFF).await;
             if let Err(error) = signed_off {
                 tracing::warn!(error, "sign-off was not acknowledged");

@@ -197,7 +197,7 @@ pub fn config() -> EngineConfig {
         forward_pause: Duration::from_millis(5),
         forward_pause_max: Duration::from_millis(20),
         forward_refusals_max: 3,
-        takeover_margin: Duration::from_millis(700),
+        takeover_margin: Duration::from_millis(1_500),
         ..EngineConfig::new(InstitutionId::new("48029999").unwrap())
     }
 }
@@ -264,11 +264,11 @@ impl Stage {
     }
 
     pub async fn sign_in(&self) {
-        let auth = self.authenticate(Kind::SignIn).unwrap_or_else(|_| panic!("sign-in"));
+        let auth = self.authenticate(Kind::SignIn).await.unwrap_or_else(|_| panic!("sign-in"));
         self.engine.sign_in(&auth, 3).await.unwrap();
     }
 
-    pub fn authenticate(&self, kind: Kind) -> Result<Authenticated, engine::Refusal> {
+    pub async fn authenticate(&self, kind: Kind) -> Result<Authenticated, engine::Refusal> {
         let block = b"the bytes that the MAC covers";
         let value = match self.keys() {
             Some(keys) => self.vault.mac(&keys.mac, MacAlgorithm::CupEcb, block).unwrap(),
@@ -283,6 +283,7 @@ impl Stage {
                 mac: Some(MacClaim { block, value: &value }),
                 mac_algorithm: MacAlgorithm::CupEcb,
             })
+            .await
             .map_err(|refused| refused.refusal)
     }
 
@@ -291,7 +292,7 @@ impl Stage {
     }
 
     pub async fn pay(&self, kind: Kind, request: PaymentRequest) -> Reply {
-        let auth = self.authenticate(kind).unwrap();
+        let auth = self.authenticate(kind).await.unwrap();
         self.engine.pay(auth, request).await.unwrap()
     }
 
@@ -301,7 +302,7 @@ impl Stage {
     }
 
     pub async fn reverse(&self, trace: u64, fen: u64) -> Reply {
-        let auth = self.authenticate(Kind::Reversal).unwrap();
+        let auth = self.authenticate(Kind::Reversal).await.unwrap();
         let request = ReversalRequest {
             batch: BatchNo::FIRST,
             trace: Trace::new(trace).unwrap(),

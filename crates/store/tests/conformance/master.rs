@@ -95,6 +95,29 @@ pub async fn sign_in_keeps_the_keys_before_until_they_are_dropped(store: Store) 
     assert_eq!(session(&store).await, off);
 }
 
+/// What a node on the same store reads again: each terminal once, with its newest session.
+pub async fn changed_sessions_are_found_in_their_order(store: Store) {
+    enrolled(&store).await;
+    let other = acquiring::TerminalId::new("10000002").unwrap();
+    store.put_terminal(&acquiring::master::Terminal { id: other, ..terminal() }).await.unwrap();
+    let (merchant, first) = (merchant_id(), terminal_id());
+    let begun = store.session_version().await.unwrap();
+    assert_eq!(store.sessions_since(begun, 10).await.unwrap(), []);
+    store.save_sign_in(merchant, other, &keys(1), at(1)).await.unwrap();
+    store.save_sign_in(merchant, first, &keys(2), at(2)).await.unwrap();
+    let found = store.sessions_since(begun, 10).await.unwrap();
+    assert_eq!(found.iter().map(|(_, terminal)| terminal.id).collect::<Vec<_>>(), [other, first]);
+    assert_eq!(found[1].1.session, session(&store).await);
+    assert_eq!(store.sessions_since(begun, 1).await.unwrap(), found[..1]);
+    store.save_sign_off(merchant, other).await.unwrap();
+    let newer = store.sessions_since(found[1].0, 10).await.unwrap();
+    assert_eq!(newer.iter().map(|(_, terminal)| terminal.id).collect::<Vec<_>>(), [other]);
+    assert_eq!(store.session_version().await.unwrap(), newer[0].0);
+    // What changes nothing is no news.
+    store.save_sign_off(merchant, other).await.unwrap();
+    assert_eq!(store.sessions_since(newer[0].0, 10).await.unwrap(), []);
+}
+
 pub async fn a_terminal_needs_its_merchant(store: Store) {
     let error = store.put_terminal(&terminal()).await.unwrap_err();
     assert_eq!(error, StoreError::UnknownMerchant { merchant: merchant_id() });
