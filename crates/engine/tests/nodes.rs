@@ -3,7 +3,6 @@
 //! network of its own, as in another process.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-#[allow(dead_code)] // this program uses its part of the stage
 mod common;
 #[path = "../../store/tests/common/server.rs"]
 mod server;
