@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 
 async fn node(url: &str, vault: &Arc<SoftVault>, fresh: bool) -> Stage {
     let store = Store::open_url(url, StoreOptions::new("")).unwrap();
-    Stage::over(store, tempfile::tempdir().unwrap(), Arc::clone(vault), fresh).await
+    Stage::over([], store, tempfile::tempdir().unwrap(), Arc::clone(vault), fresh).await
 }
 
 /// A node starts while another has a payment under way: the payment keeps its outcome and is not reversed.

@@ -225,11 +225,12 @@ impl Stage {
         fresh: bool,
     ) -> Stage {
         let store = Store::open(StoreOptions::new(directory.path())).unwrap();
-        Stage::over(store, directory, vault, fresh).await
+        Stage::over(acts, store, directory, vault, fresh).await
     }
 
     /// A node on a store that others may have open too.
     pub async fn over(
+        acts: impl IntoIterator<Item = Act>,
         store: Store,
         directory: tempfile::TempDir,
         vault: Arc<SoftVault>,
