@@ -110,7 +110,7 @@ async fn deliver(world: &Arc<World>, frame: &[u8]) -> Option<Vec<u8>> {
 fn asked(message: &Message<'_>) -> Option<Asked> {
     let number = |field| message.number(field).and_then(|number| i64::try_from(number).ok());
     let mti = message.mti().value();
-    if !matches!(mti, 200 | 220 | 400) {
+    if !matches!(mti, 100 | 200 | 220 | 400) {
         return None;
     }
     let batch = message.digits(60)?.as_str().get(2..8)?.parse().ok()?;

@@ -78,6 +78,22 @@ pub struct Durable {
     pub rrn: String,
 }
 
+impl Durable {
+    /// Approved at the terminal and told afterwards.
+    pub fn is_told(&self) -> bool {
+        self.kind.starts_with("offline")
+    }
+
+    /// Moves money between card and merchant when it stands, as fen toward the merchant.
+    pub fn money(&self) -> i64 {
+        match self.kind.as_str() {
+            "sale" | "completion" | "offline_sale" => self.amount,
+            "sale_void" | "completion_void" | "refund" => -self.amount,
+            _ => 0,
+        }
+    }
+}
+
 /// A queued message as it is durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Queued {
@@ -174,8 +190,8 @@ fn may_follow(before: &str, after: &str) -> bool {
         ("", "pending" | "declined" | "approved")
             | ("pending", "approved" | "declined" | "reversing" | "unresolved")
             | ("unresolved", "approved" | "declined")
-            | ("approved", "reversing" | "voided")
-            | ("voided", "approved")
+            | ("approved", "reversing" | "voided" | "completed")
+            | ("voided" | "completed", "approved")
             | ("reversing", "reversed")
     )
 }
@@ -243,8 +259,10 @@ impl Books {
     /// A message leaves a node.
     pub fn leaves(&mut self, message: Leaving) -> Result<(), Broken> {
         g1_the_intent_is_durable(self, message)?;
+        // What was approved at the terminal goes out from the queue, the first time too.
+        let told = self.by_network(message.trace).is_some_and(Durable::is_told);
         match message.mti {
-            100 | 200 | 220 => g4_a_request_leaves_once(self, message),
+            100 | 200 | 220 if !told => g4_a_request_leaves_once(self, message),
             _ => g6_the_head_of_the_queue_goes_first(self, message),
         }
     }
@@ -273,7 +291,7 @@ impl Books {
         if asked.mti == 400 {
             return g5_a_reversal_that_is_answered_holds(self, asked, code);
         }
-        if asked.mti == 200 || asked.mti == 220 {
+        if matches!(asked.mti, 100 | 200 | 220) {
             if asked.money {
                 g7_what_is_told_is_durable(self, asked, code)?;
             }
@@ -309,7 +327,7 @@ pub fn g1_the_intent_is_durable(books: &Books, message: Leaving) -> Result<(), B
             broken("the payment's time is another")
         }
         100 | 200 | 220 if payment.state == "declined" => broken("the payment is declined"),
-        221 if payment.state != "unresolved" => broken("its outcome is known"),
+        221 if payment.state != "unresolved" && !payment.is_told() => broken("its outcome is known"),
         420 | 421 if payment.state != "reversing" => broken("the payment is not being reversed"),
         _ => Ok(()),
     }
@@ -327,6 +345,10 @@ pub fn g2_what_is_unknown_is_queued(books: &Books, id: i64) -> Result<(), Broken
         "reversing" if !queued("reversal") => {
             Err((Guarantee::G2, format!("payment {id} is being reversed, but no reversal is queued")))
         }
+        "approved" if payment.is_told() && !books.queue.values().any(|q| q.payment == id) => Err((
+            Guarantee::G2,
+            format!("payment {id} was approved at the terminal, and nothing tells the network"),
+        )),
         "unresolved" if !queued("repeat") => {
             Err((Guarantee::G2, format!("payment {id} has no outcome, but no repeat is queued")))
         }
@@ -433,7 +455,7 @@ pub fn g7_what_is_told_is_durable(books: &Books, asked: &Asked, code: &str) -> R
     }
     let state = books.by_key(&asked.key).map(|payment| payment.state.as_str());
     match state {
-        Some("approved" | "voided") => Ok(()),
+        Some("approved" | "voided" | "completed") => Ok(()),
         Some("reversing" | "reversed") if books.asked_back.contains(&asked.key) => Ok(()),
         _ => Err((Guarantee::G7, format!("{:?} is told 00, but it is {state:?}", asked.key))),
     }
@@ -449,7 +471,10 @@ pub fn g7_an_approval_ends_only_by_the_terminal(
     if before == "approved" && now.state == "reversing" && !books.asked_back.contains(&now.key) {
         return Err((Guarantee::G7, format!("payment {id} was approved and is reversed, and nobody asked")));
     }
-    if now.state == "approved" && before != "voided" && books.taken_back.contains(&now.key) {
+    if now.state == "approved"
+        && !matches!(before, "voided" | "completed")
+        && books.taken_back.contains(&now.key)
+    {
         return Err((Guarantee::G5, format!("payment {id} is approved after its reversal was answered")));
     }
     Ok(())
@@ -557,7 +582,7 @@ pub fn g8_journal_and_network_agree(books: &Books, network: &[NetworkLine]) -> R
     }
     for (id, payment) in &books.payments {
         let line = standing.remove(&payment.network);
-        let counts = matches!(payment.state.as_str(), "approved" | "voided");
+        let counts = matches!(payment.state.as_str(), "approved" | "voided" | "completed");
         let money = payment.kind != "balance";
         match line {
             None if counts && money => {
@@ -589,16 +614,11 @@ pub fn g8_money_is_conserved(books: &Books, trial_balance: i64, owed: i64) -> Re
     if trial_balance != 0 {
         return Err((Guarantee::G8, format!("the network's books do not close: {trial_balance}")));
     }
-    let side = |payment: &Durable| match payment.kind.as_str() {
-        "sale" => payment.amount,
-        "sale_void" | "refund" => -payment.amount,
-        _ => 0,
-    };
     let ours: i64 = books
         .payments
         .values()
         .filter(|payment| matches!(payment.state.as_str(), "approved" | "voided"))
-        .map(side)
+        .map(Durable::money)
         .sum();
     if ours == owed {
         return Ok(());

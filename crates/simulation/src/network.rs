@@ -265,7 +265,7 @@ fn process(world: &Arc<World>, life: &Arc<Life>, payload: &[u8]) {
     // that is refused goes out again as a new message.
     let refused = match class(payload) {
         420 => world.draw("network", |random| random.happens((weather.network_refuses * 4).min(7_000))),
-        200 => world.draw("network", |random| random.happens(weather.network_refuses)),
+        100 | 200 => world.draw("network", |random| random.happens(weather.network_refuses)),
         _ => false,
     };
     if refused {

@@ -21,16 +21,31 @@ const MERCHANT: &str = "898100000000001";
 /// How often a reversal is sent before the terminal looks at its other work; it stays open all the same.
 const REVERSAL_TRIES: u32 = 3;
 
+/// What a transaction is made of: type, field 3, field 25, field 60.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct What(u16, u64, u64, &'static str);
+
+const SALE: What = What(200, 0, 0, "22");
+const VOID: What = What(200, 200_000, 0, "23");
+const REFUND: What = What(220, 200_000, 0, "25");
+const BALANCE: What = What(200, 310_000, 0, "01");
+const PREAUTH: What = What(100, 30_000, 6, "10");
+const PREAUTH_VOID: What = What(100, 200_000, 6, "11");
+const COMPLETION: What = What(200, 0, 6, "20");
+const COMPLETION_VOID: What = What(200, 200_000, 6, "21");
+const OFFLINE_SALE: What = What(220, 0, 0, "30");
+
 /// A transaction that the terminal holds to be approved.
 #[derive(Clone, Debug)]
 struct Slip {
+    what: What,
+    batch: u32,
     trace: u64,
     amount: u64,
     card: usize,
     rrn: String,
     auth: Option<String>,
     date: String,
-    credit: bool,
     /// Voided or refunded: nothing more is done with it.
     used: bool,
 }
@@ -41,8 +56,7 @@ struct Open {
     frame: Vec<u8>,
     trace: u64,
     amount: u64,
-    processing: u64,
-    kind: &'static str,
+    what: What,
 }
 
 /// A terminal.
@@ -132,11 +146,16 @@ impl Terminal {
                 continue;
             }
             match self.random.below(100) {
-                0..=59 => self.sale(world).await,
-                60..=74 => self.void(world).await,
-                75..=86 => self.refund(world).await,
-                87..=92 => self.balance(world).await,
-                93..=96 => self.signed_in = false,
+                0..=44 => self.new_one(world, SALE).await,
+                45..=54 => self.new_one(world, PREAUTH).await,
+                55..=64 => self.standing_on(world, SALE, VOID).await,
+                65..=67 => self.standing_on(world, PREAUTH, PREAUTH_VOID).await,
+                68..=74 => self.standing_on(world, PREAUTH, COMPLETION).await,
+                75..=77 => self.standing_on(world, COMPLETION, COMPLETION_VOID).await,
+                78..=85 => self.refund(world).await,
+                86..=90 => self.offline(world).await,
+                91..=93 => self.balance(world).await,
+                94..=96 => self.signed_in = false,
                 _ => self.settle(world).await,
             }
         }
@@ -223,7 +242,7 @@ impl Terminal {
                     && batch != self.batch
                 {
                     self.batch = batch;
-                    self.slips.clear();
+                    self.slips.retain(|slip| slip.what == PREAUTH);
                 }
                 self.signed_in = true;
                 world.note(format!("terminal {} is signed in, batch {}", self.id, self.batch));
@@ -234,8 +253,9 @@ impl Terminal {
         false
     }
 
-    fn money(&mut self, mti: u16, processing: u64, amount: u64, card: usize, kind: &str) -> Draft {
+    fn money(&mut self, what: What, amount: u64, card: usize) -> Draft {
         let batch = self.batch;
+        let What(mti, processing, condition, kind) = what;
         let mut make = || -> Result<Draft, BuildError> {
             let mut draft = self.head(mti)?;
             draft.put_number(3, processing)?;
@@ -243,7 +263,7 @@ impl Terminal {
                 draft.put_number(4, amount)?;
             }
             draft.put_digits(22, "022")?;
-            draft.put_number(25, 0)?;
+            draft.put_number(25, condition)?;
             draft.put_digits(35, CARDS[card].1)?;
             draft.put_text(49, "156")?;
             draft.put_digits(60, &format!("{kind}{batch:06}000500"))?;
@@ -258,12 +278,10 @@ impl Terminal {
         world: &Arc<World>,
         draft: &Draft,
         amount: u64,
-        processing: u64,
-        kind: &'static str,
+        what: What,
     ) -> Option<Reply> {
         let frame = self.frame(draft, true);
-        let open = Open { frame: frame.clone(), trace: self.trace, amount, processing, kind };
-        self.reversal = Some(open);
+        self.reversal = Some(Open { frame: frame.clone(), trace: self.trace, amount, what });
         let reply = self.send(world, &frame, world.weather().terminal_patience_ms).await?;
         // "In work" is the answer to a copy of it: no outcome.
         if reply.code == "09" {
@@ -273,50 +291,89 @@ impl Terminal {
         Some(reply)
     }
 
-    async fn sale(&mut self, world: &Arc<World>) {
+    /// A sale or a pre-authorisation.
+    async fn new_one(&mut self, world: &Arc<World>, what: What) {
         let card = if self.random.below(10) == 0 { self.random.between(1, 2) as usize } else { 0 };
         let amount = self.random.between(1, 150_000);
-        let draft = self.money(200, 0, amount, card, "22");
+        let draft = self.money(what, amount, card);
         let trace = self.trace;
-        let Some(reply) = self.reversible(world, &draft, amount, 0, "22").await else { return };
+        let Some(reply) = self.reversible(world, &draft, amount, what).await else { return };
         if reply.code == "00" {
-            self.keep(trace, amount, card, reply, false);
+            self.keep(what, trace, amount, card, reply);
         }
     }
 
-    fn keep(&mut self, trace: u64, amount: u64, card: usize, reply: Reply, credit: bool) {
+    fn keep(&mut self, what: What, trace: u64, amount: u64, card: usize, reply: Reply) {
         let Reply { rrn, auth, date, .. } = reply;
-        self.slips.push(Slip { trace, amount, card, rrn, auth, date, credit, used: credit });
+        let batch = self.batch;
+        self.slips.push(Slip { what, batch, trace, amount, card, rrn, auth, date, used: false });
     }
 
-    fn any_sale(&mut self) -> Option<usize> {
+    /// A slip of this kind on which nothing stands yet; of this batch, unless it is a pre-authorisation.
+    fn any_slip(&mut self, what: What) -> Option<usize> {
+        let fits = |slip: &Slip| slip.what == what && !slip.used;
         let open: Vec<usize> =
-            self.slips.iter().enumerate().filter(|(_, slip)| !slip.used).map(|(at, _)| at).collect();
+            self.slips.iter().enumerate().filter(|(_, slip)| fits(slip)).map(|(at, _)| at).collect();
         open.get(self.random.below(open.len() as u64) as usize).copied()
     }
 
-    async fn void(&mut self, world: &Arc<World>) {
-        let Some(at) = self.any_sale() else { return };
+    /// A void or a completion.
+    async fn standing_on(&mut self, world: &Arc<World>, original: What, what: What) {
+        let Some(at) = self.any_slip(original) else { return };
         let slip = self.slips[at].clone();
-        let mut draft = self.money(200, 200_000, slip.amount, slip.card, "23");
-        draft.put_text(37, &slip.rrn).expect("field 37");
+        let amount = match what {
+            COMPLETION => self.random.between(1, slip.amount * 115 / 100),
+            _ => slip.amount,
+        };
+        let mut draft = self.money(what, amount, slip.card);
+        if original != PREAUTH {
+            draft.put_text(37, &slip.rrn).expect("field 37");
+        }
         if let Some(auth) = &slip.auth {
             draft.put_text(38, auth).expect("field 38");
         }
-        draft.put_digits(61, &format!("{:06}{:06}", self.batch, slip.trace)).expect("field 61");
+        let numbers = format!("{:06}{:06}", slip.batch, slip.trace);
+        let numbers = if original == PREAUTH { numbers + &slip.date } else { numbers };
+        draft.put_digits(61, &numbers).expect("field 61");
         let trace = self.trace;
-        let Some(reply) = self.reversible(world, &draft, slip.amount, 200_000, "23").await else { return };
+        let Some(reply) = self.reversible(world, &draft, amount, what).await else { return };
         if reply.code == "00" {
             self.slips[at].used = true;
-            self.keep(trace, slip.amount, slip.card, reply, true);
+            self.keep(what, trace, amount, slip.card, reply);
         }
     }
 
+    /// Approved here; told until the host has it.
+    async fn offline(&mut self, world: &Arc<World>) {
+        let amount = self.random.between(1, 20_000);
+        let draft = self.money(OFFLINE_SALE, amount, 0);
+        let trace = self.trace;
+        for _ in 0..10_000 {
+            let frame = self.frame(&draft, true);
+            match self.send(world, &frame, world.weather().terminal_patience_ms).await {
+                Some(reply) if reply.code == "00" => {
+                    return self.keep(OFFLINE_SALE, trace, amount, 0, reply);
+                }
+                Some(reply) if !matches!(reply.code.as_str(), "09" | "77" | "A0" | "96") => {
+                    let text = format!("an offline sale of terminal {} is refused {}", self.id, reply.code);
+                    return world.broken(Guarantee::G9, text);
+                }
+                _ => {}
+            }
+            pause(self.random.between(500, 5_000)).await;
+            if !self.sign_in(world, 3).await {
+                continue;
+            }
+        }
+        world.broken(Guarantee::G9, format!("an offline sale of terminal {} is never taken", self.id));
+    }
+
     async fn refund(&mut self, world: &Arc<World>) {
-        let Some(at) = self.any_sale() else { return };
+        let original = if self.random.below(4) == 0 { COMPLETION } else { SALE };
+        let Some(at) = self.any_slip(original) else { return };
         let slip = self.slips[at].clone();
         let amount = self.random.between(1, slip.amount);
-        let mut draft = self.money(220, 200_000, amount, slip.card, "25");
+        let mut draft = self.money(REFUND, amount, slip.card);
         draft.put_text(37, &slip.rrn).expect("field 37");
         draft.put_digits(61, &format!("000000000000{}", slip.date)).expect("field 61");
         draft.put_text(63, "CUP").expect("field 63");
@@ -328,7 +385,7 @@ impl Terminal {
             match reply {
                 Some(reply) if reply.code == "00" => {
                     self.slips[at].used = true;
-                    return self.keep(trace, amount, slip.card, reply, true);
+                    return self.keep(REFUND, trace, amount, slip.card, reply);
                 }
                 Some(reply) if !matches!(reply.code.as_str(), "09" | "77" | "A0") => {
                     // Some of the sale may have been given back before; it stays as it is.
@@ -345,7 +402,7 @@ impl Terminal {
     }
 
     async fn balance(&mut self, world: &Arc<World>) {
-        let draft = self.money(200, 310_000, 0, 0, "01");
+        let draft = self.money(BALANCE, 0, 0);
         let frame = self.frame(&draft, true);
         let _ = self.send(world, &frame, world.weather().terminal_patience_ms).await;
     }
@@ -358,16 +415,16 @@ impl Terminal {
             let make = || -> Result<Draft, BuildError> {
                 let mut draft = Draft::new();
                 draft.start(&CUP_POS, Mti::new(400));
-                draft.put_number(3, open.processing)?;
+                draft.put_number(3, open.what.1)?;
                 draft.put_number(4, open.amount)?;
                 draft.put_number(11, open.trace)?;
                 draft.put_digits(22, "022")?;
-                draft.put_number(25, 0)?;
+                draft.put_number(25, open.what.2)?;
                 draft.put_text(39, "98")?;
                 draft.put_text(41, &self.id)?;
                 draft.put_text(42, MERCHANT)?;
                 draft.put_text(49, "156")?;
-                draft.put_digits(60, &format!("{}{batch:06}000500", open.kind))?;
+                draft.put_digits(60, &format!("{}{batch:06}000500", open.what.3))?;
                 Ok(draft)
             };
             let frame = self.frame(&make().expect("a message"), true);
@@ -406,13 +463,17 @@ impl Terminal {
             return;
         }
         let mut block = TotalsBlock::default();
-        for slip in &self.slips {
-            if slip.credit {
-                block.credit_fen += slip.amount;
-                block.credit_count += 1;
-            } else {
-                block.debit_fen += slip.amount;
-                block.debit_count += 1;
+        for slip in self.slips.iter().filter(|slip| slip.batch == self.batch) {
+            match slip.what {
+                VOID | REFUND | COMPLETION_VOID => {
+                    block.credit_fen += slip.amount;
+                    block.credit_count += 1;
+                }
+                SALE | COMPLETION | OFFLINE_SALE => {
+                    block.debit_fen += slip.amount;
+                    block.debit_count += 1;
+                }
+                _ => {}
             }
         }
         let totals = Totals48 { domestic: block, ..Totals48::default() };
@@ -473,7 +534,7 @@ impl Terminal {
             let reply = self.send(world, &frame, world.weather().terminal_patience_ms).await;
             if reply.is_some_and(|reply| reply.code == "00") {
                 self.batch = if batch == 999_999 { 1 } else { batch + 1 };
-                self.slips.clear();
+                self.slips.retain(|slip| slip.what == PREAUTH);
                 return;
             }
             pause(self.random.between(200, 2_000)).await;

@@ -74,6 +74,8 @@ pub struct Report {
     pub virtual_ms: u64,
     /// Nodes that died.
     pub deaths: u64,
+    /// How many payments of each kind ended in each state, as `kind state`.
+    pub ends: BTreeMap<String, usize>,
     /// Digest of the history: the same for the same seed.
     pub hash: u64,
     /// The end of the history, or all of it.
@@ -277,8 +279,15 @@ async fn live(options: Options) -> Report {
             world.broken(Guarantee::G9, format!("the world does not come to its end; open: {open:?}"));
         }
     }
+    let mut ends = BTreeMap::new();
+    world.books(|books| {
+        for payment in books.payments.values() {
+            *ends.entry(format!("{} {}", payment.kind, payment.state)).or_default() += 1;
+        }
+    });
     let trace = locked(&world.trace);
     Report {
+        ends,
         violation: locked(&world.violation).clone(),
         payments: world.books(|books| books.payments.len()),
         steps: trace.step,
