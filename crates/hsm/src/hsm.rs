@@ -22,6 +22,29 @@ pub trait Hsm: Send + Sync + 'static {
     /// it, so that a start with the wrong master key is noticed before anything is written.
     fn fingerprint(&self) -> String;
 
+    /// The fingerprints of every master key that this module still opens keys of, the one in force first.
+    fn fingerprints(&self) -> Vec<String> {
+        vec![self.fingerprint()]
+    }
+
+    /// Looks whether the master key has been rotated by another process, and takes the new one over. Cheap
+    /// when it has not; a node calls it every second.
+    ///
+    /// # Errors
+    /// [`HsmError::Token`] when what holds the master key cannot be read; the keys at hand stay good.
+    fn refresh(&self) -> Result<bool, HsmError> {
+        Ok(false)
+    }
+
+    /// The key under the master key in force; `None` when it is under that already.
+    ///
+    /// # Errors
+    /// [`HsmError::ForeignKey`].
+    fn rewrap(&self, key: &WrappedKey) -> Result<Option<WrappedKey>, HsmError> {
+        let _: &WrappedKey = key;
+        Ok(None)
+    }
+
     /// Makes a fresh random key.
     ///
     /// # Errors

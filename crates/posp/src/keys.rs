@@ -8,8 +8,8 @@ use clap::{Args, Subcommand};
 use hsm::{Exportability, Hsm, KeyAlgorithm, KeyComponent, KeyUsage, SoftVault, WrappedKey};
 
 use crate::config::{Config, HsmBackend};
-use crate::module;
 use crate::screen::Screen;
+use crate::{admin, module, rotation};
 
 /// Arguments of `posp key`.
 #[derive(Args)]
@@ -30,12 +30,24 @@ enum KeyCommand {
     Init(InitArgs),
     /// Show the check value of the master key in force.
     Show,
+    /// Give the vault a new master key and move every key in the journal under it, beside a running node. Goes
+    /// on where it was stopped.
+    Rotate(StoreArgs),
+    /// Take the old master key out of the vault file, once nothing is under it.
+    Retire(StoreArgs),
     /// Take a key out of a TR-31 key block and print it wrapped under this node's master key.
     Import(ImportArgs),
     /// Put a wrapped key into a TR-31 key block for another party.
     Export(ExportArgs),
     /// Enter the zone master key as components and print it wrapped, for unionpay.zone_master_key.
     Zone(ZoneArgs),
+}
+
+#[derive(Args)]
+struct StoreArgs {
+    /// Data directory of the node (default: node.data of the configuration).
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -178,6 +190,16 @@ pub async fn run(config: &Config, args: KeyArgs, screen: &mut Screen) -> anyhow:
         KeyCommand::Show => {
             let vault = module::open(config)?;
             screen.line(format!("{}: check value {}", module::place(config), vault.fingerprint()))?;
+        }
+        KeyCommand::Rotate(args) => {
+            let store = admin::open(config, args.data.as_ref())?;
+            rotation::rotate(config, &store, screen).await?;
+            store.close().await;
+        }
+        KeyCommand::Retire(args) => {
+            let store = admin::open(config, args.data.as_ref())?;
+            rotation::retire(config, &store, screen).await?;
+            store.close().await;
         }
         KeyCommand::Import(args) => {
             let vault = module::open(config)?;

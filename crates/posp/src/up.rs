@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use acquiring::{Clock, SystemClock};
 use anyhow::{Context, bail};
@@ -64,7 +65,7 @@ impl Node {
         // A setting that is missing is found before anything is made.
         let (mut line, rules) = (config.line()?, config.engine()?);
         let store = config.open_store().context("the store cannot be opened")?;
-        store.bind_vault(&vault.fingerprint()).await.with_context(|| {
+        bind(&store, &*vault).await.with_context(|| {
             let key = config.node.master_key.display();
             match config.store.url.is_empty() {
                 true => {
@@ -85,16 +86,18 @@ impl Node {
             line.management_from = u32::try_from(from).unwrap_or_default();
         }
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let pos_listener = bind(config.pos.listen, "terminals", "pos.listen").await?;
-        let ops_listener = bind(config.ops.listen, "health and metrics", "ops.listen").await?;
+        let pos_listener = listen(config.pos.listen, "terminals", "pos.listen").await?;
+        let ops_listener = listen(config.ops.listen, "health and metrics", "ops.listen").await?;
         let (unsolicited, unexpected) = mpsc::channel(UNSOLICITED_MAX);
         let channel = UnionPayCard::start(line, Arc::clone(&vault), Arc::clone(&clock), unsolicited)
             .await
             .context("the line to UnionPay cannot be started")?;
         let network_listener = channel.listener();
+        let watched = Arc::clone(&vault);
         let engine = Engine::start(rules, store.clone(), vault, clock, channel.clone(), unexpected).await?;
         let stop = CancellationToken::new();
         let (pos, ops) = (pos_listener.local_addr()?, ops_listener.local_addr()?);
+        tokio::spawn(watch(watched, stop.clone()));
         let doors = tokio::spawn(pos_link::serve(pos_listener, engine.clone(), config.link(), stop.clone()));
         let ops_task = tokio::spawn(ops::serve(ops_listener, engine.clone(), metrics, stop.clone()));
         Ok(Node { engine, store, pos, ops, network_listener, channel, stop, doors, ops_task })
@@ -112,7 +115,34 @@ impl Node {
     }
 }
 
-async fn bind(address: std::net::SocketAddr, what: &str, key: &str) -> anyhow::Result<TcpListener> {
+/// Ties the store to the vault. During a rotation it may belong to the master key before still.
+async fn bind(store: &Store, vault: &dyn Hsm) -> Result<(), store::StoreError> {
+    let mut result = store.bind_vault(&vault.fingerprint()).await;
+    for older in vault.fingerprints() {
+        if result.is_ok() {
+            break;
+        }
+        result = store.bind_vault(&older).await;
+    }
+    result
+}
+
+/// How often a node looks whether its master key was rotated.
+const REFRESH: Duration = Duration::from_secs(1);
+
+/// Takes a rotated master key over while the node serves.
+async fn watch(vault: Arc<dyn Hsm>, stop: CancellationToken) {
+    let mut every = tokio::time::interval(REFRESH);
+    while stop.run_until_cancelled(every.tick()).await.is_some() {
+        match vault.refresh() {
+            Ok(false) => {}
+            Ok(true) => tracing::info!(check = vault.fingerprint(), "the master key was rotated"),
+            Err(error) => tracing::error!(%error, "the master key file changed and cannot be read"),
+        }
+    }
+}
+
+async fn listen(address: std::net::SocketAddr, what: &str, key: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| {
         format!("{address} for {what} cannot be taken (setting {key}); is another posp running?")
     })

@@ -194,6 +194,29 @@ pub(crate) fn put_terminal(db: &dyn Db, new: &Terminal) -> Op<()> {
     Ok(())
 }
 
+/// Exchanges the wrappings of a terminal's keys when they are what they were.
+pub(crate) fn rewrap_terminal(db: &dyn Db, old: &Terminal, new: &Terminal) -> Op<bool> {
+    db.lock(Lock::Terminal(old.merchant, old.id))?;
+    let unknown = StoreError::UnknownTerminal { merchant: old.merchant, terminal: old.id };
+    let stored = terminal_of(db, old.merchant, old.id)?.ok_or(unknown)?;
+    let same = stored.master_key == old.master_key
+        && stored.session.keys == old.session.keys
+        && stored.session.previous_keys == old.session.previous_keys;
+    if !same {
+        return Ok(false);
+    }
+    let update = "UPDATE terminal SET master_key = ?3 WHERE merchant = ?1 AND terminal = ?2";
+    db.execute(update, params![old.merchant.as_str(), old.id.as_str(), &new.master_key])?;
+    let session = TerminalSession {
+        keys: new.session.keys.clone(),
+        previous_keys: new.session.previous_keys.clone(),
+        ..stored.session
+    };
+    save_session(db, old.merchant, old.id, &session)?;
+    advance(db, MASTER_VERSION, 1)?;
+    Ok(true)
+}
+
 fn save_session(
     db: &dyn Db,
     merchant: MerchantId,
@@ -250,6 +273,12 @@ pub(crate) fn bind_vault(db: &dyn Db, fingerprint: &str) -> Op<()> {
     let select = "SELECT value FROM meta WHERE name = 'vault'";
     let bound: Option<String> = one(db, select, &[], |c| c.take("value"))?;
     if bound.as_deref() == Some(fingerprint) { Ok(()) } else { Err(StoreError::OtherVault.into()) }
+}
+
+/// From one master key of the same vault to the next.
+pub(crate) fn rebind_vault(db: &dyn Db, from: &str, to: &str) -> Op<()> {
+    db.execute("UPDATE meta SET value = ?2 WHERE name = 'vault' AND value = ?1", params![from, to])?;
+    bind_vault(db, to)
 }
 
 pub(crate) fn record_unmatched(db: &dyn Db, line: &str, at: Timestamp, masked: &[u8], note: &str) -> Op<()> {

@@ -4,6 +4,7 @@
 //! posp vault v1
 //! check 8 hex digits                 check value of the master key
 //! master 64 hex digits               absent when its components are entered at every start
+//! older 64 hex digits                a master key before it, until nothing refers to it; newest first
 //! key v1:data:aes256:...             the key ring, one line a key
 //! key v1:digest:hmac256:...
 //! ```
@@ -22,6 +23,8 @@ use crate::key::Kcv;
 const FIRST_LINE: &str = "posp vault v1";
 /// A vault file is a few lines; anything longer is another file.
 const FILE_MAX: u64 = 64 * 1024;
+/// Master keys before the one in force; a rotation that is not finished is not begun anew.
+const OLDER_MAX: usize = 4;
 /// Readable and writable by its owner, by nobody else.
 const MODE: u32 = 0o600;
 
@@ -29,6 +32,8 @@ const MODE: u32 = 0o600;
 pub(crate) struct VaultFile {
     pub(crate) check: Kcv,
     pub(crate) master: Option<MasterKey>,
+    /// Master keys before it that may still have keys under them, the newest first.
+    pub(crate) older: Vec<MasterKey>,
     pub(crate) ring: KeyRing,
 }
 
@@ -75,6 +80,7 @@ fn parse(text: &str) -> Result<VaultFile, &'static str> {
         return Err("its first line is not \"posp vault v1\"");
     }
     let (mut check, mut master, mut ring) = (None, None, String::new());
+    let mut older = Vec::new();
     for line in lines.filter(|line| !line.trim().is_empty() && !line.starts_with('#')) {
         let (name, value) = line.split_once(' ').ok_or("a line without a value")?;
         match name {
@@ -86,6 +92,12 @@ fn parse(text: &str) -> Result<VaultFile, &'static str> {
                 hex::decode_to_slice(value, &mut *bytes)
                     .map_err(|_| "the master key is not 64 hex digits")?;
                 master = Some(MasterKey::from_bytes(&bytes));
+            }
+            "older" if older.len() < OLDER_MAX => {
+                let mut bytes = Zeroizing::new([0u8; 32]);
+                hex::decode_to_slice(value, &mut *bytes)
+                    .map_err(|_| "an older master key is not 64 hex digits")?;
+                older.push(MasterKey::from_bytes(&bytes));
             }
             "key" => {
                 ring.push_str(value);
@@ -101,7 +113,7 @@ fn parse(text: &str) -> Result<VaultFile, &'static str> {
         return Err("the master key does not have the check value beside it");
     }
     let ring = ring.parse().map_err(|_| "the key ring is damaged")?;
-    Ok(VaultFile { check, master, ring })
+    Ok(VaultFile { check, master, older, ring })
 }
 
 /// Writes a new file; never over an existing one.
@@ -120,7 +132,8 @@ pub(crate) fn create(
         }
         Err(error) => return Err(failed(error)),
     };
-    let written = file.write_all(&render(check, master, ring)).and_then(|()| file.sync_all());
+    let text = render(check, master, &[], ring);
+    let written = file.write_all(&text).and_then(|()| file.sync_all());
     if let Err(error) = written {
         // Half a vault is worth nothing and would block the next attempt.
         drop(file);
@@ -129,19 +142,55 @@ pub(crate) fn create(
             Err(left) => failed(left),
         });
     }
-    // The name must survive a crash as well as the content.
+    sync_name(path).map_err(failed)
+}
+
+/// The name must survive a crash as well as the content.
+fn sync_name(path: &Path) -> std::io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(parent).and_then(|directory| directory.sync_all()).map_err(failed)
+    File::open(parent).and_then(|directory| directory.sync_all())
+}
+
+/// Puts another content in the place of a vault file: a file beside it is written and flushed, then takes its
+/// name, so whoever opens it, and whatever crashes, finds the one or the other.
+pub(crate) fn replace(
+    path: &Path,
+    check: Kcv,
+    master: &MasterKey,
+    older: &[MasterKey],
+    ring: &KeyRing,
+) -> Result<(), VaultError> {
+    let failed = |source| VaultError::Io { path: path.display().to_string(), source };
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = Path::new(&beside);
+    // What a crash left half-written is worth nothing.
+    match std::fs::remove_file(beside) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(beside).map_err(failed)?;
+    file.write_all(&render(check, Some(master), older, ring))
+        .and_then(|()| file.sync_all())
+        .map_err(failed)?;
+    std::fs::rename(beside, path).and_then(|()| sync_name(path)).map_err(failed)
+}
+
+/// What tells one content of the file from another without reading it.
+pub(crate) fn stamp(path: &Path) -> Option<(u64, i64, i64)> {
+    let about = std::fs::metadata(path).ok()?;
+    Some((about.ino(), about.mtime(), about.mtime_nsec()))
 }
 
 /// The file's text, built in one piece so that no copy of the key is left behind.
-fn render(check: Kcv, master: Option<&MasterKey>, ring: &KeyRing) -> Zeroizing<Vec<u8>> {
+fn render(check: Kcv, master: Option<&MasterKey>, older: &[MasterKey], ring: &KeyRing) -> Zeroizing<Vec<u8>> {
     let mut text = Zeroizing::new(Vec::with_capacity(4096));
     text.extend_from_slice(format!("{FIRST_LINE}\ncheck {check}\n").as_bytes());
-    if let Some(master) = master {
+    let named = master.map(|master| ("master ", master)).into_iter();
+    for (name, master) in named.chain(older.iter().map(|older| ("older ", older))) {
         let mut digits = Zeroizing::new([0u8; 64]);
         if hex::encode_to_slice(master.bytes(), &mut *digits).is_ok() {
-            text.extend_from_slice(b"master ");
+            text.extend_from_slice(name.as_bytes());
             text.extend_from_slice(&*digits);
             text.push(b'\n');
         }

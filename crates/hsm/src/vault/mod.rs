@@ -7,8 +7,8 @@ mod seal;
 mod wrap;
 
 use std::fmt;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -84,6 +84,14 @@ pub enum VaultError {
         /// The file.
         path: String,
     },
+    /// A rotation of the master key is under way.
+    #[error(
+        "{path} holds an older master key still: finish the rotation (`posp key rotate`), then `posp key retire`"
+    )]
+    RotationOpen {
+        /// The file.
+        path: String,
+    },
     /// Another master key than the one the data was written with.
     #[error(
         "wrong master key: the data was written under {expected}, this is {found}; nothing was changed, \
@@ -115,13 +123,66 @@ pub enum VaultError {
 /// of the same user can read from this one's memory it cannot hide; that takes a hardware module behind the
 /// same trait.
 pub struct SoftVault {
+    keys: RwLock<Arc<Keys>>,
+    schedules: ScheduleCache,
+    /// The file it came from, and what the file looked like.
+    origin: Option<(PathBuf, Mutex<Option<Stamp>>)>,
+}
+
+type Stamp = (u64, i64, i64);
+
+/// A master key in use.
+#[derive(Clone)]
+struct Generation {
     wrapper: Wrapper,
     fingerprint: String,
+}
+
+impl Generation {
+    fn new(master: &MasterKey) -> Result<Self, VaultError> {
+        Ok(Self { wrapper: Wrapper::new(master.bytes()), fingerprint: master.fingerprint()? })
+    }
+}
+
+/// Everything that a rotation exchanges.
+struct Keys {
+    current: Generation,
+    /// Master keys before it, the newest first: they open what is not re-wrapped yet.
+    older: Vec<Generation>,
     ring: KeyRing,
     /// The ring's data keys, the sealing one first.
     data: Vec<SealKey>,
     digest: Hmac<Sha256>,
-    schedules: ScheduleCache,
+}
+
+impl Keys {
+    fn new(master: &MasterKey, older: &[MasterKey], ring: KeyRing) -> Result<Self, VaultError> {
+        let current = Generation::new(master)?;
+        let mut data = Vec::with_capacity(ring.data.len());
+        for key in &ring.data {
+            let clear = Zeroizing::new(take::<32>(current.wrapper.unwrap(key)?.as_ref()));
+            data.push(SealKey::new(key.kcv(), &clear)?);
+        }
+        let clear = current.wrapper.unwrap(&ring.digest)?;
+        let digest =
+            <Hmac<Sha256> as KeyInit>::new_from_slice(clear.as_ref()).map_err(|_| HsmError::KeyLength {
+                algorithm: KeyAlgorithm::HmacSha256,
+                wanted: 32,
+                found: clear.as_ref().len(),
+            })?;
+        let older = older.iter().map(Generation::new).collect::<Result<_, _>>()?;
+        Ok(Self { current, older, ring, data, digest })
+    }
+
+    fn generations(&self) -> impl Iterator<Item = &Generation> {
+        std::iter::once(&self.current).chain(&self.older)
+    }
+
+    /// Opens a key under whichever master key it is.
+    fn unwrap(&self, key: &WrappedKey) -> Result<ClearKey, HsmError> {
+        let foreign = HsmError::ForeignKey { usage: key.usage() };
+        self.generations().find_map(|generation| generation.wrapper.unwrap(key).ok()).ok_or(foreign)
+    }
 }
 
 impl SoftVault {
@@ -130,27 +191,15 @@ impl SoftVault {
     /// # Errors
     /// The ring is under another master key.
     pub fn new(master: &MasterKey, ring: KeyRing) -> Result<Self, VaultError> {
-        let wrapper = Wrapper::new(master.bytes());
-        let mut data = Vec::with_capacity(ring.data.len());
-        for key in &ring.data {
-            let clear = Zeroizing::new(take::<32>(wrapper.unwrap(key)?.as_ref()));
-            data.push(SealKey::new(key.kcv(), &clear)?);
-        }
-        let clear = wrapper.unwrap(&ring.digest)?;
-        let digest =
-            <Hmac<Sha256> as KeyInit>::new_from_slice(clear.as_ref()).map_err(|_| HsmError::KeyLength {
-                algorithm: KeyAlgorithm::HmacSha256,
-                wanted: 32,
-                found: clear.as_ref().len(),
-            })?;
-        Ok(Self {
-            wrapper,
-            fingerprint: master.fingerprint()?,
-            ring,
-            data,
-            digest,
-            schedules: ScheduleCache::new(),
-        })
+        Self::with(Keys::new(master, &[], ring)?, None)
+    }
+
+    fn with(keys: Keys, origin: Option<(PathBuf, Mutex<Option<Stamp>>)>) -> Result<Self, VaultError> {
+        Ok(Self { keys: RwLock::new(Arc::new(keys)), schedules: ScheduleCache::new(), origin })
+    }
+
+    fn keys(&self) -> Arc<Keys> {
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A vault with a random master key that nobody keeps: for demos, simulators and tests. What is
@@ -170,13 +219,51 @@ impl SoftVault {
     /// Missing, damaged, readable by others, another owner's, or made for components.
     pub fn open_file(path: impl AsRef<Path>) -> Result<Self, VaultError> {
         let path = path.as_ref();
+        // The stamp is taken before reading: a change between the two is seen at the next look.
+        let stamp = Mutex::new(file::stamp(path));
+        Self::with(Self::read(path)?, Some((path.to_owned(), stamp)))
+    }
+
+    fn read(path: &Path) -> Result<Keys, VaultError> {
         let file = file::read(path)?;
         let shown = || path.display().to_string();
         let master = file.master.ok_or_else(|| VaultError::ComponentsNeeded { path: shown() })?;
-        Self::new(&master, file.ring).map_err(|_| VaultError::Damaged {
+        Keys::new(&master, &file.older, file.ring).map_err(|_| VaultError::Damaged {
             path: shown(),
             reason: "its key ring is not under its master key",
         })
+    }
+
+    /// Puts a fresh master key in front in a vault file. Keys under the one before still open; new ones are
+    /// made under the new one by whoever opens the file, and by a running node within a second
+    /// ([`Hsm::refresh`]). The ring's keys are moved at once: sealed values and digests do not change.
+    ///
+    /// # Errors
+    /// As [`SoftVault::open_file`]; a rotation before this one is not finished.
+    pub fn rotate_file(path: impl AsRef<Path>) -> Result<(), VaultError> {
+        let path = path.as_ref();
+        let shown = || path.display().to_string();
+        let file = file::read(path)?;
+        let master = file.master.ok_or_else(|| VaultError::ComponentsNeeded { path: shown() })?;
+        if !file.older.is_empty() {
+            return Err(VaultError::RotationOpen { path: shown() });
+        }
+        let fresh = MasterKey::generate()?;
+        let ring = file.ring.rewrap(&Wrapper::new(master.bytes()), &Wrapper::new(fresh.bytes()))?;
+        file::replace(path, fresh.check_value()?, &fresh, &[master], &ring)
+    }
+
+    /// Takes the master keys before the one in force out of a vault file. The caller has made sure that
+    /// nothing is under them.
+    ///
+    /// # Errors
+    /// As [`SoftVault::open_file`].
+    pub fn retire_file(path: impl AsRef<Path>) -> Result<(), VaultError> {
+        let path = path.as_ref();
+        let file = file::read(path)?;
+        let shown = || path.display().to_string();
+        let master = file.master.ok_or_else(|| VaultError::ComponentsNeeded { path: shown() })?;
+        file::replace(path, file.check, &master, &[], &file.ring)
     }
 
     /// Makes a vault file with a fresh master key, readable by its owner alone, on disk before this
@@ -250,7 +337,7 @@ impl SoftVault {
 
     /// Names the master key, as [`Hsm::fingerprint`] does.
     pub fn fingerprint(&self) -> String {
-        self.fingerprint.clone()
+        self.keys().current.fingerprint.clone()
     }
 
     /// Refuses to go on with data written under another master key.
@@ -258,21 +345,35 @@ impl SoftVault {
     /// # Errors
     /// [`VaultError::WrongMaster`].
     pub fn check_fingerprint(&self, expected: &str) -> Result<(), VaultError> {
-        if self.fingerprint == expected {
+        let keys = self.keys();
+        if keys.generations().any(|generation| generation.fingerprint == expected) {
             return Ok(());
         }
-        Err(VaultError::WrongMaster { expected: expected.to_owned(), found: self.fingerprint.clone() })
+        let found = keys.current.fingerprint.clone();
+        Err(VaultError::WrongMaster { expected: expected.to_owned(), found })
     }
 
     /// The key ring, wrapped.
-    pub const fn ring(&self) -> &KeyRing {
-        &self.ring
+    pub fn ring(&self) -> KeyRing {
+        self.keys().ring.clone()
+    }
+
+    /// Opens a key. One that no master key opens may be under a newer one than this process has read.
+    fn unwrap(&self, key: &WrappedKey) -> Result<ClearKey, HsmError> {
+        match self.keys().unwrap(key) {
+            Err(_) if self.refresh() == Ok(true) => self.keys().unwrap(key),
+            result => result,
+        }
+    }
+
+    fn wrap(&self, usage: KeyUsage, algorithm: KeyAlgorithm, clear: &[u8]) -> Result<WrappedKey, HsmError> {
+        self.keys().current.wrapper.wrap(usage, algorithm, clear)
     }
 
     /// Key schedule of a wrapped key after checking its usage.
     fn block_key(&self, key: &WrappedKey, usage: KeyUsage) -> Result<Arc<BlockKey>, HsmError> {
         key.require(usage)?;
-        self.schedules.get(key, || BlockKey::new(key.algorithm(), self.wrapper.unwrap(key)?.as_ref()))
+        self.schedules.get(key, || BlockKey::new(key.algorithm(), self.unwrap(key)?.as_ref()))
     }
 
     /// Schedule of a key that sends others, when it may send one of this usage and algorithm.
@@ -304,7 +405,7 @@ impl SoftVault {
     fn reference(&self, pin: &Pin, pan: &str, key: &WrappedKey) -> Result<PinReference, HsmError> {
         key.require(KeyUsage::PinVerification)?;
         let input = reference_input(pin, pan)?;
-        let clear = self.wrapper.unwrap(key)?;
+        let clear = self.unwrap(key)?;
         hmac_sha256(clear.as_ref(), &[&input]).map(PinReference).ok_or(HsmError::Pin)
     }
 }
@@ -386,20 +487,54 @@ pub(crate) fn fits(format: PinFormat, key: &WrappedKey) -> Result<(), HsmError> 
 
 impl fmt::Debug for SoftVault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SoftVault").field("fingerprint", &self.fingerprint).finish_non_exhaustive()
+        f.debug_struct("SoftVault").field("fingerprint", &self.fingerprint()).finish_non_exhaustive()
     }
 }
 
 impl Hsm for SoftVault {
     fn fingerprint(&self) -> String {
-        self.fingerprint.clone()
+        Self::fingerprint(self)
+    }
+
+    fn fingerprints(&self) -> Vec<String> {
+        self.keys().generations().map(|generation| generation.fingerprint.clone()).collect()
+    }
+
+    fn refresh(&self) -> Result<bool, HsmError> {
+        let Some((path, stamp)) = &self.origin else { return Ok(false) };
+        let mut seen = stamp.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = file::stamp(path);
+        if now == *seen {
+            return Ok(false);
+        }
+        let mut fresh = Self::read(path).map_err(|error| HsmError::Token(error.to_string()))?;
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        if fresh.ring.digest.kcv() != keys.ring.digest.kcv() {
+            return Err(HsmError::Token("the vault file was exchanged for another vault's".to_owned()));
+        }
+        // Master keys that the file has given up stay with this process: it may hold keys under them.
+        let known: Vec<String> =
+            fresh.generations().map(|generation| generation.fingerprint.clone()).collect();
+        for master in keys.generations().filter(|master| !known.contains(&master.fingerprint)) {
+            fresh.older.push(master.clone());
+        }
+        *keys = Arc::new(fresh);
+        *seen = now;
+        Ok(true)
+    }
+
+    fn rewrap(&self, key: &WrappedKey) -> Result<Option<WrappedKey>, HsmError> {
+        if self.keys().current.wrapper.unwrap(key).is_ok() {
+            return Ok(None);
+        }
+        self.wrap(key.usage(), key.algorithm(), self.unwrap(key)?.as_ref()).map(Some)
     }
 
     fn generate(&self, usage: KeyUsage, algorithm: KeyAlgorithm) -> Result<WrappedKey, HsmError> {
         if !usage.allows(algorithm) {
             return Err(HsmError::NoSuchKey { usage, algorithm });
         }
-        self.wrapper.wrap(usage, algorithm, ClearKey::random(algorithm)?.as_ref())
+        self.wrap(usage, algorithm, ClearKey::random(algorithm)?.as_ref())
     }
 
     fn import_components_checked(
@@ -415,12 +550,12 @@ impl Hsm for SoftVault {
         if components.len() == 1 && usage != KeyUsage::TerminalMaster {
             return Err(HsmError::Components("only a terminal master key may come in one piece"));
         }
-        self.wrapper.wrap(usage, algorithm, &combine(usage, algorithm, components, check)?)
+        self.wrap(usage, algorithm, &combine(usage, algorithm, components, check)?)
     }
 
     fn export(&self, key: &WrappedKey, under: &WrappedKey) -> Result<ExportedKey, HsmError> {
         let transport = self.transport(key.usage(), key.algorithm(), under)?;
-        let mut clear = self.wrapper.unwrap(key)?;
+        let mut clear = self.unwrap(key)?;
         transport.encrypt_ecb(clear.as_mut())?;
         Ok(ExportedKey { algorithm: key.algorithm(), cipher: clear.as_ref().to_vec(), kcv: key.kcv() })
     }
@@ -439,7 +574,7 @@ impl Hsm for SoftVault {
         }
         let mut clear = ClearKey::new(cipher);
         transport.decrypt_ecb(clear.as_mut())?;
-        self.wrapper.wrap(usage, algorithm, clear.as_ref())
+        self.wrap(usage, algorithm, clear.as_ref())
     }
 
     fn export_block(
@@ -456,7 +591,7 @@ impl Hsm for SoftVault {
             optional: optional.to_vec(),
             ..KeyBlockHeader::describe(version, key.usage(), key.algorithm())?
         };
-        make_block(self.wrapper.unwrap(under)?.as_ref(), &header, self.wrapper.unwrap(key)?.as_ref())
+        make_block(self.unwrap(under)?.as_ref(), &header, self.unwrap(key)?.as_ref())
     }
 
     fn import_block(
@@ -466,11 +601,11 @@ impl Hsm for SoftVault {
         under: &WrappedKey,
     ) -> Result<(WrappedKey, KeyBlockHeader), HsmError> {
         let algorithm = block_admits(usage, block, under)?;
-        let (header, clear) = primitives::key_block::unwrap(self.wrapper.unwrap(under)?.as_ref(), block)?;
+        let (header, clear) = primitives::key_block::unwrap(self.unwrap(under)?.as_ref(), block)?;
         if clear.len() != algorithm.key_len() {
             return Err(HsmError::KeyLength { algorithm, wanted: algorithm.key_len(), found: clear.len() });
         }
-        Ok((self.wrapper.wrap(usage, algorithm, &clear)?, header))
+        Ok((self.wrap(usage, algorithm, &clear)?, header))
     }
 
     fn mac(&self, key: &WrappedKey, algorithm: MacAlgorithm, data: &[u8]) -> Result<[u8; 8], HsmError> {
@@ -627,15 +762,15 @@ impl Hsm for SoftVault {
     }
 
     fn seal(&self, context: &[u8], plain: &[u8]) -> Result<Vec<u8>, HsmError> {
-        self.data.first().ok_or(HsmError::Sealed("the key ring is empty"))?.seal(context, plain)
+        self.keys().data.first().ok_or(HsmError::Sealed("the key ring is empty"))?.seal(context, plain)
     }
 
     fn open(&self, context: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, HsmError> {
-        seal::open(&self.data, context, sealed)
+        seal::open(&self.keys().data, context, sealed)
     }
 
     fn digest(&self, plain: &[u8]) -> Result<[u8; 32], HsmError> {
-        let mut mac = self.digest.clone();
+        let mut mac = self.keys().digest.clone();
         mac.update(plain);
         Ok(mac.finalize().into_bytes().into())
     }

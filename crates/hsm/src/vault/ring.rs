@@ -113,6 +113,17 @@ impl KeyRing {
         }
     }
 
+    /// The same keys under another master key: what they sealed and digested stays good.
+    pub(crate) fn rewrap(&self, from: &Wrapper, to: &Wrapper) -> Result<Self, HsmError> {
+        let move_one = |key: &WrappedKey| -> Result<WrappedKey, HsmError> {
+            to.wrap(key.usage(), key.algorithm(), from.unwrap(key)?.as_ref())
+        };
+        Ok(Self {
+            data: self.data.iter().map(move_one).collect::<Result<_, _>>()?,
+            digest: move_one(&self.digest)?,
+        })
+    }
+
     /// The ring's keys, in the order of its text form.
     pub fn keys(&self) -> impl Iterator<Item = &WrappedKey> {
         self.data.iter().chain([&self.digest])

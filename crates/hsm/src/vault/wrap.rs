@@ -92,6 +92,7 @@ fn associated(usage: KeyUsage, algorithm: KeyAlgorithm, kcv: Kcv) -> [u8; 21] {
 
 /// Wraps and unwraps with AES-256-GCM under the master key. Random nonces of 96 bits: good for 2^32 keys
 /// under one master key, some decades of daily sign-ins of a hundred thousand terminals.
+#[derive(Clone)]
 pub(crate) struct Wrapper(Aes256Gcm);
 
 impl Wrapper {

@@ -13,6 +13,7 @@ mod limits;
 mod node;
 mod offline;
 mod preauth;
+mod rotation;
 mod undoing;
 
 #[path = "../support/mod.rs"]

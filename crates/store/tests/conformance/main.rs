@@ -132,6 +132,8 @@ conformance!(sqlite, postgres:
         an_unknown_terminal_cannot_sign_in
         blocks_of_numbers_never_overlap
         the_first_vault_is_the_only_one
+        a_vault_goes_over_to_its_next_master_key
+        keys_are_rewrapped_only_as_they_were_read
     }
     search {
         any_number_finds_the_payment

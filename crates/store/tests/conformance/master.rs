@@ -153,3 +153,41 @@ pub async fn the_first_vault_is_the_only_one(store: Store) {
     assert_eq!(store.bind_vault("000000").await.unwrap_err(), StoreError::OtherVault);
     store.bind_vault("5af1c3").await.unwrap();
 }
+
+pub async fn a_vault_goes_over_to_its_next_master_key(store: Store) {
+    store.bind_vault("5af1c3").await.unwrap();
+    assert_eq!(store.rebind_vault("000000", "111111").await.unwrap_err(), StoreError::OtherVault);
+    store.rebind_vault("5af1c3", "77aa00").await.unwrap();
+    store.rebind_vault("5af1c3", "77aa00").await.unwrap();
+    assert_eq!(store.bind_vault("5af1c3").await.unwrap_err(), StoreError::OtherVault);
+    store.bind_vault("77aa00").await.unwrap();
+}
+
+pub async fn keys_are_rewrapped_only_as_they_were_read(store: Store) {
+    enrolled(&store).await;
+    store.save_sign_in(merchant_id(), terminal_id(), &keys(1), at(1)).await.unwrap();
+    let read = async || store.terminal(merchant_id(), terminal_id()).await.unwrap().unwrap();
+    let old = read().await;
+    let rewrapped = |terminal: &Terminal, n| {
+        let mut new = Terminal { master_key: "wrapped-anew".to_owned(), ..terminal.clone() };
+        new.session.keys = Some(keys(n));
+        new
+    };
+    let version = store.master_version().await.unwrap();
+    assert!(store.rewrap_terminal(&old, &rewrapped(&old, 11)).await.unwrap());
+    assert_eq!(read().await, rewrapped(&old, 11), "session and batch stay");
+    assert_eq!(store.master_version().await.unwrap(), version + 1, "nodes read it");
+
+    // Read before, signed in since: the keys of the sign-in stay, and a second look moves them.
+    let stale = read().await;
+    store.save_sign_in(merchant_id(), terminal_id(), &keys(2), at(2)).await.unwrap();
+    let signed_in = read().await;
+    assert!(!store.rewrap_terminal(&stale, &rewrapped(&stale, 12)).await.unwrap());
+    assert_eq!(read().await, signed_in);
+    assert!(store.rewrap_terminal(&signed_in, &rewrapped(&signed_in, 13)).await.unwrap());
+    assert_eq!(read().await.session.previous_keys, signed_in.session.previous_keys);
+
+    let unknown = Terminal { id: "99999999".parse().unwrap(), ..old };
+    let error = store.rewrap_terminal(&unknown, &unknown).await.unwrap_err();
+    assert!(matches!(error, StoreError::UnknownTerminal { .. }), "{error}");
+}
