@@ -16,7 +16,7 @@ use sim::keys::ZoneKey;
 use sim::network::{Event, Network as Desk};
 use sim::service::{Core, Service};
 use sim::time::{Clock, SettleDate};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::clock::VirtualClock;
@@ -38,7 +38,7 @@ struct Ways {
     answers: BTreeMap<usize, (u64, mpsc::Sender<Vec<u8>>)>,
     /// The network's own messages.
     own: BTreeMap<usize, (u64, mpsc::Sender<Vec<u8>>)>,
-    waiting: BTreeMap<u64, oneshot::Sender<String>>,
+    waiting: BTreeMap<u64, mpsc::Sender<String>>,
     /// A line hangs until then, milliseconds of the world.
     hanging_until: u64,
     connections: u64,
@@ -355,39 +355,46 @@ fn take_own_answer(world: &World, payload: &[u8]) {
     let Ok(message) = CUPS.parse(body) else { return };
     let Some(trace) = message.number(11) else { return };
     let code = message.text(39).unwrap_or_default().to_owned();
-    if let Some(waiter) = locked(&world.network.ways).waiting.remove(&trace) {
-        let _ = waiter.send(code);
+    if let Some(waiter) = locked(&world.network.ways).waiting.get(&trace) {
+        let _ = waiter.try_send(code);
     }
 }
 
-/// Gives a node a new MAC key and a new PIN key, as the network does when it is asked.
+/// Gives the member a new MAC key and a new PIN key, as the network does when it is asked: at every listener that is up,
+/// since its nodes share the keys. What one of them has taken is in force.
 async fn reset_keys(world: &Arc<World>, place: usize) {
     let _one_at_a_time = world.network.resetting.lock().await;
     for which in [ZoneKey::Mac, ZoneKey::Pin] {
         let trace = world.network.trace.fetch_add(1, Ordering::Relaxed) % 999_999 + 1;
-        let (tell, told) = oneshot::channel();
-        let way = {
-            let mut ways = locked(&world.network.ways);
-            ways.waiting.insert(u64::from(trace), tell);
-            ways.own.get(&place).map(|(_, way)| way.clone())
-        };
         let Ok(frame) = world.service.key_reset(which, trace) else { return };
         let weather = world.weather();
-        let lost = world.draw("keys", |random| random.happens(weather.key_lost)) || is_hanging(world);
-        if let Some(way) = way.filter(|_| !lost) {
-            let _ = way.try_send(frame);
+        let (tell, mut told) = mpsc::channel(8);
+        let ways: Vec<_> = {
+            let mut ways = locked(&world.network.ways);
+            ways.waiting.insert(u64::from(trace), tell);
+            ways.own.values().map(|(_, way)| way.clone()).collect()
+        };
+        for way in &ways {
+            let lost = world.draw("keys", |random| random.happens(weather.key_lost)) || is_hanging(world);
+            if !lost {
+                let _ = way.try_send(frame.clone());
+            }
         }
-        let answered = timeout(PATIENCE, told).await;
+        let mut taken = 0;
+        let all = async {
+            while taken < ways.len() {
+                match told.recv().await {
+                    Some(code) if code == "00" => taken += 1,
+                    _ => return,
+                }
+            }
+        };
+        let _ = timeout(PATIENCE, all).await;
         locked(&world.network.ways).waiting.remove(&u64::from(trace));
-        let good = matches!(&answered, Ok(Ok(code)) if code == "00");
-        world.note(format!(
-            "{} to node {place}: {}",
-            which.name(),
-            if good { "in force" } else { "not taken" }
-        ));
+        world.note(format!("{} asked by node {place}: taken by {taken} of {}", which.name(), ways.len()));
         let until = Clock::now(world.clock.as_ref()).after_ms(60_000);
         let mut zone = world.service.zone();
-        if !good {
+        if taken == 0 {
             zone.slot(which).withdraw();
             return;
         }

@@ -92,8 +92,10 @@ pub fn may_die(world: &Arc<World>, life: &Arc<Life>, why: &str) {
     }
 }
 
-fn config() -> EngineConfig {
+fn config(place: usize) -> EngineConfig {
     EngineConfig {
+        node: format!("node {place}"),
+        takeover_margin: Duration::from_secs(5),
         network_patience: Duration::from_secs(10),
         forward_pause: Duration::from_millis(500),
         forward_pause_max: Duration::from_secs(10),
@@ -114,7 +116,7 @@ pub async fn start(world: Arc<World>, place: usize) {
     world.judge(|books| books.restarted(&states));
     let clock: Arc<dyn Clock> = world.clock.clone();
     let pace = Arc::new(NodePace { world: Arc::clone(&world), life: Arc::clone(&life) });
-    let store = world.disk.open(Arc::clone(&clock), pace, 256, 64);
+    let store = world.disk.open(Arc::clone(&clock), pace, 256, 64, world.nodes > 1);
     let hsm: Arc<dyn Hsm> = world.vault.clone();
     let (unsolicited, unexpected) = mpsc::channel(256);
     let components = sim::LAB_ZMK_COMPONENTS.map(|text| KeyComponent::from_hex(text).expect("a component"));
@@ -130,7 +132,7 @@ pub async fn start(world: Arc<World>, place: usize) {
     let wires = Arc::new(NodeWires { world: Arc::clone(&world), life: Arc::clone(&life) });
     let channel = UnionPayCard::start_over(wires, line, Arc::clone(&hsm), Arc::clone(&clock), unsolicited);
     tokio::spawn(stop_when_failed(Arc::clone(&world), Arc::clone(&life), store.clone()));
-    let engine = Engine::start(config(), store.clone(), hsm, clock, channel, unexpected).await;
+    let engine = Engine::start(config(place), store.clone(), hsm, clock, channel, unexpected).await;
     let engine = match engine {
         Ok(engine) => engine,
         Err(error) => return die(&world, &life, &format!("it cannot start: {error}")),

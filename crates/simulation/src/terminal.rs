@@ -98,7 +98,7 @@ pub async fn furnish(world: &Arc<World>, hsm: Arc<dyn Hsm>, count: u64) -> Vec<T
             Box::pin(std::future::ready(()))
         }
     }
-    let store = world.disk.open(world.clock.clone(), Arc::new(Quick), 16, 16);
+    let store = world.disk.open(world.clock.clone(), Arc::new(Quick), 16, 16, false);
     let merchant = MerchantId::new(MERCHANT).expect("an id");
     let row =
         Merchant {

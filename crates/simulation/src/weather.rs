@@ -98,6 +98,8 @@ impl Weather {
         weather.transactions = random.between(10, 45);
         weather.terminal_patience_ms = [2_000, 8_000, 15_000, 60_000][random.below(4) as usize & 3];
         weather.late_ms = [500, 5_000, 15_000, 70_000][random.below(4) as usize & 3];
+        // One world in four has two nodes on one store.
+        weather.nodes = if Random::of(seed, "nodes").below(4) == 0 { 2 } else { 1 };
         // One world in four lives through midnight, where dates and sign-ins change.
         weather.starts_after_noon_s =
             if random.below(4) == 0 { random.between(42_600, 43_200) } else { random.below(20_000) };

@@ -94,6 +94,8 @@ pub struct World {
     pub options: Options,
     /// What goes wrong now.
     weather: Mutex<Weather>,
+    /// Nodes on the one store.
+    pub nodes: usize,
     /// The only time.
     pub clock: Arc<VirtualClock>,
     /// The journal's disk.
@@ -107,7 +109,7 @@ pub struct World {
     /// What the guarantees know.
     books: Mutex<Books>,
     /// Nodes that serve, by place.
-    nodes: Mutex<Vec<Option<Arc<Node>>>>,
+    serving: Mutex<Vec<Option<Arc<Node>>>>,
     /// The present life of each place, starting ones too.
     pub lives: Mutex<BTreeMap<usize, Arc<Life>>>,
     /// Deaths so far.
@@ -196,14 +198,14 @@ impl World {
 
     /// A node that serves, if there is one; by lot when there are several.
     pub fn any_node(&self) -> Option<Arc<Node>> {
-        let nodes: Vec<_> = locked(&self.nodes).iter().flatten().cloned().collect();
+        let nodes: Vec<_> = locked(&self.serving).iter().flatten().cloned().collect();
         let which = self.draw("door", |random| random.below(nodes.len() as u64));
         nodes.get(usize::try_from(which).unwrap_or(0)).cloned()
     }
 
     /// Puts a node in its place, or takes it away.
     pub fn set_node(&self, place: usize, node: Option<Arc<Node>>) {
-        if let Some(at) = locked(&self.nodes).get_mut(place) {
+        if let Some(at) = locked(&self.serving).get_mut(place) {
             *at = node;
         }
     }
@@ -260,7 +262,8 @@ async fn live(options: Options) -> Report {
         disk,
         vault,
         books: Mutex::default(),
-        nodes: Mutex::new(vec![None; weather.nodes]),
+        nodes: weather.nodes,
+        serving: Mutex::new(vec![None; weather.nodes]),
         lives: Mutex::default(),
         deaths: AtomicU64::new(0),
         randoms: Mutex::default(),

@@ -91,10 +91,18 @@ impl Disk {
         Memory::create(now).map(Disk)
     }
 
-    /// Opens a store on the disk, as a node does when it starts. Must be called on the runtime of the simulation.
+    /// Opens a store on the disk, as a node does when it starts; `shared` when others may be open on it beside. Must be
+    /// called on the runtime of the simulation.
     ///
     /// The auditor's view of the disk is [`Disk::rows`].
-    pub fn open(&self, clock: Arc<dyn Clock>, pace: Arc<dyn Pace>, queue: usize, group_max: usize) -> Store {
+    pub fn open(
+        &self,
+        clock: Arc<dyn Clock>,
+        pace: Arc<dyn Pace>,
+        queue: usize,
+        group_max: usize,
+        shared: bool,
+    ) -> Store {
         let disk = self.0.clone();
         let (writer, worker) = Writer::without_thread(queue, |queue, failure| Worker {
             disk,
@@ -102,10 +110,11 @@ impl Disk {
             queue,
             failure,
             group_max,
+            clock: shared.then(|| Arc::clone(&clock)),
         });
         tokio::spawn(worker.work());
         let readers = Readers::at_once(AtOnce { disk: self.0.clone(), pace });
-        Store::of(Handles { writer: Some(writer), readers, clock, shared: false })
+        Store::of(Handles { writer: Some(writer), readers, clock, shared })
     }
 
     /// Runs statements beside the nodes: an auditor's triggers, or a saboteur's changes.
@@ -144,6 +153,8 @@ struct Worker {
     queue: mpsc::Receiver<Command>,
     failure: watch::Sender<Option<String>>,
     group_max: usize,
+    /// The database's clock, when nodes share it.
+    clock: Option<Arc<dyn Clock>>,
 }
 
 impl Worker {
@@ -173,14 +184,21 @@ impl Worker {
         }
     }
 
+    fn keep(&self, group: &mut Vec<Operation>) -> Result<(), String> {
+        match &self.clock {
+            Some(clock) => self.disk.commit_shared(group, clock.now()),
+            None => self.disk.commit(group),
+        }
+    }
+
     async fn commit(&self, mut group: Vec<Operation>) -> Result<(), String> {
         let fate = self.pace.before_commit(group.len()).await;
         let done = match fate {
             Fate::FailWithout => Err("the disk does not write".to_owned()),
-            Fate::Commit => self.disk.commit(&mut group),
+            Fate::Commit => self.keep(&mut group),
             Fate::Pretend => self.disk.pretend(&mut group),
             Fate::FailWith => {
-                self.disk.commit(&mut group).and(Err("the disk says that it did not flush".to_owned()))
+                self.keep(&mut group).and(Err("the disk says that it did not flush".to_owned()))
             }
         };
         self.pace.after_commit().await;

@@ -8,10 +8,37 @@ use rusqlite::types::ValueRef;
 
 use super::engine::{SqliteDb, SqliteJournal, sentence};
 use super::{STATEMENTS, cannot_open, migrate};
-use crate::db::Db;
+use crate::db::{Cells, Db, Op, Value};
 use crate::error::StoreError;
 use crate::simulation::Cell;
-use crate::writer::{Journal, Operation};
+use crate::writer::{Journal, Operation, Verdict};
+
+/// How the statements of nodes that share a database read its clock, in milliseconds.
+const DATABASE_CLOCK: &str = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)";
+
+/// A database whose clock shows virtual time.
+struct OnVirtualTime<'a> {
+    db: &'a SqliteDb,
+    now: Timestamp,
+}
+
+impl Db for OnVirtualTime<'_> {
+    fn rows(&self, sql: &str, params: &[Value<'_>], read: &mut dyn FnMut(&dyn Cells) -> Op<bool>) -> Op<()> {
+        self.db.rows(sql, params, read)
+    }
+
+    fn execute(&self, sql: &str, params: &[Value<'_>]) -> Op<u64> {
+        if sql.contains(DATABASE_CLOCK) {
+            let now = self.now.as_millisecond().to_string();
+            return self.db.execute(&sql.replace(DATABASE_CLOCK, &now), params);
+        }
+        self.db.execute(sql, params)
+    }
+
+    fn plain(&self) -> &dyn Db {
+        self
+    }
+}
 
 /// The database, which outlives the stores that are opened on it.
 #[derive(Clone)]
@@ -37,6 +64,25 @@ impl Memory {
 
     pub(crate) fn commit(&self, group: &mut Vec<Operation>) -> Result<(), String> {
         self.lock().commit(group)
+    }
+
+    /// Commits a group of one of several nodes: as [`Memory::commit`], on a database with a clock of its own.
+    pub(crate) fn commit_shared(&self, group: &mut [Operation], now: Timestamp) -> Result<(), String> {
+        let journal = self.lock();
+        let sql = |text| journal.db().0.execute_batch(text).map_err(|e| sentence(&e));
+        let db = OnVirtualTime { db: journal.db(), now };
+        sql("BEGIN")?;
+        let each = group.iter_mut().try_for_each(|operation| {
+            sql("SAVEPOINT operation")?;
+            match operation.run(&db) {
+                Verdict::Keep => sql("RELEASE operation"),
+                Verdict::Undo | Verdict::Contested => sql("ROLLBACK TO operation; RELEASE operation"),
+                Verdict::Fatal(reason) => Err(reason),
+            }
+        });
+        each.and_then(|()| sql("COMMIT")).inspect_err(|_| {
+            let _ = sql("ROLLBACK");
+        })
     }
 
     /// Runs a group and keeps nothing of it.
