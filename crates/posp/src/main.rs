@@ -2,6 +2,7 @@
 //! look with everything simulated.
 
 mod admin;
+mod bench;
 mod codec;
 mod config;
 mod demo;
@@ -25,6 +26,10 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{Config, Log};
 use crate::screen::Screen;
+
+/// Requests make and drop many small things on several threads; SQLite's go the same way.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Acquiring platform: POS terminals in, payment networks out.
 #[derive(Parser)]
@@ -74,6 +79,8 @@ enum Command {
     Settlement(queue::SettlementArgs),
     /// Reversals and repeats that wait for the network.
     Forward(queue::ForwardArgs),
+    /// Drive load through a node and measure it.
+    Bench(Box<bench::BenchArgs>),
     /// Print the settings in force, or the defaults.
     Config(ConfigArgs),
 }
@@ -131,6 +138,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Limit(args) => runtime.block_on(limit::run(&load()?, args, &mut screen)),
         Command::Settlement(args) => runtime.block_on(queue::settlement(&load()?, args, &mut screen)),
         Command::Forward(args) => runtime.block_on(queue::forward(&load()?, args, &mut screen)),
+        Command::Bench(args) => {
+            quiet("error")?;
+            runtime.block_on(bench::run(load, *args))
+        }
         Command::Config(args) => {
             let config = if args.defaults { Config::default() } else { load()? };
             screen.line(toml::to_string(&config.printable())?)?;

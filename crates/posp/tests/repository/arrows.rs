@@ -10,7 +10,7 @@ fn may_use(name: &str) -> Option<&'static [&'static str]> {
         "channels" => &["acquiring", "iso8583", "hsm"],
         "engine" => &["acquiring", "store", "hsm", "channels"],
         "pos-link" => &["acquiring", "iso8583", "hsm", "engine"],
-        "sim" | "pos" => &["iso8583", "hsm"],
+        "sim" | "pos" | "bench" => &["iso8583", "hsm"],
         "posp" | "simulation" => return None,
         _ => &[],
     })

@@ -1,4 +1,5 @@
-//! SQLite as the operations see it, and its group commit: one transaction, one savepoint an operation.
+//! SQLite as the operations see it, and its group commit: one transaction, and a savepoint an operation where one of
+//! them fails half way.
 
 use std::fs::File;
 use std::time::Instant;
@@ -113,6 +114,35 @@ impl SqliteJournal {
         let result = self.db.0.prepare_cached(sql).and_then(|mut statement| statement.execute([]));
         result.map(|_| ()).map_err(|e| sentence(&e))
     }
+
+    /// Runs the operations one after the other. False when one came to nothing after it had written: its writes
+    /// cannot be told from the others' then.
+    fn run_together(&self, group: &mut [Operation]) -> Result<bool, String> {
+        for operation in group {
+            let before = self.db.0.total_changes();
+            match operation.run(&self.db) {
+                Verdict::Keep => {}
+                Verdict::Undo | Verdict::Contested if self.db.0.total_changes() == before => {}
+                Verdict::Undo | Verdict::Contested => return Ok(false),
+                Verdict::Fatal(reason) => return Err(reason),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Runs each operation in a savepoint of its own.
+    fn run_apart(&self, group: &mut [Operation]) -> Result<(), String> {
+        group.iter_mut().try_for_each(|operation| {
+            self.run("SAVEPOINT operation")?;
+            match operation.run(&self.db) {
+                Verdict::Keep => self.run("RELEASE operation"),
+                Verdict::Undo | Verdict::Contested => {
+                    self.run("ROLLBACK TO operation").and_then(|()| self.run("RELEASE operation"))
+                }
+                Verdict::Fatal(reason) => Err(reason),
+            }
+        })
+    }
 }
 
 impl Journal for SqliteJournal {
@@ -126,18 +156,20 @@ impl Journal for SqliteJournal {
     }
 
     /// After an error the transaction is not committed, and the operations after it are not run.
+    ///
+    /// The group runs without savepoints first: each would cost a copy of every page that an operation changes,
+    /// and only an operation that fails after it has written needs one. When there is such an operation, all is
+    /// undone and runs once more, each in its savepoint.
     fn commit(&mut self, group: &mut Vec<Operation>) -> Result<(), String> {
         self.run("BEGIN IMMEDIATE")?;
-        let each = group.iter_mut().try_for_each(|operation| {
-            self.run("SAVEPOINT operation")?;
-            match operation.run(&self.db) {
-                Verdict::Keep => self.run("RELEASE operation"),
-                Verdict::Undo | Verdict::Contested => {
-                    self.run("ROLLBACK TO operation").and_then(|()| self.run("RELEASE operation"))
-                }
-                Verdict::Fatal(reason) => Err(reason),
-            }
-        });
+        let each = match self.run_together(group) {
+            Ok(true) => Ok(()),
+            Ok(false) => self
+                .run("ROLLBACK")
+                .and_then(|()| self.run("BEGIN IMMEDIATE"))
+                .and_then(|()| self.run_apart(group)),
+            Err(reason) => Err(reason),
+        };
         let ran = Instant::now();
         let committed = each.and_then(|()| self.run("COMMIT"));
         metrics::histogram!("posp_store_commit_seconds").record(ran.elapsed().as_secs_f64());

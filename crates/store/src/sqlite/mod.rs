@@ -116,8 +116,11 @@ fn lock(directory: &Path) -> Result<File, StoreError> {
 /// - the log is moved into the file every 4,000 pages (16 MB): rarer than the default, since the writer does
 ///   it between two groups and everybody waits.
 /// - savepoints keep their undo data in memory; it is small.
+/// - plans do not depend on the values that are looked for: SQLite would otherwise plan the look-ups of the
+///   payment path anew for every payment.
 fn prepare_writer(db: &Connection) -> rusqlite::Result<()> {
     db.busy_timeout(BUSY_TIMEOUT)?;
+    db.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     db.set_prepared_statement_cache_capacity(STATEMENTS);
     db.pragma_update(None, "journal_mode", "WAL")?;
     db.pragma_update(None, "synchronous", "FULL")?;
@@ -134,6 +137,7 @@ fn open_reader(path: &Path) -> Result<Connection, StoreError> {
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
     let db = Connection::open_with_flags(path, flags).map_err(cannot)?;
     db.busy_timeout(BUSY_TIMEOUT).map_err(cannot)?;
+    db.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(cannot)?;
     db.set_prepared_statement_cache_capacity(STATEMENTS);
     db.pragma_update(None, "cache_size", -8_192).map_err(cannot)?;
     Ok(db)
