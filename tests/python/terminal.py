@@ -147,6 +147,7 @@ class Kind:
     message_type: str
     side: str = ""  # where it counts in the batch: debit, credit or nowhere
     reversible: bool = False
+    condition: str = "00"  # field 25
 
 
 KINDS = {
@@ -154,6 +155,11 @@ KINDS = {
     "sale": Kind("0200", "000000", "22", side="debit", reversible=True),
     "void": Kind("0200", "200000", "23", side="credit", reversible=True),
     "refund": Kind("0220", "200000", "25", side="credit"),
+    "preauth": Kind("0100", "030000", "10", reversible=True, condition="06"),
+    "preauth_void": Kind("0100", "200000", "11", reversible=True, condition="06"),
+    "completion_request": Kind("0200", "000000", "20", side="debit", reversible=True, condition="06"),
+    "completion_advice": Kind("0220", "000000", "24", side="debit", condition="06"),
+    "completion_void": Kind("0200", "200000", "21", side="credit", reversible=True, condition="06"),
 }
 
 # What a reversal repeats of its original.
@@ -427,7 +433,7 @@ class Terminal:
         fields |= {
             "3": line.processing,
             "22": entry + ("2" if pin is None else "1"),
-            "25": "00",
+            "25": line.condition,
             "35": card.track2,
             "49": "156",
             "53": self._security(pin is not None),
@@ -502,6 +508,32 @@ class Terminal:
         """退货 of the whole or a part. It is never reversed: without an answer the same message goes again."""
         return self.transact("refund", original.card, self.refund_fields(original, amount, pin))
 
+    def preauth(self, card: Card, amount: int, pin: str | None) -> Outcome:
+        """预授权."""
+        return self.transact("preauth", card, self.payment_fields("preauth", card, amount, pin=pin))
+
+    def authorised_fields(self, kind: str, original: Entry, amount: int, *, elsewhere: bool = False) -> dict:
+        """What completes or voids a pre-authorisation names it by 38 and the date; batch and trace are zeros when it
+        was made at another terminal."""
+        fields = self.payment_fields(kind, original.card, amount, pin=None)
+        numbers = "0" * 12 if elsewhere else f"{original.batch:06}{original.trace:06}"
+        fields |= {"2": original.card.pan, "38": original.auth_code, "61": numbers + original.date}
+        return fields
+
+    def on_preauth(self, kind: str, original: Entry, amount: int, *, elsewhere: bool = False) -> Outcome:
+        """预授权撤销, 预授权完成 by request or by advice."""
+        fields = self.authorised_fields(kind, original, amount, elsewhere=elsewhere)
+        return self.transact(kind, original.card, fields)
+
+    def completion_void(self, original: Entry) -> Outcome:
+        """预授权完成撤销 of a completion of this batch."""
+        fields = self.payment_fields("completion_void", original.card, original.amount, pin=None)
+        fields |= {"37": original.rrn, "61": f"{original.batch:06}{original.trace:06}"}
+        outcome = self.transact("completion_void", original.card, fields)
+        if outcome.approved:
+            original.voided = True
+        return outcome
+
     def transact(self, kind: str, card: Card, fields: dict) -> Outcome:
         """A payment from the pending reversal before it to the local batch after it."""
         if self.pending and not self.send_reversal():
@@ -547,7 +579,9 @@ class Terminal:
         fields["39"] = reason
         if auth_code:
             fields["38"] = auth_code
-        if original["60"][:2] != KINDS["sale"].message_type:
+        if fields["25"] == "06" and "38" in original:
+            fields["38"] = original["38"]
+        if original["60"][:2] not in (KINDS["sale"].message_type, KINDS["preauth"].message_type):
             fields["61"] = original["60"][2:8] + original["11"] + "0000"
         return fields
 
@@ -576,7 +610,7 @@ class Terminal:
             "3": KINDS[entry.kind].processing,
             "4": f"{entry.amount:012}",
             "22": ("80" if entry.card.has_chip else "02") + "1",
-            "25": "00",
+            "25": KINDS[entry.kind].condition,
             "49": "156",
             "60": f"{KINDS[entry.kind].message_type}{entry.batch:06}0005{2 if entry.card.has_chip else 0}0",
         }

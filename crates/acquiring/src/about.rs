@@ -31,6 +31,17 @@ const CARD_WITH_CODE: &[u8] = &[2, 14, 23, 26, 35, 36, 38, 52, 53, 55, 59, 63];
 /// The same of one that was approved without the network: no PIN.
 const CARD_TOLD: &[u8] = &[2, 14, 23, 35, 36, 37, 38, 53, 55, 59, 63];
 
+/// How a pre-authorisation is named.
+const ONE_OF_THE_CARD: [&str; 2] = [
+    "按授权码、卡号和 61.3 的日期查找；61.1、61.2 不为零时也必须相符。",
+    "Found by authorisation number, card and the date of 61.3; 61.1 and 61.2 must agree when they are not zero.",
+];
+/// The same, with the bounds of a completion.
+const UP_TO_115: [&str; 2] = [
+    "查找方法同预授权撤销；30 天内，最多为预授权金额的 115%，同一预授权只能完成一次。",
+    "Found as a pre-authorisation void finds it; within 30 days, at most 115 % of what was set aside, once.",
+];
+
 /// Makes [`About`]: purpose Chinese and English, rules Chinese and English, optional fields.
 const fn about(purpose: [&'static str; 2], rules: [&'static str; 2], optional: &[u8]) -> About {
     let [zh, en] = purpose;
@@ -143,12 +154,12 @@ impl Kind {
             }
             Kind::PreauthVoid => about(
                 ["撤销尚未完成的预授权。", "Gives back what was set aside and not taken yet."],
-                ["", ""],
+                ONE_OF_THE_CARD,
                 CARD_WITH_CODE,
             ),
             Kind::Completion => about(
                 ["收取预授权的金额（联机）。", "Takes what was set aside; the network is asked."],
-                ["", ""],
+                UP_TO_115,
                 CARD_WITH_CODE,
             ),
             Kind::CompletionAdvice => about(
@@ -156,7 +167,53 @@ impl Kind {
                     "收取预授权的金额（事后通知）。",
                     "Takes what was set aside; the network is told after the fact.",
                 ],
+                UP_TO_115,
+                CARD_WITH_CODE,
+            ),
+            Kind::Instalment => about(
+                ["持卡人分期付款。", "The cardholder pays in parts."],
+                [
+                    "62 域：期数 2 位、项目代码 30 位；应答另含首期金额和手续费各 12 位（建模）。",
+                    "Field 62: periods 2, item code 30; the answer adds first part 12 and fee 12 (modelled).",
+                ],
+                CARD,
+            ),
+            Kind::InstalmentVoid => about(
+                [
+                    "撤销当前批次内的一笔分期消费。",
+                    "Undoes an instalment sale of the running batch as a whole.",
+                ],
                 ["", ""],
+                CARD_WITH_CODE,
+            ),
+            Kind::ChipRefund => about(
+                ["退还芯片卡支付的款项。", "Gives back what a chip paid, in whole or in part."],
+                ["规则同退货。", "The rules of a refund."],
+                CARD_WITH_CODE,
+            ),
+            Kind::Load => about(
+                [
+                    "从卡账户向电子现金圈存。",
+                    "Moves money from the card's account into its electronic purse.",
+                ],
+                [
+                    "写卡失败时终端冲正；不计入批次合计（建模）。",
+                    "Reversed by the terminal when the chip is not written; counts on no side (modelled).",
+                ],
+                CARD,
+            ),
+            Kind::CashLoad => about(
+                ["用现金为电子现金充值。", "Puts cash into the electronic purse of a card."],
+                [
+                    "写卡失败时终端冲正；商户收取的现金计入贷方（建模）。",
+                    "Reversed by the terminal when the chip is not written; the cash that the merchant took counts as \
+                     credit (modelled).",
+                ],
+                CARD,
+            ),
+            Kind::CashLoadVoid => about(
+                ["撤销当前批次内的一笔现金充值。", "Undoes a cash load of the running batch as a whole."],
+                ["需要卡片芯片数据。", "Needs the card's chip."],
                 CARD_WITH_CODE,
             ),
             Kind::CompletionVoid => about(

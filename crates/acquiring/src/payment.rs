@@ -116,6 +116,8 @@ pub struct Answer {
     pub balance: Option<String>,
     /// Field 55 of the answer: tags 91, 71, 72.
     pub chip: Option<Vec<u8>>,
+    /// Field 62 of the answer: the figures of an instalment sale.
+    pub plan: Option<String>,
     /// When the outcome was known; fields 12 and 13 of every answer to this request.
     pub at: Timestamp,
 }
@@ -123,7 +125,16 @@ pub struct Answer {
 impl Answer {
     /// An answer that we give ourselves, with nothing but a code.
     pub const fn own(code: ResponseCode, at: Timestamp) -> Self {
-        Answer { code, auth_code: None, settle_date: None, issuer: None, balance: None, chip: None, at }
+        Answer {
+            code,
+            auth_code: None,
+            settle_date: None,
+            issuer: None,
+            balance: None,
+            chip: None,
+            plan: None,
+            at,
+        }
     }
 }
 

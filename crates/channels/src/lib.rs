@@ -60,6 +60,8 @@ pub struct NetworkRequest {
     pub mcc: u16,
     /// Terminal number.
     pub terminal: TerminalId,
+    /// Periods and item of an instalment sale, as field 62 of the terminal has them.
+    pub plan: Option<String>,
     /// Authorisation code of the original, for a void, refund or completion.
     pub auth_code: Option<AuthCode>,
     /// The original, for a void, refund or completion.

@@ -270,6 +270,7 @@ fn sale(id: i64, pin: Option<TerminalPin>) -> NetworkRequest {
         mcc: 5411,
         terminal: TerminalId::new("10000001").unwrap(),
         auth_code: None,
+        plan: None,
         original: None,
         at,
     }

@@ -56,6 +56,8 @@ pub struct PaymentRequest {
     pub original: Option<OriginalNumbers>,
     /// Field 37 of a void or refund: the original's reference number.
     pub original_rrn: Option<Rrn>,
+    /// Field 62 of an instalment sale: periods (two digits) and item code (30 characters).
+    pub plan: Option<String>,
     /// Field 54 of a tip.
     pub tip: Option<Amount>,
     /// Field 38 of a void, refund or completion, or of what was approved by voice.
@@ -281,6 +283,7 @@ impl Engine {
             merchant_name: auth.entry.merchant.name.clone(),
             mcc: auth.entry.merchant.mcc,
             terminal: record.terminal,
+            plan: request.plan,
             auth_code: request
                 .auth_code
                 .or_else(|| original.as_ref().and_then(|o| o.answer.as_ref()).and_then(|a| a.auth_code)),
@@ -614,10 +617,22 @@ fn check_request(
     if auth.spec.chip_data && request.entry_mode.is_chip() && request.chip.is_none() {
         return refuse(ResponseCode::FORMAT_ERROR, "chip read without chip data");
     }
+    if auth.spec.network.is_some_and(|form| form.plan_tag.is_some())
+        && !request.plan.as_deref().is_some_and(is_plan)
+    {
+        return refuse(ResponseCode::FORMAT_ERROR, "field 62 has no periods and item");
+    }
     if request.entry_mode.has_pin() != request.pin.is_some() {
         return refuse(ResponseCode::FORMAT_ERROR, "entry mode and PIN disagree");
     }
     Ok(())
+}
+
+/// Periods, two digits, at least 2; then the item code, 30 characters of which some may be blank.
+fn is_plan(text: &str) -> bool {
+    let printable = text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+    let periods = text.get(..2).and_then(|digits| digits.parse::<u8>().ok());
+    printable && text.len() == 32 && periods.is_some_and(|periods| periods >= 2)
 }
 
 /// The account number, from field 2, track 2 or the chip; where two are given they must agree.

@@ -133,6 +133,9 @@ impl Answer {
         if let Some(chip) = &answer.chip {
             self.draft.put_bytes(55, chip)?;
         }
+        if let Some(plan) = &answer.plan {
+            self.draft.put_bytes(62, plan.as_bytes())?;
+        }
         if spec.needs_card && !self.draft.has(63) {
             self.draft.put_text(63, CARD_ORGANISATION)?;
         }

@@ -305,6 +305,12 @@ async fn transact(
         | Kind::Completion
         | Kind::CompletionAdvice
         | Kind::CompletionVoid
+        | Kind::Instalment
+        | Kind::InstalmentVoid
+        | Kind::ChipRefund
+        | Kind::Load
+        | Kind::CashLoad
+        | Kind::CashLoadVoid
         | Kind::OfflineSale
         | Kind::OfflineChip
         | Kind::Adjust

@@ -214,6 +214,7 @@ pub fn payment(
         chip: chip.map(Secret::new),
         original: original(message)?,
         original_rrn: message.text(37).and_then(|rrn| Rrn::new(rrn).ok()),
+        plan: message.bytes_of(62).and_then(|bytes| std::str::from_utf8(bytes).ok()).map(str::to_owned),
         tip: tip(message)?,
         auth_code: message.text(38).and_then(|code| AuthCode::new(code).ok()),
         digest,

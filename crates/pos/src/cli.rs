@@ -163,6 +163,18 @@ pub(crate) async fn execute(
             };
             terminal.void(VoidRequest { trace, card, pin }).await?
         }
+        Command::Instalment { amount, periods, item, card, pin } => {
+            let (card, entry) = card.present()?;
+            let pin = pin.enter(&card, entry, ask).await?;
+            let sale = SaleRequest { amount_fen: amount, card, entry, pin };
+            terminal.instalment(sale, periods, &item).await?
+        }
+        Command::Load { amount, cash, card, pin } => {
+            let (card, entry) = card.present()?;
+            let pin = pin.enter(&card, entry, ask && !cash).await?;
+            let load = SaleRequest { amount_fen: amount, card, entry, pin };
+            if cash { terminal.load_cash(load).await? } else { terminal.load(load).await? }
+        }
         Command::Preauth { amount, card, pin } => {
             let (card, entry) = card.present()?;
             let pin = pin.enter(&card, entry, ask).await?;
@@ -280,7 +292,10 @@ async fn refund(terminal: &mut Terminal, args: RefundArgs) -> Result<Option<Outc
         original_rrn: args.rrn.unwrap_or_default(),
         original_date: args.date.unwrap_or_else(|| terminal.now().strftime("%m%d").to_string()),
     };
-    terminal.refund(request).await.map(Some)
+    match args.chip {
+        true => terminal.refund_chip(request).await.map(Some),
+        false => terminal.refund(request).await.map(Some),
+    }
 }
 
 /// The directory to work in: the one given, or the only terminal in the default place.

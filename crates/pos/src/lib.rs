@@ -49,6 +49,7 @@ mod config;
 mod connection;
 pub mod deck;
 mod error;
+mod further;
 mod keys;
 mod message;
 mod offline;

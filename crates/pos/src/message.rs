@@ -36,6 +36,18 @@ pub enum Kind {
     CompletionAdvice,
     /// 预授权完成撤销
     CompletionVoid,
+    /// 分期消费
+    Instalment,
+    /// 分期撤销
+    InstalmentVoid,
+    /// 脱机退货
+    ChipRefund,
+    /// 指定账户圈存
+    Load,
+    /// 现金充值
+    CashLoad,
+    /// 现金充值撤销
+    CashLoadVoid,
     /// 冲正
     Reversal,
     /// 离线结算
@@ -115,6 +127,12 @@ pub static KINDS: &[KindRow] = &[
     row(Kind::Completion, 200, Some("000000"), "20", true,  Recovery::Reverse, ("预授权完成", "AUTH COMPLETE")),
     row(Kind::CompletionAdvice, 220, Some("000000"), "24", true, Recovery::Repeat, ("预授权完成通知", "AUTH COMPLETE")),
     row(Kind::CompletionVoid, 200, Some("200000"), "21", true, Recovery::Reverse, ("完成撤销", "COMPLETE VOID")),
+    row(Kind::Instalment, 200, Some("000000"), "22", true,  Recovery::Reverse, ("分期消费", "INSTALMENT")),
+    row(Kind::InstalmentVoid, 200, Some("200000"), "23", true, Recovery::Reverse, ("分期撤销", "INSTALMENT VOID")),
+    row(Kind::ChipRefund, 220, Some("200000"), "27", true,  Recovery::Repeat,  ("脱机退货", "CHIP REFUND")),
+    row(Kind::Load,       200, Some("600000"), "45", true,  Recovery::Reverse, ("圈存", "LOAD")),
+    row(Kind::CashLoad,   200, Some("630000"), "46", true,  Recovery::Reverse, ("现金充值", "CASH LOAD")),
+    row(Kind::CashLoadVoid, 200, Some("170000"), "51", true, Recovery::Reverse, ("现金充值撤销", "CASH LOAD VOID")),
     row(Kind::Reversal,   400, None,           "",   true,  Recovery::None,    ("冲正", "REVERSAL")),
     row(Kind::OfflineSale, 220, Some("000000"), "30", true, Recovery::Repeat,  ("离线结算", "OFFLINE SALE")),
     row(Kind::OfflineChip, 200, Some("000000"), "36", true, Recovery::Repeat,  ("脱机消费", "OFFLINE CHIP")),
@@ -153,6 +171,8 @@ impl Kind {
             | Self::Completion
             | Self::CompletionAdvice
             | Self::CompletionVoid => "06",
+            Self::Instalment | Self::InstalmentVoid => "64",
+            Self::Load | Self::CashLoad | Self::CashLoadVoid => "91",
             _ => "00",
         }
     }
@@ -164,15 +184,24 @@ impl Kind {
             | Self::OfflineSale
             | Self::OfflineChip
             | Self::Completion
-            | Self::CompletionAdvice => Side::Debit,
-            Self::Void | Self::Refund | Self::CompletionVoid => Side::Credit,
+            | Self::CompletionAdvice
+            | Self::Instalment
+            | Self::CashLoadVoid => Side::Debit,
+            // Cash that the merchant took for a purse is owed by it (modelled).
+            Self::Void
+            | Self::Refund
+            | Self::CompletionVoid
+            | Self::InstalmentVoid
+            | Self::ChipRefund
+            | Self::CashLoad => Side::Credit,
             _ => Side::None,
         }
     }
 
     /// Whether it is a transaction that the host is asked about while the holder waits.
     pub(crate) fn goes_online(self) -> bool {
-        matches!(self, Self::Sale | Self::Preauth) || self.refers()
+        matches!(self, Self::Sale | Self::Preauth | Self::Instalment | Self::Load | Self::CashLoad)
+            || self.refers()
     }
 
     /// What voids it, when something does.
@@ -180,11 +209,18 @@ impl Kind {
         match self {
             Self::Sale => Some(Self::Void),
             Self::Completion | Self::CompletionAdvice => Some(Self::CompletionVoid),
+            Self::Instalment => Some(Self::InstalmentVoid),
+            Self::CashLoad => Some(Self::CashLoadVoid),
             _ => None,
         }
     }
 
-    /// Whether it refers to an earlier transaction: then the chip of its card takes no part.
+    /// Whether the chip of the card takes part.
+    pub(crate) fn uses_chip(self) -> bool {
+        !self.refers() || self == Self::CashLoadVoid
+    }
+
+    /// Whether it refers to an earlier transaction.
     pub(crate) fn refers(self) -> bool {
         matches!(
             self,
@@ -194,6 +230,9 @@ impl Kind {
                 | Self::Completion
                 | Self::CompletionAdvice
                 | Self::CompletionVoid
+                | Self::InstalmentVoid
+                | Self::ChipRefund
+                | Self::CashLoadVoid
         )
     }
 }

@@ -50,6 +50,7 @@ impl Terminal {
             pin: request.pin,
             original: None,
             named: None,
+            plan: None,
         })
         .await
     }
@@ -121,6 +122,7 @@ impl Terminal {
             pin: request.pin,
             original: here.filter(|_| kind == Kind::PreauthVoid),
             named: Some(Named { auth_code: request.auth_code, numbers: request.numbers, date: request.date }),
+            plan: None,
         })
     }
 }

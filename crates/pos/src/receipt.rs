@@ -137,6 +137,9 @@ pub fn part(config: &TerminalConfig, record: &Record, part: Part) -> String {
         }
         paper.text(&format!("总计: RMB {}", yuan(total)));
     }
+    if let Some(plan) = &record.plan {
+        instalments(&mut paper, plan);
+    }
     original(&mut paper, record);
     if let (true, Some(chip)) = (merchant, &record.chip) {
         paper.rule();
@@ -203,9 +206,30 @@ fn result_text(result: u8) -> &'static str {
     }
 }
 
+/// Periods, first part and fee of an instalment sale, as far as the answer told them.
+fn instalments(paper: &mut Paper, plan: &str) {
+    let fen = |from: usize| plan.get(from..from + 12).and_then(|digits| digits.parse().ok());
+    if let Some(periods) = plan.get(..2) {
+        paper.text(&format!("分期期数: {periods}"));
+    }
+    if let Some(first) = fen(32) {
+        paper.text(&format!("首期金额: RMB {}", yuan(first)));
+    }
+    if let Some(fee) = fen(44) {
+        paper.text(&format!("手续费: RMB {}", yuan(fee)));
+    }
+}
+
 /// Lines of the settlement slip that stand there only when something counts in them.
-const FAMILY_LINES: [(&str, &[Kind]); 2] =
-    [("预授权完成", &[Kind::Completion, Kind::CompletionAdvice]), ("完成撤销", &[Kind::CompletionVoid])];
+const FAMILY_LINES: [(&str, &[Kind]); 7] = [
+    ("预授权完成", &[Kind::Completion, Kind::CompletionAdvice]),
+    ("完成撤销", &[Kind::CompletionVoid]),
+    ("分期消费", &[Kind::Instalment]),
+    ("分期撤销", &[Kind::InstalmentVoid]),
+    ("脱机退货", &[Kind::ChipRefund]),
+    ("现金充值", &[Kind::CashLoad]),
+    ("充值撤销", &[Kind::CashLoadVoid]),
+];
 
 /// The settlement slip.
 pub(crate) fn settlement(

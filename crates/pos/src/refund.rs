@@ -44,6 +44,18 @@ impl Terminal {
     /// # Errors
     /// When it could not be started, or nothing was sent.
     pub async fn refund(&mut self, refund: RefundRequest) -> Result<Outcome, PosError> {
+        self.refund_as(Kind::Refund, refund).await
+    }
+
+    /// Refunds what a chip paid (脱机退货).
+    ///
+    /// # Errors
+    /// As [`Terminal::refund`].
+    pub async fn refund_chip(&mut self, refund: RefundRequest) -> Result<Outcome, PosError> {
+        self.refund_as(Kind::ChipRefund, refund).await
+    }
+
+    async fn refund_as(&mut self, kind: Kind, refund: RefundRequest) -> Result<Outcome, PosError> {
         check_amount(refund.amount_fen)?;
         check_original(&refund)?;
         let card = refund.card.read(refund.entry)?;
@@ -54,14 +66,14 @@ impl Terminal {
         let batch = self.state.batch;
         let trace = self.take_trace();
         let mut request = self
-            .card_request(Kind::Refund, &card, refund.entry, refund.pin.as_ref(), trace, batch, true)?
+            .card_request(kind, &card, refund.entry, refund.pin.as_ref(), trace, batch, true)?
             .digits(4, format!("{:012}", refund.amount_fen))
             .text(37, refund.original_rrn.clone())
             .digits(61, format!("000000000000{}", refund.original_date));
         if !request.has(63) {
             request = request.text(63, "CUP");
         }
-        let mut record = self.blank_record(Kind::Refund, &card, refund.entry, trace, batch)?;
+        let mut record = self.blank_record(kind, &card, refund.entry, trace, batch)?;
         record.amount_fen = refund.amount_fen;
         record.with_pin = refund.pin.is_some();
         record.original = Some(Original {

@@ -200,6 +200,9 @@ pub struct Record {
     pub chip: Option<ChipRecord>,
     /// How often the slip was printed again.
     pub reprints: u32,
+    /// Field 62 of the answer to an instalment sale: periods, item code, first part and fee.
+    #[serde(default)]
+    pub plan: Option<String>,
     /// What an adjustment or tip made of the amount, in fen.
     #[serde(default)]
     pub adjusted_fen: Option<u64>,

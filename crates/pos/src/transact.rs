@@ -78,6 +78,8 @@ pub(crate) struct Job {
     pub original: Option<usize>,
     /// What it refers to, when the operator keyed that in.
     pub named: Option<Named>,
+    /// Field 62: periods and item of an instalment sale.
+    pub plan: Option<String>,
 }
 
 /// An earlier transaction as the operator names it.
@@ -112,6 +114,7 @@ impl Terminal {
             pin: sale.pin,
             original: None,
             named: None,
+            plan: None,
         })
         .await
     }
@@ -130,6 +133,7 @@ impl Terminal {
             pin: request.pin,
             original: None,
             named: None,
+            plan: None,
         })
         .await
     }
@@ -155,7 +159,7 @@ impl Terminal {
             return self.void_offline(request.trace).await;
         }
         let Some(kind) = record.kind.voided_by() else {
-            return Err(refuse("it is neither a sale nor a completion"));
+            return Err(refuse("it is nothing that can be voided"));
         };
         if self.state.queue.iter().any(|queued| queued.record == request.trace) {
             return Err(refuse("an adjustment of it waits: upload it first"));
@@ -183,6 +187,7 @@ impl Terminal {
             pin: request.pin,
             original: Some(index),
             named: None,
+            plan: None,
         })
         .await
     }
@@ -219,7 +224,7 @@ impl Terminal {
         if job.entry.is_chip() {
             let deck =
                 job.card.deck.ok_or_else(|| PosError::Input("only a card of the deck has a chip".into()))?;
-            if deck.behaviour == Behaviour::Mute && job.entry == Entry::Chip && !job.kind.refers() {
+            if deck.behaviour == Behaviour::Mute && job.entry == Entry::Chip && job.kind.uses_chip() {
                 let until = self.surroundings.clock.now().as_second().saturating_add(FALLBACK_SECONDS);
                 self.state.chip_failure = Some(ChipFailure { card: card::mask(&job.card.pan), until });
                 self.save().await?;
@@ -243,7 +248,7 @@ impl Terminal {
         let row = job.kind.row();
         let batch = self.state.batch;
         let trace = self.take_trace();
-        let with_chip = job.entry.is_chip() && !job.kind.refers();
+        let with_chip = job.entry.is_chip() && job.kind.uses_chip();
         let mut chip = match (with_chip, job.card.deck) {
             (true, Some(_)) => Some(self.start_chip(&job, trace)?),
             _ => None,
@@ -427,6 +432,7 @@ impl Terminal {
             pin: None,
             original: None,
             named: None,
+            plan: None,
         };
         self.start_chip(&job, trace)?.approve_offline()
     }
@@ -479,6 +485,9 @@ impl Terminal {
         }
         if let Some(chip) = chip {
             request = request.bytes(55, &chip.field55());
+        }
+        if let Some(plan) = &job.plan {
+            request = request.bytes(62, plan.as_bytes());
         }
         if let Some(named) = &job.named {
             let (batch, trace) = named.numbers.unwrap_or_default();
@@ -612,6 +621,7 @@ impl Terminal {
             reprints: 0,
             adjusted_fen: None,
             upload: None,
+            plan: None,
         })
     }
 }
@@ -632,7 +642,9 @@ impl Named {
 /// Fills a record with what the answer brought.
 pub(crate) fn complete(record: Record, answer: Option<&Answer>, at: &str) -> Record {
     let Some(answer) = answer else { return Record { at: at.to_owned(), ..record } };
+    let plan = (record.kind == Kind::Instalment).then(|| String::from_utf8_lossy(&answer.keys).into_owned());
     Record {
+        plan,
         rrn: answer.rrn.clone(),
         auth_code: answer.auth_code.clone(),
         at: at.to_owned(),

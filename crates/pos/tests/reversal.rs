@@ -216,9 +216,11 @@ async fn a_void_is_reversed_like_a_sale_and_voids_only_when_approved() {
     assert_eq!(void.get(61), format!("000001{:06}", sold.trace));
     assert_eq!(void.get(37), sold.rrn.unwrap());
 
-    for (trace, wanted) in
-        [(sold.trace, "voided already"), (voided.trace, "neither a sale"), (999, "no transaction")]
-    {
+    for (trace, wanted) in [
+        (sold.trace, "voided already"),
+        (voided.trace, "nothing that can be voided"),
+        (999, "no transaction"),
+    ] {
         let error = rig.terminal.void(VoidRequest::by_trace(trace)).await.unwrap_err().to_string();
         assert!(error.contains(wanted), "{error}");
     }

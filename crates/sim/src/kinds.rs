@@ -32,6 +32,12 @@ pub enum Kind {
     CompletionAdvice,
     /// 预授权完成撤销.
     CompletionVoid,
+    /// 指定账户圈存.
+    Load,
+    /// 现金充值.
+    CashLoad,
+    /// 现金充值撤销.
+    CashLoadVoid,
     /// 冲正, of whatever field 90 names.
     Reversal,
     /// 脚本结果通知.
@@ -53,6 +59,10 @@ pub enum Effect {
     Amend(&'static [Kind]),
     /// Sets the amount aside.
     Hold,
+    /// Moves the amount from the card's account into its electronic purse.
+    Load,
+    /// Puts cash that the acquirer took into the purse.
+    CashLoad,
     /// Undoes a transaction of one of these kinds as a whole.
     Cancel(&'static [Kind]),
     /// Gives back up to the amount of a transaction of one of these kinds.
@@ -140,7 +150,7 @@ const COMPLETIONS: &[Kind] = &[Kind::CompletionRequest, Kind::CompletionAdvice];
 const REPAYABLE: &[Kind] = &[Kind::Sale, Kind::OfflineSale, Kind::CompletionRequest, Kind::CompletionAdvice];
 
 /// All lines, the first that fits is taken.
-pub static KINDS: [KindLine; 13] = [
+pub static KINDS: [KindLine; 16] = [
     line!(Balance, "余额查询", "balance", 200, Some(300_000), Any, Effect::Inquire, Full, BALANCE),
     line!(Sale, "消费", "sale", 200, Some(0), Ordinary, Effect::Purchase, Full, SALE),
     line!(
@@ -211,6 +221,19 @@ pub static KINDS: [KindLine; 13] = [
         Effect::Complete(true),
         Original,
         COMPLETION
+    ),
+    line!(Load, "指定账户圈存", "account load", 200, Some(600_000), Any, Effect::Load, Full, SALE),
+    line!(CashLoad, "现金充值", "cash load", 200, Some(630_000), Any, Effect::CashLoad, Presented, SALE),
+    line!(
+        CashLoadVoid,
+        "现金充值撤销",
+        "cash-load void",
+        200,
+        Some(170_000),
+        Any,
+        Effect::Cancel(&[Kind::CashLoad]),
+        Presented,
+        ON_ORIGINAL
     ),
     line!(Reversal, "冲正", "reversal", 420, None, Any, Effect::Undo, Original, REVERSAL),
     line!(ScriptResult, "脚本结果通知", "script result", 620, None, Any, Effect::Note, Original, SCRIPT),

@@ -18,6 +18,8 @@ pub enum Account {
     Card(String),
     /// What is set aside on the card by pre-authorisations.
     Hold(String),
+    /// What is in the card's electronic purse.
+    Purse(String),
     /// What the network owes the acquirer for a settlement day.
     Settlement(SettleDate),
     /// Where opening balances come from.
@@ -29,6 +31,7 @@ impl fmt::Display for Account {
         match self {
             Account::Card(id) => write!(f, "card:{id}"),
             Account::Hold(id) => write!(f, "hold:{id}"),
+            Account::Purse(id) => write!(f, "purse:{id}"),
             Account::Settlement(day) => write!(f, "settlement:{day}"),
             Account::Capital => write!(f, "capital"),
         }

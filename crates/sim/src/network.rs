@@ -290,6 +290,8 @@ impl Network {
         let account = Account::Card(id.to_owned());
         let hold = Account::Hold(id.to_owned());
         self.ledger.transfer(at, 0, &hold, &Account::Capital, self.ledger.balance(&hold));
+        let purse = Account::Purse(id.to_owned());
+        self.ledger.transfer(at, 0, &purse, &Account::Capital, self.ledger.balance(&purse));
         let short = opening.saturating_sub(self.ledger.balance(&account));
         self.ledger.transfer(at, 0, &Account::Capital, &account, short);
         // What happened before is no longer on the card: later reversals of it must not move money.
@@ -437,7 +439,9 @@ impl Network {
                 }
                 self.settle(index, cause, at);
             }
-            Some(Effect::Advised | Effect::Hold) => self.settle(index, cause, at),
+            Some(Effect::Advised | Effect::Hold | Effect::Load | Effect::CashLoad) => {
+                self.settle(index, cause, at)
+            }
             Some(Effect::Inquire | Effect::Note) | None => {}
         }
     }
@@ -498,12 +502,12 @@ impl Network {
         let available = balances.map_or(0, |b| b.available);
         match line.effect {
             Effect::Inquire => Ok(Done { balances, original: None }),
-            Effect::Purchase | Effect::Hold => {
+            Effect::Purchase | Effect::Hold | Effect::Load => {
                 let card = self.cards.get(id).ok_or("14")?;
                 card.affords(request.amount, available, self.day)?;
                 Ok(Done::default())
             }
-            Effect::Advised => {
+            Effect::Advised | Effect::CashLoad => {
                 if request.amount == 0 {
                     Err("13")
                 } else {
@@ -703,6 +707,7 @@ impl Network {
                 let back = i64::try_from(self.refunded(txn)).unwrap_or(i64::MAX);
                 (back.saturating_sub(amount), 0)
             }
+            Some(Effect::Load | Effect::CashLoad) => (amount.saturating_neg(), 0),
             Some(Effect::Hold) if !self.is_completed(txn) => (0, amount),
             _ => (0, 0),
         }
@@ -720,10 +725,14 @@ impl Network {
             let Some(card) = txn.request.card.clone() else { continue };
             let (due, hold) = self.due(txn);
             let (posted, held) = (txn.posted, txn.held);
-            let own = Account::Card(card.clone());
-            let acquirer = Account::Settlement(self.day);
+            // A position below zero has gone from the first account to the second.
+            let (own, other) = match kinds::line_of(txn.kind).map(|line| line.effect) {
+                Some(Effect::Load) => (Account::Card(card.clone()), Account::Purse(card.clone())),
+                Some(Effect::CashLoad) => (Account::Settlement(self.day), Account::Purse(card.clone())),
+                _ => (Account::Card(card.clone()), Account::Settlement(self.day)),
+            };
             self.ledger.transfer(at, cause, &own, &Account::Hold(card), hold.saturating_sub(held));
-            self.ledger.transfer(at, cause, &acquirer, &own, due.saturating_sub(posted));
+            self.ledger.transfer(at, cause, &other, &own, due.saturating_sub(posted));
             if let Some(txn) = self.txns.get_mut(index) {
                 txn.posted = due;
                 txn.held = hold;
@@ -733,5 +742,5 @@ impl Network {
 }
 
 fn cancels(kind: Kind) -> bool {
-    matches!(kind, Kind::Void | Kind::PreauthVoid | Kind::CompletionVoid)
+    matches!(kind, Kind::Void | Kind::PreauthVoid | Kind::CompletionVoid | Kind::CashLoadVoid)
 }

@@ -210,6 +210,8 @@ pub struct CardView {
     pub available: i64,
     /// Fen set aside by pre-authorisations.
     pub held: i64,
+    /// Fen in the electronic purse.
+    pub purse: i64,
     /// Movements so far.
     pub movements: usize,
 }
@@ -242,6 +244,7 @@ pub fn cards(network: &Network) -> Vec<CardView> {
                 balance: balances.map_or(0, |b| b.ledger),
                 available: balances.map_or(0, |b| b.available),
                 held: network.ledger().balance(&crate::ledger::Account::Hold(id.clone())),
+                purse: network.ledger().balance(&crate::ledger::Account::Purse(id.clone())),
                 movements: movements.get(id).copied().unwrap_or(0),
             }
         })

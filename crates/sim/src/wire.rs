@@ -233,8 +233,30 @@ pub fn write_answer(
     if let Some(chip) = chip.filter(|chip| !chip.is_empty()) {
         draft.put_bytes(55, chip)?;
     }
+    if let Some(plan) = message.bytes_of(48).filter(|_| answer.code == "00").and_then(instalments) {
+        draft.put_bytes(48, &[plan.as_slice(), &figures(&plan, message.number(4).unwrap_or(0))].concat())?;
+    }
     draft.put_digits(100, parties.issuer)?;
     draft.put_text(121, "000")
+}
+
+/// Fee of an instalment sale, parts of ten thousand of its amount a period. Modelled.
+const FEE_PER_PERIOD: u64 = 50;
+
+/// Field 48 of an instalment sale: `IP`, periods 2, item code 30.
+fn instalments(field: &[u8]) -> Option<Vec<u8>> {
+    let digits = field.get(2..4)?;
+    (field.starts_with(b"IP") && field.len() == 34 && digits.iter().all(u8::is_ascii_digit))
+        .then(|| field.to_vec())
+}
+
+/// What the first part is and what the fee: 12 digits each. The first part takes what does not divide. Modelled.
+fn figures(field: &[u8], fen: u64) -> Vec<u8> {
+    let periods =
+        field.get(2..4).and_then(|d| std::str::from_utf8(d).ok()).and_then(|d| d.parse().ok()).unwrap_or(1);
+    let periods: u64 = std::cmp::max(periods, 1);
+    let first = fen - fen / periods * (periods - 1);
+    format!("{first:012}{:012}", fen * periods * FEE_PER_PERIOD / 10_000).into_bytes()
 }
 
 /// Builds the answer to a network management message.
@@ -285,6 +307,13 @@ mod tests {
     fn institutions_compare_without_leading_zeros() {
         assert_eq!(institution("00048029999"), "48029999");
         assert_eq!(institution("000"), "0");
+    }
+
+    #[test]
+    fn the_first_part_takes_what_does_not_divide() {
+        let field = instalments(format!("IP06{:30}", "3C").as_bytes()).unwrap();
+        assert_eq!(figures(&field, 10_000), b"000000001670000000000300");
+        assert!(instalments(b"IP06").is_none() && instalments(&[b'N'; 34]).is_none());
     }
 
     #[test]

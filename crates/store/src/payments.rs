@@ -158,7 +158,7 @@ pub(crate) fn insert_row(db: &dyn Db, record: &PaymentRecord) -> Op<()> {
         "INSERT INTO payment (",
         payment_columns!(),
         ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, \
-         ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36)"
+         ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37)"
     );
     let card = record.card.as_ref();
     let answer = record.answer.as_ref();
@@ -201,6 +201,7 @@ pub(crate) fn insert_row(db: &dyn Db, record: &PaymentRecord) -> Op<()> {
             record.reversal_reason.as_ref().map(|c| c.as_str()),
             u8::from(record.limited),
             millis(record.created),
+            answer.and_then(|a| a.plan.as_deref()),
         ],
     )?;
     Ok(())
@@ -210,7 +211,7 @@ pub(crate) fn insert_row(db: &dyn Db, record: &PaymentRecord) -> Op<()> {
 pub(crate) fn update_row(db: &dyn Db, record: &PaymentRecord) -> Op<()> {
     let update = "UPDATE payment SET state = ?3, claimed_by = ?4, refunded = ?5, answer_code = ?6, auth_code = ?7, \
          settle_date = ?8, issuer = ?9, balance = ?10, answer_chip = ?11, answered_at = ?12, \
-         reversal_reason = ?13, adjusted = ?14 WHERE merchant = ?1 AND id = ?2";
+         reversal_reason = ?13, adjusted = ?14, answer_plan = ?15 WHERE merchant = ?1 AND id = ?2";
     let answer = record.answer.as_ref();
     db.execute(
         update,
@@ -229,6 +230,7 @@ pub(crate) fn update_row(db: &dyn Db, record: &PaymentRecord) -> Op<()> {
             answer.map(|a| millis(a.at)),
             record.reversal_reason.as_ref().map(|c| c.as_str()),
             record.adjusted.map(fen),
+            answer.and_then(|a| a.plan.as_deref()),
         ],
     )?;
     Ok(())

@@ -17,7 +17,8 @@ macro_rules! payment_columns {
         "merchant, id, terminal, batch, trace, kind, state, amount, adjusted, currency, pan_masked, \
          card_digest, pan_sealed, expiry, entry_mode, card_sequence, condition_code, terminal_traits, request_digest, \
          line, network_trace, transmission, rrn, original, claimed_by, refunded, answer_code, auth_code, \
-         settle_date, issuer, balance, answer_chip, answered_at, reversal_reason, limited, created"
+         settle_date, issuer, balance, answer_chip, answered_at, reversal_reason, limited, created, \
+         answer_plan"
     };
 }
 pub(crate) use payment_columns;
@@ -211,7 +212,7 @@ impl<'a> Columns<'a> {
         let answered_at = self.maybe_time("answered_at")?;
         let answer = match (code, answered_at) {
             (Some(code), Some(at)) => {
-                Some(Answer { code, auth_code, settle_date, issuer, balance, chip, at })
+                Some(Answer { code, auth_code, settle_date, issuer, balance, chip, plan: None, at })
             }
             (None, None) => None,
             _ => return Err(damaged("answered_at")),
@@ -219,6 +220,8 @@ impl<'a> Columns<'a> {
         let reversal_reason = self.maybe_text("reversal_reason", ResponseCode::new)?;
         let limited = self.flag("limited")?;
         let created = self.time("created")?;
+        let plan: Option<String> = self.take("answer_plan")?;
+        let answer = answer.map(|answer| Answer { plan, ..answer });
         Ok(PaymentRecord {
             id,
             merchant,

@@ -3,7 +3,7 @@
 //! Which fields a message carries follows the flow table of the network's field reference; what it leaves
 //! open is decided in its section of decisions (trace number our own, 90 from our own journal).
 
-use acquiring::kind::{Kind, NetworkForm};
+use acquiring::kind::{KINDS, Kind, NetworkForm};
 use acquiring::payment::{Answer, NetworkKey};
 use acquiring::transition::Forward;
 use acquiring::{AuthCode, Beijing, InstitutionId, ResponseCode, Rrn};
@@ -144,6 +144,9 @@ pub fn financial(
     draft.put_text(41, request.terminal.as_str())?;
     draft.put_text(42, request.merchant.as_str())?;
     draft.put_text(43, &request.merchant_name)?;
+    if let (Some(tag), Some(plan)) = (form.plan_tag, &request.plan) {
+        draft.put_bytes(48, &[tag.as_bytes(), plan.as_bytes()].concat())?;
+    }
     draft.put_text(49, "156")?;
     if let Some(pin) = pin.filter(|_| form.takes_pin) {
         draft.put_number(26, PIN_LENGTH_MAX)?;
@@ -332,8 +335,18 @@ pub fn answer(message: &Message<'_>, at: Timestamp) -> Option<Answer> {
             .and_then(|all| all.len().checked_sub(20).and_then(|at| all.get(at..)))
             .map(str::to_owned),
         chip: message.bytes_of(55).map(<[u8]>::to_vec),
+        plan: message.bytes_of(48).and_then(plan),
         at,
     })
+}
+
+/// What stands after a tag of the transaction table in field 48.
+fn plan(field: &[u8]) -> Option<String> {
+    let known =
+        |tag: &str| KINDS.iter().filter_map(|line| line.network).any(|form| form.plan_tag == Some(tag));
+    let text = std::str::from_utf8(field).ok()?;
+    let (tag, rest) = text.split_at_checked(2)?;
+    known(tag).then(|| rest.to_owned())
 }
 
 #[cfg(test)]
@@ -373,5 +386,87 @@ mod tests {
         assert_eq!(correlation(200, 5, rrn).mti, 210);
         assert_eq!(correlation(420, 5, rrn), correlation(421, 5, rrn));
         assert_eq!(correlation(221, 5, rrn).mti, 230);
+    }
+
+    fn request(kind: Kind) -> NetworkRequest {
+        let original = kind.spec().stands_on.map(|on| OriginalRef {
+            kind: on.kinds[0],
+            key: NetworkKey { trace: 17, transmission: 1_123_120_000 },
+            rrn: Rrn::new("112300000017").unwrap(),
+            auth_code: AuthCode::new("A1B2C3").ok(),
+        });
+        NetworkRequest {
+            kind,
+            id: acquiring::PaymentId(18),
+            rrn: Rrn::new("112300000018").unwrap(),
+            amount: acquiring::Amount::from_fen(10_000).unwrap(),
+            currency: 156,
+            pan: acquiring::Pan::new("6224242000000021").unwrap(),
+            expiry: None,
+            entry_mode: acquiring::EntryMode::new(21).unwrap(),
+            card_sequence: None,
+            condition: kind.spec().condition.unwrap(),
+            terminal_traits: [5, 0, 0],
+            track2: None,
+            pin: None,
+            chip: None,
+            merchant: acquiring::MerchantId::new("898100000000001").unwrap(),
+            merchant_name: "M".into(),
+            mcc: 5411,
+            terminal: acquiring::TerminalId::new("10000001").unwrap(),
+            plan: Some(format!("{:<32}", "063C")),
+            auth_code: original.and_then(|original| original.auth_code),
+            original,
+            at: "2026-11-24T02:15:00Z".parse().unwrap(),
+        }
+    }
+
+    /// The flow table, kind by kind: type, processing code, condition, whose reference number, whether 38 and 90 name
+    /// the original, whether a PIN and the plan go along.
+    #[test]
+    fn each_kind_goes_out_as_the_flow_table_has_it() {
+        let parties = Parties {
+            member: InstitutionId::new("48029999").unwrap(),
+            network: InstitutionId::new("00010000").unwrap(),
+        };
+        let pin = EncryptedPinBlock::new(PinFormat::Iso0, &[7; 8]).unwrap();
+        let (own, theirs) = ("112300000018", "112300000017");
+        for (kind, mti, processing, condition, rrn, code, named, with_pin, plan) in [
+            (Kind::Sale, 200, 0, 0, own, false, false, true, false),
+            (Kind::Preauth, 100, 30_000, 6, own, false, false, true, false),
+            (Kind::PreauthVoid, 100, 200_000, 6, own, true, true, true, false),
+            (Kind::Completion, 200, 0, 6, own, true, false, true, false),
+            (Kind::CompletionAdvice, 220, 0, 6, own, true, false, false, false),
+            (Kind::CompletionVoid, 200, 200_000, 6, theirs, true, true, true, false),
+            (Kind::Refund, 220, 200_000, 0, own, true, true, true, false),
+            (Kind::ChipRefund, 220, 200_000, 0, own, true, true, true, false),
+            (Kind::Instalment, 200, 0, 64, own, false, false, true, true),
+            (Kind::InstalmentVoid, 200, 200_000, 64, theirs, true, true, true, false),
+            (Kind::Load, 200, 600_000, 91, own, false, false, true, false),
+            (Kind::CashLoad, 200, 630_000, 91, own, false, false, true, false),
+            (Kind::CashLoadVoid, 200, 170_000, 91, theirs, true, true, true, false),
+        ] {
+            let mapped = financial(&parties, &request(kind), Some(&pin)).unwrap();
+            let mut bytes = Vec::new();
+            mapped.draft.write(&mut bytes).unwrap();
+            let message = CUPS.parse(&bytes).unwrap();
+            assert_eq!(message.mti().value(), mti, "{kind:?}");
+            assert_eq!(message.number(3), Some(processing), "{kind:?}");
+            assert_eq!(message.number(25), Some(condition), "{kind:?}");
+            assert_eq!(message.text(37), Some(rrn), "{kind:?}");
+            assert_eq!((message.has(38), message.has(90)), (code, named), "{kind:?}");
+            assert_eq!((message.has(52), message.has(26)), (with_pin, with_pin), "{kind:?}");
+            assert_eq!(
+                message.bytes_of(48).is_some_and(|field| field.starts_with(b"IP06")),
+                plan,
+                "{kind:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_figures_of_an_instalment_sale_stand_after_its_tag() {
+        assert_eq!(plan(b"IP06ITEM").as_deref(), Some("06ITEM"));
+        assert_eq!((plan(b"NK0123456789ABCDEF"), plan(b"I")), (None, None));
     }
 }

@@ -12,7 +12,7 @@ use acquiring::master::{Merchant, Terminal, TerminalCipher, TerminalSession};
 use acquiring::payment::{Answer, NetworkKey};
 use acquiring::transition::Forward;
 use acquiring::{
-    Amount, BatchNo, Clock, EntryMode, InstitutionId, MerchantId, Pan, PaymentRecord, PaymentState,
+    Amount, AuthCode, BatchNo, Clock, EntryMode, InstitutionId, MerchantId, Pan, PaymentRecord, PaymentState,
     ResponseCode, Rrn, SystemClock, TerminalId, Trace,
 };
 use channels::{
@@ -125,7 +125,8 @@ impl Channel for Script {
         Box::pin(async move {
             let text = String::from_utf8(prepared.frame.clone()).unwrap();
             let mut words = text.split(' ');
-            let what = match words.next().unwrap() {
+            let kind = words.next().unwrap();
+            let what = match kind {
                 "reversal" => "reversal",
                 "repeat" => "repeat",
                 "advice" => "advice",
@@ -146,6 +147,7 @@ impl Channel for Script {
             let answered = |code: &str| {
                 let mut answer = Answer::own(ResponseCode::new(code).unwrap(), SystemClock.now());
                 answer.settle_date = Some(1124);
+                answer.auth_code = (kind == "preauth").then(|| AuthCode::new("A1B2C3").unwrap());
                 Outcome::Answered(NetworkAnswer { answer, masked: vec![4, 5, 6] })
             };
             match act.expect("the network saw a message that the scenario did not foresee") {
@@ -383,6 +385,7 @@ pub fn request(trace: u64, fen: u64) -> PaymentRequest {
         chip_pan: None,
         original: None,
         original_rrn: None,
+        plan: None,
         tip: None,
         auth_code: None,
         digest,

@@ -140,7 +140,7 @@ pub enum Command {
     },
     /// Upload what waits: offline sales, adjustments, e-signatures
     Upload,
-    /// Void a sale or a completion of the running batch
+    /// Void a sale, completion, instalment sale or cash load of the running batch
     #[command(
         after_help = "Examples:\n  posp pos void --trace 2 --no-pin\n  posp pos void --trace 2 --card L01 --entry chip --pin 123456"
     )]
@@ -148,6 +148,45 @@ pub enum Command {
         /// Trace (voucher number) of the sale
         #[arg(long)]
         trace: u32,
+        /// The card
+        #[command(flatten)]
+        card: CardArgs,
+        /// The PIN
+        #[command(flatten)]
+        pin: PinArgs,
+    },
+    /// Sell in parts (分期)
+    #[command(
+        after_help = "Example:\n  posp pos instalment --amount 1200.00 --periods 6 --item 3C --card L03 --entry chip --pin 654321"
+    )]
+    Instalment {
+        /// Yuan
+        #[arg(long, value_parser = amount)]
+        amount: u64,
+        /// How many parts
+        #[arg(long)]
+        periods: u8,
+        /// The bank's item code
+        #[arg(long, default_value = "")]
+        item: String,
+        /// The card
+        #[command(flatten)]
+        card: CardArgs,
+        /// The PIN
+        #[command(flatten)]
+        pin: PinArgs,
+    },
+    /// Load the electronic purse of a card (圈存)
+    #[command(
+        after_help = "Examples:\n  posp pos load --amount 50.00 --card L02 --pin 123456\n  posp pos load --cash --amount 50.00 --card L02 --no-pin"
+    )]
+    Load {
+        /// Yuan
+        #[arg(long, value_parser = amount)]
+        amount: u64,
+        /// With cash taken at the counter instead of money of the card's account
+        #[arg(long)]
+        cash: bool,
         /// The card
         #[command(flatten)]
         card: CardArgs,
@@ -374,6 +413,9 @@ pub struct RefundArgs {
     /// Send the refund without known outcome again
     #[arg(long, conflicts_with_all = ["amount", "rrn", "give_up"])]
     pub(super) resume: bool,
+    /// Refund what a chip paid (脱机退货)
+    #[arg(long, conflicts_with_all = ["resume", "give_up"])]
+    pub(super) chip: bool,
     /// Give up the refund without known outcome
     #[arg(long, conflicts_with_all = ["amount", "rrn"])]
     pub(super) give_up: bool,

@@ -9,6 +9,7 @@ mod cards;
 mod commands;
 mod demo;
 mod faults;
+mod further;
 mod limits;
 mod node;
 mod offline;
@@ -65,7 +66,9 @@ pub async fn books_agree(lab: &Lab) {
             let fen = payment["adjusted_fen"].as_i64().or(payment["amount_fen"].as_i64()).unwrap();
             match payment["kind"].as_str().unwrap() {
                 "sale" | "offline_sale" | "offline_chip" | "completion" | "completion_advice" => fen,
+                "instalment" | "cash_load_void" => fen,
                 "sale_void" | "refund" | "completion_void" => -fen,
+                "instalment_void" | "chip_refund" | "cash_load" => -fen,
                 _ => 0,
             }
         })

@@ -51,18 +51,18 @@ const INSERT: &str = concat!(
      ?14::int4[], ?15::int4[], ?16::int4[], ?17::int4[], ?18::int4[], ?19::bytea[], ?20::text[], \
      ?21::int4[], ?22::int8[], ?23::text[], ?24::int8[], ?25::int8[], ?26::int8[], ?27::text[], \
      ?28::text[], ?29::int4[], ?30::text[], ?31::text[], ?32::bytea[], ?33::int8[], ?34::text[], \
-     ?35::int2[], ?36::int8[])"
+     ?35::int2[], ?36::int8[], ?37::text[])"
 );
 
 const UPDATE: &str = "UPDATE payment p SET state = u.state, claimed_by = u.claimed_by, refunded = u.refunded, \
      answer_code = u.answer_code, auth_code = u.auth_code, settle_date = u.settle_date, issuer = u.issuer, \
      balance = u.balance, answer_chip = u.answer_chip, answered_at = u.answered_at, \
-     reversal_reason = u.reversal_reason, adjusted = u.adjusted \
+     reversal_reason = u.reversal_reason, adjusted = u.adjusted, answer_plan = u.answer_plan \
      FROM unnest(?1::text[], ?2::int8[], ?3::text[], ?4::int8[], ?5::int8[], ?6::text[], ?7::text[], \
-     ?8::int4[], ?9::text[], ?10::text[], ?11::bytea[], ?12::int8[], ?13::text[], ?14::int8[]) \
+     ?8::int4[], ?9::text[], ?10::text[], ?11::bytea[], ?12::int8[], ?13::text[], ?14::int8[], ?15::text[]) \
      AS u (merchant, id, state, \
      claimed_by, refunded, answer_code, auth_code, settle_date, issuer, balance, answer_chip, answered_at, \
-     reversal_reason, adjusted) WHERE p.merchant = u.merchant AND p.id = u.id";
+     reversal_reason, adjusted, answer_plan) WHERE p.merchant = u.merchant AND p.id = u.id";
 
 /// `place` counts a payment's new lines; they follow those that it has.
 const APPEND: &str = "INSERT INTO journal_entry (merchant, payment, sequence, at, kind, message, note) \
@@ -316,6 +316,7 @@ async fn insert(
                 &column(rows, |r| r.reversal_reason.as_ref().map(|c| c.as_str())),
                 &column(rows, |r| i16::from(r.limited)),
                 &column(rows, |r| millis(r.created)),
+                &column(rows, |r| answer(r).and_then(|a| a.plan.as_deref())),
             ],
         )
         .await
@@ -344,6 +345,7 @@ async fn update(
                 &column(rows, |r| answer(r).map(|a| millis(a.at))),
                 &column(rows, |r| r.reversal_reason.as_ref().map(|c| c.as_str())),
                 &column(rows, |r| r.adjusted.map(fen)),
+                &column(rows, |r| answer(r).and_then(|a| a.plan.as_deref())),
             ],
         )
         .await

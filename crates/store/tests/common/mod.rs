@@ -81,6 +81,7 @@ pub fn answer(code: ResponseCode, ms: i64) -> Answer {
         issuer: Some("01030000".to_owned()),
         balance: Some("1001156C000000012345".to_owned()),
         chip: Some(vec![0x91, 0x02, 0x30, 0x30]),
+        plan: Some("06ITEM".to_owned()),
         ..Answer::own(code, at(ms))
     }
 }

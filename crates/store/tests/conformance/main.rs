@@ -83,6 +83,8 @@ conformance!(sqlite, postgres:
         a_voided_completion_gives_its_preauth_back
         one_of_many_completions_takes_the_preauth
         a_preauth_is_found_by_its_authorisation
+        a_refund_reaches_thirty_days_back
+        voids_and_refunds_race_for_a_sale
     }
     forwards {
         a_line_is_served_in_order

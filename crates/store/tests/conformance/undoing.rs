@@ -6,6 +6,8 @@ use acquiring::transition::{Event, Forward, Reception};
 use acquiring::{Amount, MerchantId, PaymentId, ResponseCode};
 use store::{Begun, CancelRequest, Cancelled, Store};
 
+use jiff::ToSpan;
+
 use crate::common::{at, fen, merchant_id, message, payment, undoing};
 use crate::payments::{answered, approved, begin, now};
 
@@ -258,4 +260,46 @@ pub async fn a_preauth_is_found_by_its_authorisation(store: Store) {
     assert!(store.by_authorisation(merchant_id(), code, [8; 32]).await.unwrap().is_empty());
     let unknown = acquiring::AuthCode::new("000000").unwrap();
     assert!(store.by_authorisation(merchant_id(), unknown, card).await.unwrap().is_empty());
+}
+
+/// A refund reaches thirty days back and no further.
+pub async fn a_refund_reaches_thirty_days_back(store: Store) {
+    for (id, days, code) in [(1, 30, None), (2, 31, Some(ResponseCode::PAST_ALLOWED_DAYS))] {
+        let back = at(0).checked_sub((days * 24).hours()).unwrap();
+        approved(&store, PaymentRecord { created: back, ..payment(id, Kind::Sale) }).await;
+        let begun = begin(&store, undoing(id + 10, Kind::Refund, id, fen(4_000))).await;
+        match code {
+            None => assert_eq!(begun, Begun::Journaled),
+            Some(code) => assert_eq!(refused(begun), code),
+        }
+    }
+    // Also of a completion, in parts up to its amount.
+    approved(&store, payment(20, Kind::Preauth)).await;
+    approved(&store, undoing(21, Kind::CompletionAdvice, 20, fen(11_000))).await;
+    for (id, code) in [(22, None), (23, None), (24, Some(ResponseCode::AMOUNT_DIFFERS))] {
+        let begun = begin(&store, undoing(id, Kind::Refund, 21, fen(5_500))).await;
+        assert_eq!(matches!(begun, Begun::Journaled), code.is_none());
+    }
+    assert_eq!(
+        refused(begin(&store, undoing(25, Kind::Refund, 20, fen(1))).await),
+        ResponseCode::INVALID_TRANSACTION
+    );
+}
+
+/// Voids and refunds that want the same sale at once: either one void has it or refunds up to the amount, never both.
+pub async fn voids_and_refunds_race_for_a_sale(store: Store) {
+    for round in 0..4 {
+        let sale = 100 * round + 1;
+        approved(&store, payment(sale, Kind::Sale)).await;
+        let intents = (1..=12).map(|n| match n % 3 {
+            0 => void(sale + n, sale),
+            _ => undoing(sale + n, Kind::Refund, sale, fen(4_000)),
+        });
+        let (taken, _codes) = race(&store, intents.collect()).await;
+        let held = now(&store, sale).await;
+        match held.claimed_by {
+            Some(by) => assert_eq!((taken, held.refunded), (vec![by], Amount::ZERO)),
+            None => assert_eq!((taken.len(), held.refunded), (2, fen(8_000))),
+        }
+    }
 }

@@ -1,0 +1,128 @@
+//! What stands on a pre-authorisation, against a network that is silent or goes away: held while anything about it is
+//! open, free when that came to nothing, taken once whatever happens. And what an instalment sale must bring.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+mod common;
+
+use acquiring::kind::Kind;
+use acquiring::{AuthCode, PaymentState, ResponseCode};
+use common::{Act, Stage, request};
+use engine::payment::{OriginalNumbers, PaymentRequest, Reply};
+
+const NOTHING_TOLD: OriginalNumbers = OriginalNumbers { batch: None, trace: None, date: None };
+
+/// A request about the pre-authorisation that the script approves.
+fn about(trace: u64, fen: u64) -> PaymentRequest {
+    PaymentRequest {
+        original: Some(NOTHING_TOLD),
+        auth_code: AuthCode::new("A1B2C3").ok(),
+        ..request(trace, fen)
+    }
+}
+
+async fn set_aside(stage: &Stage, trace: u64) -> Reply {
+    stage.script.expect([Act::Code("00")]);
+    let reply = stage.pay(Kind::Preauth, request(trace, 10_000)).await;
+    assert_eq!(reply.answer.code, ResponseCode::APPROVED);
+    reply
+}
+
+/// A completion without an answer is reversed; until that is acknowledged nobody else gets the pre-authorisation.
+#[tokio::test]
+async fn an_unanswered_completion_holds_its_preauth_until_it_is_reversed() {
+    let stage = Stage::set().await;
+    set_aside(&stage, 1).await;
+    // Two silences: the completion's and its first reversal's.
+    stage.script.expect([Act::Silence, Act::Silence, Act::Code("00")]);
+    let lost = stage.pay(Kind::Completion, about(2, 11_500)).await;
+    assert_eq!(lost.answer.code, ResponseCode::TIMEOUT);
+    let too_early = stage.pay(Kind::Completion, about(3, 5_000)).await;
+    assert_eq!(too_early.answer.code, ResponseCode::INVALID_TRANSACTION);
+    stage.until(2, PaymentState::Reversed).await;
+    assert_eq!(stage.record(1).await.claimed_by, None);
+    stage.script.expect([Act::Code("00")]);
+    let good = stage.pay(Kind::Completion, about(4, 5_000)).await;
+    assert_eq!(good.answer.code, ResponseCode::APPROVED);
+    assert_eq!(stage.state(1).await, PaymentState::Completed);
+}
+
+/// An advice without an answer is repeated, never reversed, and the terminal's own repeat hears the outcome.
+#[tokio::test]
+async fn an_unanswered_advice_is_repeated_until_it_is_known() {
+    let stage = Stage::set().await;
+    set_aside(&stage, 1).await;
+    stage.script.expect([Act::Silence, Act::Silence, Act::Code("00")]);
+    let open = stage.pay(Kind::CompletionAdvice, about(2, 9_000)).await;
+    assert_eq!(open.answer.code, ResponseCode::IN_PROCESS);
+    let void = stage.pay(Kind::PreauthVoid, about(3, 10_000)).await;
+    assert_eq!(void.answer.code, ResponseCode::INVALID_TRANSACTION);
+    stage.until(2, PaymentState::Approved).await;
+    let again = stage.pay(Kind::CompletionAdvice, about(2, 9_000)).await;
+    assert_eq!((again.answer.code, again.repeated), (ResponseCode::APPROVED, true));
+    assert_eq!(stage.state(1).await, PaymentState::Completed);
+    assert!(stage.script.seen().iter().all(|seen| seen.what != "reversal"));
+    let undone = stage.reverse(2, 9_000).await;
+    assert_eq!(undone.answer.code, ResponseCode::INVALID_TRANSACTION, "an advice has no reversal");
+}
+
+/// What names no authorisation of this card, or one of another day, is refused before anything leaves.
+#[tokio::test]
+async fn what_is_not_found_does_not_leave() {
+    let stage = Stage::set().await;
+    set_aside(&stage, 1).await;
+    let cases = [
+        PaymentRequest { auth_code: AuthCode::new("ZZZZZZ").ok(), ..about(2, 100) },
+        PaymentRequest { auth_code: None, ..about(3, 100) },
+        PaymentRequest {
+            original: Some(OriginalNumbers { date: Some(101), ..NOTHING_TOLD }),
+            ..about(4, 100)
+        },
+        PaymentRequest {
+            original: Some(OriginalNumbers { trace: acquiring::Trace::new(77).ok(), ..NOTHING_TOLD }),
+            ..about(5, 100)
+        },
+    ];
+    for case in cases {
+        assert_eq!(stage.pay(Kind::Completion, case).await.answer.code, ResponseCode::NO_ORIGINAL);
+    }
+    let too_much = stage.pay(Kind::Completion, about(6, 11_501)).await;
+    assert_eq!(too_much.answer.code, ResponseCode::OVER_LIMIT);
+    assert_eq!(stage.script.seen().len(), 1, "only the pre-authorisation left");
+}
+
+/// The node dies between the durable intent of a completion and its answer: the next run reverses it, and the
+/// pre-authorisation is free.
+#[tokio::test]
+async fn a_crash_during_a_completion_gives_the_preauth_back() {
+    let stage = Stage::set().await;
+    set_aside(&stage, 1).await;
+    let (told, when) = tokio::sync::oneshot::channel();
+    stage.script.expect([Act::When(when)]);
+    let auth = stage.authenticate(Kind::Completion).await.unwrap();
+    let engine = stage.engine.clone();
+    let paying = tokio::spawn(async move { engine.pay(auth, about(2, 9_000)).await });
+    stage.script.until_seen(2).await;
+    let (directory, vault) = stage.crash().await;
+    drop(told);
+    let _answered = paying.await;
+    let stage = Stage::expecting([Act::Code("00")], directory, vault, false).await;
+    stage.until(2, PaymentState::Reversed).await;
+    let preauth = stage.record(1).await;
+    assert_eq!((preauth.state, preauth.claimed_by), (PaymentState::Approved, None));
+}
+
+/// Periods and item are read before anything is asked: two digits, at least two periods, 32 characters in all.
+#[tokio::test]
+async fn an_instalment_sale_says_in_how_many_parts() {
+    let stage = Stage::set().await;
+    for (trace, plan) in [None, Some("06"), Some("01"), Some("X6")].into_iter().enumerate() {
+        let plan =
+            plan.map(|periods| if periods == "06" { periods.to_owned() } else { format!("{periods:<32}") });
+        let bad = PaymentRequest { plan, ..request(trace as u64 + 1, 10_000) };
+        assert_eq!(stage.pay(Kind::Instalment, bad).await.answer.code, ResponseCode::FORMAT_ERROR);
+    }
+    stage.script.expect([Act::Code("00")]);
+    let good = PaymentRequest { plan: Some(format!("{:<32}", "063C")), ..request(9, 10_000) };
+    assert_eq!(stage.pay(Kind::Instalment, good).await.answer.code, ResponseCode::APPROVED);
+}

@@ -1,0 +1,117 @@
+//! Instalments, loads of the purse, refunds of what a chip paid: what each message carries, what voids it, what a chip
+//! that does not take the answer leads to, on which side it counts.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+mod host;
+mod rig;
+
+use host::Fault;
+use pos::{
+    CardInput, Entry, KeyLayout, Kind, Pin, PosError, RefundRequest, SaleRequest, Status, Totals, VoidRequest,
+};
+use rig::Rig;
+
+async fn rig() -> Rig {
+    let rig = Rig::signed_in(KeyLayout::TripleDesTrack).await;
+    rig.host.forget();
+    rig
+}
+
+fn chip(amount_fen: u64, card: &str) -> SaleRequest {
+    SaleRequest {
+        amount_fen,
+        card: CardInput::deck(card).unwrap(),
+        entry: Entry::Chip,
+        pin: Some(Pin::new("123456").unwrap()),
+    }
+}
+
+/// Field 62 says in how many parts, 25 that there are parts; the void names batch and trace.
+#[tokio::test]
+async fn an_instalment_sale_says_in_how_many_parts() {
+    let mut rig = rig().await;
+    let sold = rig.terminal.instalment(chip(120_000, "L01"), 12, "3C").await.unwrap();
+    assert!(sold.approved);
+    let seen = rig.host.last();
+    for (field, value) in [(3, "000000"), (25, "64"), (60, "22000001000500")] {
+        assert_eq!(seen.get(field), value, "{field}");
+    }
+    let plan = format!("12{:<30}", "3C");
+    assert_eq!(seen.get(62), plan);
+    assert!(rig.terminal.void(VoidRequest::by_trace(sold.trace)).await.unwrap().approved);
+    let seen = rig.host.last();
+    assert_eq!(
+        (seen.get(3), seen.get(25), seen.get(60)),
+        ("200000".into(), "64".into(), "23000001000500".into())
+    );
+    assert_eq!(seen.get(61), format!("000001{:06}", sold.trace));
+    assert!(!seen.fields().contains(&62));
+    let totals = Totals::of(rig.terminal.journal());
+    assert_eq!((totals.debit_fen, totals.credit_fen), (120_000, 120_000));
+    for (periods, item) in [(1, "3C"), (61, "3C"), (6, "an item code that is far too long for it")] {
+        let refused = rig.terminal.instalment(chip(100, "L01"), periods, item).await;
+        assert!(matches!(refused, Err(PosError::Input(_))), "{refused:?}");
+    }
+}
+
+/// A load is a message with the chip's data; a chip that is pulled before it is written leaves a reversal with 06.
+#[tokio::test]
+async fn a_load_needs_the_chip_and_is_reversed_when_it_is_not_written() {
+    let mut rig = rig().await;
+    let loaded = rig.terminal.load(chip(5_000, "L02")).await.unwrap();
+    assert!(loaded.approved);
+    let seen = rig.host.last();
+    for (field, value) in [(3, "600000"), (25, "91"), (60, "45000001000500")] {
+        assert_eq!(seen.get(field), value, "{field}");
+    }
+    assert!([52, 53, 55].iter().all(|field| seen.fields().contains(field)), "{:?}", seen.fields());
+    assert_eq!(Totals::of(rig.terminal.journal()), Totals::default(), "the purse is not the merchant's");
+
+    let pulled = rig.terminal.load(chip(5_000, "L08")).await.unwrap();
+    assert_eq!(pulled.status, Status::ChipRefused);
+    assert!(rig.terminal.send_reversal().await.unwrap().unwrap().approved);
+    let reversal = rig.host.last();
+    assert_eq!((reversal.mti(), reversal.get(39), reversal.get(3)), (400, "06".into(), "600000".into()));
+
+    let swiped = SaleRequest { entry: Entry::Swipe, ..chip(5_000, "L02") };
+    assert!(matches!(rig.terminal.load(swiped).await, Err(PosError::OtherEntry(_))));
+    let without_pin = SaleRequest { pin: None, ..chip(5_000, "L02") };
+    assert!(matches!(rig.terminal.load(without_pin).await, Err(PosError::Input(_))));
+}
+
+/// Cash for the purse counts against the merchant until it is voided, with the card.
+#[tokio::test]
+async fn a_cash_load_is_voided_with_its_card() {
+    let mut rig = rig().await;
+    let loaded = rig.terminal.load_cash(SaleRequest { pin: None, ..chip(7_000, "L02") }).await.unwrap();
+    assert!(loaded.approved);
+    assert_eq!(rig.host.last().get(60), "46000001000500");
+    assert_eq!(Totals::of(rig.terminal.journal()).credit_fen, 7_000);
+    let card = Some((CardInput::deck("L02").unwrap(), Entry::Chip));
+    let void = rig.terminal.void(VoidRequest { trace: loaded.trace, card, pin: None }).await.unwrap();
+    assert!(void.approved);
+    let seen = rig.host.last();
+    assert_eq!((seen.get(3), seen.get(60)), ("170000".into(), "51000001000500".into()));
+    assert!(seen.fields().contains(&55));
+    assert_eq!(Totals::of(rig.terminal.journal()).debit_fen, 7_000);
+}
+
+/// A refund of what a chip paid is repeated like any refund.
+#[tokio::test]
+async fn a_chip_refund_is_repeated() {
+    let mut rig = rig().await;
+    rig.host.faults([Fault::Silent]);
+    let refund = RefundRequest {
+        amount_fen: 900,
+        card: CardInput::deck("L02").unwrap(),
+        entry: Entry::Chip,
+        pin: None,
+        original_rrn: "112410000001".into(),
+        original_date: "1124".into(),
+    };
+    assert!(rig.terminal.refund_chip(refund).await.unwrap().approved);
+    assert_eq!(rig.host.mtis(), [220, 220]);
+    assert_eq!(rig.host.last().get(60), "27000001000500");
+    assert_eq!(rig.terminal.journal()[0].kind, Kind::ChipRefund);
+    assert_eq!(Totals::of(rig.terminal.journal()).credit_fen, 900);
+}
