@@ -368,6 +368,18 @@ impl Config {
         }
     }
 
+    /// Settings of the SQLite store that a backup is restored into.
+    pub fn store_to_restore(&self) -> anyhow::Result<store::StoreOptions> {
+        let options = self.store();
+        match self.store.url.strip_prefix("sqlite:") {
+            Some(directory) => Ok(store::StoreOptions { directory: directory.into(), ..options }),
+            None if self.store.url.is_empty() => Ok(options),
+            None => bail!(
+                "a file is restored into SQLite; fill the database with pg_restore, then leave the file out"
+            ),
+        }
+    }
+
     /// Opens the store as the node that serves.
     pub fn open_store(&self) -> Result<store::Store, store::StoreError> {
         store::Store::open_url(&self.store_url(), self.store())

@@ -7,6 +7,7 @@ mod codec;
 mod config;
 mod demo;
 mod doctor;
+mod keep;
 mod keys;
 mod limit;
 mod log;
@@ -81,6 +82,8 @@ enum Command {
     Forward(queue::ForwardArgs),
     /// Drive load through a node and measure it.
     Bench(Box<bench::BenchArgs>),
+    /// Back up, restore and check the journal.
+    Store(keep::StoreArgs),
     /// Print the settings in force, or the defaults.
     Config(ConfigArgs),
 }
@@ -142,6 +145,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             quiet("error")?;
             runtime.block_on(bench::run(load, *args))
         }
+        Command::Store(args) => runtime.block_on(keep::run(&load()?, args, &mut screen)),
         Command::Config(args) => {
             let config = if args.defaults { Config::default() } else { load()? };
             screen.line(toml::to_string(&config.printable())?)?;

@@ -13,12 +13,14 @@
 
 mod backend;
 mod batches;
+mod care;
 mod db;
 mod error;
 mod forwards;
 mod limits;
 mod master;
 mod migrations;
+mod nodes;
 mod payments;
 mod postgres;
 mod readers;

@@ -25,6 +25,19 @@ const STATEMENTS: usize = 256;
 /// The lock under which a node brings the schema up to date.
 const MIGRATION_LOCK: &str = "schema";
 
+/// The oldest server that a release is tested with, as the server numbers itself.
+const OLDEST: i32 = 140_000;
+
+/// Whether this program works with a server of that version.
+fn supported(version: i32) -> Result<(), String> {
+    match version < OLDEST {
+        true => {
+            Err(format!("PostgreSQL {} or newer is needed; this is {}", OLDEST / 10_000, version / 10_000))
+        }
+        false => Ok(()),
+    }
+}
+
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -120,7 +133,16 @@ impl Connection {
             .map_err(|e| address.cannot_open(e.to_string()))?;
         let session =
             runtime.block_on(connect(&address, purpose)).map_err(|e| address.cannot_open(sentence(&e)))?;
-        Ok(Connection { session: RefCell::new(session), runtime, address, purpose })
+        let connection = Connection { session: RefCell::new(session), runtime, address, purpose };
+        let version =
+            connection.server_version().map_err(|e| connection.address.cannot_open(sentence(&e)))?;
+        supported(version).map_err(|reason| connection.address.cannot_open(reason))?;
+        Ok(connection)
+    }
+
+    fn server_version(&self) -> Result<i32, tokio_postgres::Error> {
+        let sql = "SELECT current_setting('server_version_num')::integer";
+        self.with(async |client| client.query_one(sql, &[]).await)?.try_get(0)
     }
 
     /// Lets `work` use the client, and drives the connection until it is done.
@@ -301,5 +323,18 @@ impl Db for Connection {
 
     fn plain(&self) -> &dyn Db {
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_server_is_refused_by_its_version() {
+        assert_eq!(supported(150_008), Ok(()));
+        assert_eq!(supported(140_000), Ok(()));
+        let refused = supported(130_016).unwrap_err();
+        assert_eq!(refused, "PostgreSQL 14 or newer is needed; this is 13");
     }
 }

@@ -88,7 +88,7 @@ fn cannot_open(path: &Path, error: &rusqlite::Error) -> StoreError {
 }
 
 /// The data directory is its owner's alone: sealed card numbers and wrapped keys are in it.
-fn create_directory(directory: &Path) -> Result<(), StoreError> {
+pub(crate) fn create_directory(directory: &Path) -> Result<(), StoreError> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]

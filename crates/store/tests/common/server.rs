@@ -106,6 +106,56 @@ impl Server {
             .current_dir("/"));
     }
 
+    /// Kills every process of the server with SIGKILL; returns when they are gone.
+    pub fn kill(&self) {
+        let file = std::fs::read_to_string(self.directory.join("data/postmaster.pid")).unwrap();
+        let first: u32 = file.lines().next().unwrap().trim().parse().unwrap();
+        let children = std::fs::read_to_string(format!("/proc/{first}/task/{first}/children"));
+        let mut all = vec![first];
+        all.extend(children.unwrap_or_default().split_whitespace().map(|pid| pid.parse::<u32>().unwrap()));
+        // The first one first, so that it starts no others. Those that are gone already are as good.
+        for pid in &all {
+            let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).stderr(Stdio::null()).status();
+        }
+        let gone = |pid: &u32| match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+            // A process without a parent that asks for it stays as a name only.
+            Ok(stat) => stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')),
+            Err(_) => true,
+        };
+        let begun = std::time::Instant::now();
+        while !all.iter().all(gone) {
+            assert!(begun.elapsed().as_secs() < 20, "the server's processes do not end");
+            std::thread::sleep(std::time::Duration::from_millis(5)); // the next poll of the processes
+        }
+        // Its lock would count as held for as long as its name stays in the table of processes.
+        std::fs::remove_file(self.directory.join("data/postmaster.pid")).unwrap();
+    }
+
+    /// Writes a dump of a database into a file of ours.
+    pub fn dump(&self, url: &str, file: &Path) {
+        let to = std::fs::File::create(file).unwrap();
+        let status = command(&self.binaries.join("pg_dump"))
+            .args(["--format=custom", "--dbname", url])
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(to)
+            .status()
+            .unwrap();
+        assert!(status.success(), "pg_dump: {status}");
+    }
+
+    /// Fills a database from a dump.
+    pub fn restore(&self, url: &str, file: &Path) {
+        let from = std::fs::File::open(file).unwrap();
+        let status = command(&self.binaries.join("pg_restore"))
+            .args(["--exit-on-error", "--dbname", url])
+            .current_dir("/")
+            .stdin(from)
+            .status()
+            .unwrap();
+        assert!(status.success(), "pg_restore: {status}");
+    }
+
     /// The URL of a database.
     pub fn url(&self, database: &str) -> String {
         format!("postgres:///{database}?user=posp&host={}", self.directory.display())
