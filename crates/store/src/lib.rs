@@ -32,6 +32,7 @@ pub mod simulation;
 mod sqlite;
 mod store;
 mod types;
+mod vault;
 mod writer;
 
 pub use error::StoreError;

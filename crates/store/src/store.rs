@@ -511,16 +511,6 @@ impl Store {
         self.db.write(Admission::Wait, Vec::new(), move |db| master::put_terminal(db, &terminal)).await
     }
 
-    /// Puts other wrappings of the same keys in the place of a terminal's, if it still has those of `old`;
-    /// whether it had. Session and batch stay; the change counts as one of master data, so that nodes read it.
-    ///
-    /// # Errors
-    /// [`StoreError::UnknownTerminal`].
-    pub async fn rewrap_terminal(&self, old: &Terminal, new: &Terminal) -> Result<bool, StoreError> {
-        let (old, new) = (old.clone(), new.clone());
-        self.db.write(Admission::Wait, Vec::new(), move |db| master::rewrap_terminal(db, &old, &new)).await
-    }
-
     /// Every merchant.
     pub async fn merchants(&self) -> Result<Vec<Merchant>, StoreError> {
         self.db.read(master::merchants).await
@@ -745,25 +735,5 @@ impl Store {
     /// How the journal stands: payments by state since a moment, and everything that is open.
     pub async fn counts(&self, since: Timestamp) -> Result<Counts, StoreError> {
         self.db.read(move |db| search::counts(db, since)).await
-    }
-
-    // Meta.
-
-    /// Ties the journal to a key vault by its fingerprint; the first one given is kept.
-    ///
-    /// # Errors
-    /// [`StoreError::OtherVault`] when the journal belongs to another.
-    pub async fn bind_vault(&self, fingerprint: &str) -> Result<(), StoreError> {
-        let fingerprint = fingerprint.to_owned();
-        self.db.write(Admission::Wait, Vec::new(), move |db| master::bind_vault(db, &fingerprint)).await
-    }
-
-    /// The vault has a new master key: the journal that belonged to the old one belongs to the new one.
-    ///
-    /// # Errors
-    /// [`StoreError::OtherVault`] when it belonged to neither.
-    pub async fn rebind_vault(&self, from: &str, to: &str) -> Result<(), StoreError> {
-        let (from, to) = (from.to_owned(), to.to_owned());
-        self.db.write(Admission::Wait, Vec::new(), move |db| master::rebind_vault(db, &from, &to)).await
     }
 }
