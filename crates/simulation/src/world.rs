@@ -288,6 +288,8 @@ async fn live(options: Options) -> Report {
             *ends.entry(format!("{} {}", payment.kind, payment.state)).or_default() += 1;
         }
     });
+    // A node knows its world and the world its nodes: without this no world would ever be freed.
+    locked(&world.serving).clear();
     let trace = locked(&world.trace);
     Report {
         ends,
