@@ -31,6 +31,12 @@ struct Arguments {
     /// Mean seconds from a start of the node to the next kill.
     #[arg(long, default_value = "1.5", value_name = "SECONDS")]
     seconds_between: f64,
+    /// Where the journal is: one node on SQLite, or two nodes on one PostgreSQL server, which is killed as well.
+    #[arg(long, value_enum, default_value_t = killing::Engine::Sqlite)]
+    store: killing::Engine,
+    /// Give the network a bad day: lines drop, answers are lost, late and doubled, far more often.
+    #[arg(long)]
+    faults: bool,
 }
 
 fn main() -> ExitCode {
@@ -52,6 +58,8 @@ fn main() -> ExitCode {
         kills: arguments.kills,
         terminals: usize::from(arguments.terminals),
         between,
+        store: arguments.store,
+        faults: arguments.faults,
     };
     match killing::run(&options, &say) {
         Ok(report) => {

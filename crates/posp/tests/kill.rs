@@ -11,10 +11,26 @@
 
 mod killing;
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 #[test]
 fn g7_a_killed_node_loses_no_payment_and_doubles_none() {
+    perform(killing::Engine::Sqlite);
+}
+
+/// Two nodes on one database: one is killed while the other serves, or both, or the database server; the terminals
+/// go to whichever node answers.
+#[test]
+fn killed_nodes_on_one_database_lose_no_payment_and_double_none() {
+    perform(killing::Engine::Postgres);
+}
+
+/// One run at a time: the processes of two would take each other's ports while one of them is dead.
+static RUN: Mutex<()> = Mutex::new(());
+
+fn perform(store: killing::Engine) {
+    let _alone = RUN.lock().unwrap_or_else(PoisonError::into_inner);
     let seed = std::env::var("KILL_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_124);
     let options = killing::Options {
         posp: env!("CARGO_BIN_EXE_posp").into(),
@@ -22,6 +38,8 @@ fn g7_a_killed_node_loses_no_payment_and_doubles_none() {
         kills: 6,
         terminals: 4,
         between: Duration::from_millis(1_500),
+        store,
+        faults: false,
     };
     let report = killing::run(&options, &|_| {}).unwrap();
     let kept = report.kept.map_or(String::new(), |kept| format!("\nkept in {}", kept.display()));

@@ -2,6 +2,7 @@
 //! answer is heard.
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pos::{BoxFuture, Dial, Link, TcpDialer};
@@ -13,16 +14,45 @@ const BREAKS: [u64; 4] = [4, 3, 6, 6];
 
 /// Dials lines that break.
 pub struct ShakyDialer {
-    /// The real one.
-    pub tcp: TcpDialer,
+    /// The real ones, one for each node.
+    pub nodes: Vec<TcpDialer>,
+    /// The node that the terminal dials first.
+    pub at: AtomicUsize,
     /// Decides which break.
     pub random: Arc<Mutex<Random>>,
+}
+
+/// Of a thousand dials, so many go to another node although the last one was good.
+const MOVES: u64 = 100;
+
+impl ShakyDialer {
+    fn drawn(&self) -> u64 {
+        self.random.lock().unwrap_or_else(PoisonError::into_inner).below(1_000)
+    }
+
+    /// The node of last time, and the others when it does not take the call.
+    async fn any_node(&self) -> io::Result<Box<dyn Link>> {
+        if self.nodes.len() > 1 && self.drawn() < MOVES {
+            self.at.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut last = broken();
+        for _ in &self.nodes {
+            let at = self.at.load(Ordering::Relaxed) % self.nodes.len();
+            let Some(node) = self.nodes.get(at) else { break };
+            match node.dial().await {
+                Ok(link) => return Ok(link),
+                Err(error) => last = error,
+            }
+            self.at.store(at + 1, Ordering::Relaxed);
+        }
+        Err(last)
+    }
 }
 
 impl Dial for ShakyDialer {
     fn dial(&self) -> BoxFuture<'_, io::Result<Box<dyn Link>>> {
         Box::pin(async move {
-            let link = self.tcp.dial().await?;
+            let link = self.any_node().await?;
             Ok(Box::new(ShakyLink { link, random: Arc::clone(&self.random), deaf: None }) as Box<dyn Link>)
         })
     }

@@ -12,6 +12,8 @@ mod cards;
 mod line;
 mod processes;
 mod random;
+#[path = "../../../store/tests/common/server.rs"]
+mod server;
 mod teller;
 
 use std::collections::BTreeMap;
@@ -26,6 +28,7 @@ use jiff::Timestamp;
 use store::{BatchFilter, ForwardFilter, Page, PaymentFilter, Store};
 
 use books::{Books, Check};
+pub use processes::Engine;
 use processes::{MERCHANT, Processes};
 use random::Random;
 use teller::{Shop, Teller};
@@ -52,6 +55,10 @@ pub struct Options {
     pub terminals: usize,
     /// Mean time from a start to the next kill.
     pub between: Duration,
+    /// Where the journal is, and so how many nodes there are.
+    pub store: Engine,
+    /// The network has a bad day: lines drop, answers are lost or late.
+    pub faults: bool,
 }
 
 /// What came of it.
@@ -71,6 +78,65 @@ struct Recoveries {
     served: Vec<Duration>,
     /// Kills that came before that.
     before_service: u32,
+    /// What was killed, and how often.
+    strikes: BTreeMap<&'static str, u32>,
+}
+
+/// What is killed at a time.
+#[derive(Clone, Copy)]
+enum Strike {
+    /// One node, of several perhaps.
+    Node(usize),
+    /// Both nodes at once.
+    Nodes,
+    /// The database server, while the nodes live.
+    Database,
+}
+
+impl Strike {
+    fn drawn(random: &mut Random, nodes: usize) -> Strike {
+        if nodes < 2 {
+            return Strike::Node(0);
+        }
+        match random.below(10) {
+            0..4 => Strike::Node(0),
+            4..7 => Strike::Node(1),
+            7 => Strike::Nodes,
+            _ => Strike::Database,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Strike::Node(_) => "one node",
+            Strike::Nodes => "both nodes",
+            Strike::Database => "database server",
+        }
+    }
+
+    fn hit(self, processes: &mut Processes) -> anyhow::Result<()> {
+        match self {
+            Strike::Node(which) => processes.kill_node(which),
+            Strike::Nodes => (0..processes.nodes.len()).try_for_each(|which| processes.kill_node(which)),
+            Strike::Database => processes.kill_database(),
+        }
+    }
+
+    /// Starts again what was killed, and the nodes that ended by themselves when they lost the database.
+    async fn mend(self, processes: &mut Processes) -> anyhow::Result<()> {
+        match self {
+            Strike::Node(which) => processes.start_node(which),
+            Strike::Nodes => (0..processes.nodes.len()).try_for_each(|which| processes.start_node(which)),
+            Strike::Database => {
+                processes.start_database()?;
+                for which in 0..processes.nodes.len() {
+                    processes.await_end(which).await?;
+                    processes.start_node(which)?;
+                }
+                Ok(())
+            }
+        }
+    }
 }
 
 /// Runs the test. `tell` hears of progress.
@@ -97,15 +163,17 @@ pub fn run(options: &Options, tell: &dyn Fn(&str)) -> anyhow::Result<Report> {
 async fn perform(options: &Options, dir: &Path, tell: &dyn Fn(&str)) -> anyhow::Result<(Vec<String>, bool)> {
     let begun = Instant::now();
     let terminals = terminals(options);
-    let mut processes = Processes::furnish(&options.posp, dir, options.seed, &terminals)?;
-    processes.start_node()?;
+    let mut processes = Processes::furnish(options, dir, &terminals).await?;
+    for which in 0..processes.nodes.len() {
+        processes.start_node(which)?;
+    }
     processes.wait_ready().await?;
 
     let shop = Arc::new(Shop::default());
-    let host = processes.ports.pos.to_string();
+    let hosts: Vec<String> = processes.nodes.iter().map(|node| node.pos.to_string()).collect();
     let mut working = Vec::new();
     for (number, terminal) in terminals.iter().enumerate() {
-        let mut teller = Teller::hire(&dir.join("pos"), &host, terminal, number, options.seed).await?;
+        let mut teller = Teller::hire(&dir.join("pos"), &hosts, terminal, number, options.seed).await?;
         let shop = Arc::clone(&shop);
         working.push(tokio::spawn(async move { teller.work(&shop).await.map(|()| teller) }));
     }
@@ -117,7 +185,7 @@ async fn perform(options: &Options, dir: &Path, tell: &dyn Fn(&str)) -> anyhow::
     }
     tell("traffic has stopped with the last kill; the node brings everything to its end by itself");
     processes.wait_ready().await?;
-    let store = Store::open_read_only(processes.data())?;
+    let store = processes.journal()?;
     drain(&store).await?;
     let alone = books::alone(&read_books(&processes, &store, &tellers).await?);
     tell("the terminals bring in what is pending");
@@ -129,14 +197,18 @@ async fn perform(options: &Options, dir: &Path, tell: &dyn Fn(&str)) -> anyhow::
     checks.extend(books::compare(&books));
     each(&mut tellers, &shop, true).await?;
     checks.push(check_settlements(&store).await?);
-    let stopped = processes.stop_node()?;
+    let mut unclean = Vec::new();
+    for which in 0..processes.nodes.len() {
+        let stopped = processes.stop_node(which)?;
+        unclean.extend((!stopped.success()).then(|| format!("a node ended with {stopped}")));
+    }
     checks.push(Check {
-        rule: "no terminal met what must not happen, and the node stops cleanly",
+        rule: "no terminal met what must not happen, and the nodes stop cleanly",
         examined: tellers.len(),
         broken: tellers
             .iter()
             .flat_map(|teller| teller.odd.iter().map(|odd| format!("terminal {}: {odd}", teller.id)))
-            .chain((!stopped.success()).then(|| format!("the node ended with {stopped}")))
+            .chain(unclean)
             .collect(),
     });
     checks.push(secrets(&processes, terminals.len())?);
@@ -182,7 +254,9 @@ async fn kill_again_and_again(
         if last {
             shop.closing.store(true, Ordering::Relaxed);
         }
-        processes.kill_node()?;
+        let strike = Strike::drawn(&mut random, processes.nodes.len());
+        strike.hit(processes)?;
+        *recoveries.strikes.entry(strike.name()).or_default() += 1;
         match shop.pulse.first() {
             Some(first) if kill > 1 => recoveries.served.push(first.saturating_duration_since(spawned)),
             Some(_) => {}
@@ -193,7 +267,7 @@ async fn kill_again_and_again(
         shop.pulse.reset();
         started = Instant::now();
         spawned = started;
-        processes.start_node()?;
+        strike.mend(processes).await?;
         if kill % 10 == 0 || last {
             tell(&format!("{kill} of {} kills", options.kills));
         }
@@ -287,8 +361,8 @@ async fn check_settlements(store: &Store) -> anyhow::Result<Check> {
 fn secrets(processes: &Processes, terminals: usize) -> anyhow::Result<Check> {
     let numbers = cards::numbers(terminals);
     let mut broken = Vec::new();
-    for file in ["posp.log", "sim.log"] {
-        let text = String::from_utf8_lossy(&std::fs::read(processes.dir.join(file))?).into_owned();
+    for file in processes.logs() {
+        let text = String::from_utf8_lossy(&std::fs::read(processes.dir.join(&file))?).into_owned();
         let found = numbers.iter().filter(|number| text.contains(number.as_str())).count();
         if found > 0 {
             broken.push(format!("{file} holds {found} card numbers"));
@@ -341,13 +415,18 @@ fn summary(
         reversals.iter().filter(|line| line.arrivals > 1).count(),
         books.network_net
     ));
-    let log = std::fs::read(processes.log())?;
-    let log = String::from_utf8_lossy(&log);
-    let caught: u64 = log
-        .lines()
-        .filter(|line| line.contains("left open by the previous run"))
-        .filter_map(|line| number_after(line, "payments"))
-        .sum();
+    let mut caught = 0;
+    for file in processes.logs() {
+        let log = std::fs::read(processes.dir.join(file))?;
+        caught += String::from_utf8_lossy(&log)
+            .lines()
+            .filter(|line| line.contains("left open by the previous run"))
+            .filter_map(|line| number_after(line, "payments"))
+            .sum::<u64>();
+    }
+    let strikes: Vec<String> =
+        recoveries.strikes.iter().map(|(what, count)| format!("{what} {count}")).collect();
+    lines.push(format!("killed: {}", strikes.join(", ")));
     lines.push(format!(
         "caught by a kill between intent and outcome: {caught} payments; batches settled: {}; refunds given up: {}",
         tellers.iter().map(|teller| teller.settled).sum::<u32>(),

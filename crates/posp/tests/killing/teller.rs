@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -115,22 +115,25 @@ impl Teller {
     /// Enrols terminal `number` below `dir` and loads its master key.
     pub async fn hire(
         dir: &Path,
-        host: &str,
+        hosts: &[String],
         (id, components): &(String, [String; 2]),
         number: usize,
         seed: u64,
     ) -> anyhow::Result<Teller> {
-        let mut config = TerminalConfig::new(host, MERCHANT, id.as_str());
+        let host = hosts.first().context("no host")?;
+        let mut config = TerminalConfig::new(host.as_str(), MERCHANT, id.as_str());
         config.answer_timeout_ms = ANSWER_MS;
         config.connect_timeout_seconds = 2;
         config.repeat_pause_ms = 200;
         config.capability = 6;
         // Cards of the deck go from shop to shop: all terminals keep one counter for each.
         config.card_file = Some("../cards.json".into());
-        let tcp = TcpDialer { address: host.to_owned(), timeout: Duration::from_secs(2) };
+        let dialer = |host: &String| TcpDialer { address: host.clone(), timeout: Duration::from_secs(2) };
         let random = Arc::new(Mutex::new(Random::part(seed, 2_000_000 + number as u64)));
-        let surroundings =
-            Surroundings { dial: Some(Arc::new(ShakyDialer { tcp, random })), ..Surroundings::default() };
+        // The terminals are spread over the nodes, and move when theirs dies.
+        let nodes = hosts.iter().map(dialer).collect();
+        let dialer = ShakyDialer { nodes, at: AtomicUsize::new(number), random };
+        let surroundings = Surroundings { dial: Some(Arc::new(dialer)), ..Surroundings::default() };
         let mut terminal = Terminal::enrol_in(dir.join(id), config, surroundings)?;
         let components: Vec<TmkComponent> = components.iter().map(|text| TmkComponent::parse(text)).collect();
         terminal.load_tmk(&components, None).await?;
