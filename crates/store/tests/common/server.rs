@@ -127,8 +127,10 @@ impl Server {
             assert!(begun.elapsed().as_secs() < 20, "the server's processes do not end");
             std::thread::sleep(std::time::Duration::from_millis(5)); // the next poll of the processes
         }
-        // Its lock would count as held for as long as its name stays in the table of processes.
-        std::fs::remove_file(self.directory.join("data/postmaster.pid")).unwrap();
+        // Its locks would count as held for as long as its name stays in the table of processes.
+        for lock in ["data/postmaster.pid", ".s.PGSQL.5432.lock", ".s.PGSQL.5432"] {
+            std::fs::remove_file(self.directory.join(lock)).unwrap();
+        }
     }
 
     /// Writes a dump of a database into a file of ours.
