@@ -19,6 +19,12 @@ pub struct LinkConfig {
     pub write_patience: Duration,
     /// Connections at a time; more are closed at once.
     pub connections_max: usize,
+    /// Connections at a time from one address; more are closed at once.
+    pub connections_per_address_max: usize,
+    /// Connections that one address may make in a second, and at once; more are closed at once.
+    pub connects_per_second_max: u32,
+    /// Frames of one address in work at a time; more wait unread.
+    pub frames_per_address_max: usize,
     /// Coding switches of the acquirer's terminals.
     pub profile: Profile,
     /// MAC of terminals with DES keys.
@@ -35,7 +41,10 @@ impl LinkConfig {
             frame_patience: Duration::from_secs(10),
             idle_max: Duration::from_secs(300),
             write_patience: Duration::from_secs(10),
-            connections_max: 10_000,
+            connections_max: 100_000,
+            connections_per_address_max: 20_000,
+            connects_per_second_max: 5_000,
+            frames_per_address_max: 4_096,
             profile: Profile::CUP_POS_1,
             mac_des: MacAlgorithm::CupEcb,
             mac_sm4: MacAlgorithm::Sm4Cup,

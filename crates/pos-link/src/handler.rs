@@ -30,7 +30,9 @@ pub async fn handle(link: &Link, payload: &[u8], peer: SocketAddr, out: &mut Vec
     let frame = match frame::parse_pos(payload, &link.config.profile) {
         Ok(frame) => frame,
         Err(error) => {
-            tracing::warn!(%peer, %error, "frame refused");
+            if link.warnings.may_write() {
+                tracing::warn!(%peer, %error, "frame refused");
+            }
             return Verdict::Close("frame has no head");
         }
     };
@@ -40,7 +42,9 @@ pub async fn handle(link: &Link, payload: &[u8], peer: SocketAddr, out: &mut Vec
         Err(error) => {
             // The fields cannot be trusted, but when the type can be read the terminal learns why.
             metrics::counter!("posp_link_malformed_total").increment(1);
-            tracing::warn!(%peer, %error, "malformed message");
+            if link.warnings.may_write() {
+                tracing::warn!(%peer, %error, "malformed message");
+            }
             return match request_mti(frame.body) {
                 Some(mti) => finish(link, bare(link, mti, None, FORMAT), out, address, None),
                 None => Verdict::Close("message type unreadable"),
@@ -48,27 +52,33 @@ pub async fn handle(link: &Link, payload: &[u8], peer: SocketAddr, out: &mut Vec
         }
     };
     if message.mti().is_response() {
-        tracing::warn!(%peer, mti = %message.mti(), "a terminal sent an answer");
+        if link.warnings.may_write() {
+            tracing::warn!(%peer, mti = %message.mti(), "a terminal sent an answer");
+        }
         return Verdict::Close("an answer came from a terminal");
     }
     if !Kind::knows_mti(message.mti().value()) {
         metrics::counter!("posp_link_unknown_mti_total").increment(1);
-        tracing::warn!(%peer, mti = %message.mti(), "unknown message type");
+        if link.warnings.may_write() {
+            tracing::warn!(%peer, mti = %message.mti(), "unknown message type");
+        }
         return finish(link, bare(link, message.mti(), Some(&message), UNKNOWN_TYPE), out, address, None);
     }
     let head = match Head::read(&message) {
         Ok(head) => head,
         Err(refusal) => {
-            note_refusal(peer, &message, refusal);
+            note_refusal(link, peer, &message, refusal);
             return refuse_unread(link, &message, refusal, out, address);
         }
     };
     let refused = |refusal: Refusal| {
-        note_refusal(peer, &message, refusal);
+        note_refusal(link, peer, &message, refusal);
         refusal
     };
     if let Some(field) = request::missing_field(head.spec, &message) {
-        tracing::warn!(%peer, kind = head.spec.code, field, "mandatory field missing");
+        if link.warnings.may_write() {
+            tracing::warn!(%peer, kind = head.spec.code, field, "mandatory field missing");
+        }
         let refusal = refused(Refusal::new(ResponseCode::FORMAT_ERROR, "mandatory field missing"));
         return refuse(link, &message, &head, Refused { refusal, keys: None }, out, address);
     }
@@ -96,10 +106,13 @@ fn request_mti(body: &[u8]) -> Option<Mti> {
     Kind::knows_mti(value).then(|| Mti::new(value))
 }
 
-fn note_refusal(peer: SocketAddr, message: &Message<'_>, refusal: Refusal) {
+fn note_refusal(link: &Link, peer: SocketAddr, message: &Message<'_>, refusal: Refusal) {
     metrics::counter!("posp_link_refusals_total", "code" => refusal.code.as_str().to_owned(),
         "reason" => refusal.reason)
     .increment(1);
+    if !link.warnings.may_write() {
+        return;
+    }
     tracing::warn!(
         %peer,
         mti = %message.mti(),
@@ -249,7 +262,7 @@ async fn serve(
     match served {
         Served::Silent => Verdict::Close("outcome not durable"),
         Served::Refused(refusal) => {
-            note_refusal(peer, message, refusal);
+            note_refusal(link, peer, message, refusal);
             refuse(link, message, head, Refused { refusal, keys }, out, address)
         }
         Served::Answer(answer, payment) => {

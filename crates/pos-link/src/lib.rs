@@ -1,14 +1,17 @@
 //! 8583 over TCP: the door for POS terminals.
 //!
 //! A connection carries frames one after the other, short or kept open; each is answered before the next is
-//! read. [`server`] owns sockets and limits, [`request`] reads a message into the engine's types,
+//! read. [`server`] owns the sockets, [`gate`] the limits, [`pool`] the buffers, [`request`] reads a message into the engine's types,
 //! [`answer`] writes what goes back, [`handler`] is the way of one frame from top to bottom.
 
 pub mod answer;
 pub mod config;
+pub mod gate;
 pub mod handler;
+pub mod pool;
 pub mod request;
 pub mod server;
+pub mod warnings;
 
 pub use config::LinkConfig;
 pub use server::{Link, serve};

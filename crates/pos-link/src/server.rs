@@ -2,22 +2,35 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use engine::Engine;
 use iso8583::{Dialect, frame};
+use rustix::net::sockopt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::LinkConfig;
+use crate::gate::{Gate, Limits, Pass};
 use crate::handler::{self, Verdict};
+use crate::pool::{Borrowed, Pool};
+use crate::warnings::Warnings;
 
-/// Read buffer of a connection to begin with; it grows to the frame limit at most.
-const BUFFER: usize = 1_024;
+/// Connections that the system completes and holds until they are accepted: what a storm may bring between two
+/// looks without costing others theirs.
+const BACKLOG: i32 = 4_096;
+
+/// Bytes that the system holds for a connection in each direction (it doubles the value): several answers, so that
+/// a terminal that does not read costs no more before its line is closed.
+const SYSTEM_BUFFER: usize = 32 * 1_024;
+
+/// A silent peer is asked for a sign of life after so long, and so often; a half-open line is noticed so.
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(15), 4);
 
 /// What the connections of a listener share.
 pub struct Link {
@@ -27,13 +40,26 @@ pub struct Link {
     pub config: LinkConfig,
     /// The dialect with the profile's switches set.
     pub dialect: &'static Dialect,
+    /// How many warnings may be written.
+    pub warnings: Warnings,
+    pool: Arc<Pool>,
+    stop: CancellationToken,
 }
 
 /// Serves terminals until `stop`, then lets every frame that is in work have its answer and returns.
 pub async fn serve(listener: TcpListener, engine: Engine, config: LinkConfig, stop: CancellationToken) {
+    if let Err(error) = prepare(&listener, &config) {
+        tracing::warn!(%error, "the listener keeps the system's settings");
+    }
+    let gate = Gate::new(Limits {
+        connections: config.connections_max,
+        per_address: config.connections_per_address_max,
+        per_second: config.connects_per_second_max,
+        frames: config.frames_per_address_max,
+    });
     let dialect = Dialect::for_profile(&config.profile);
-    let places = Arc::new(Semaphore::new(config.connections_max));
-    let link = Arc::new(Link { engine, config, dialect });
+    let (pool, warnings) = (Pool::new(config.frame_max), Warnings::new());
+    let link = Arc::new(Link { engine, config, dialect, warnings, pool, stop: stop.clone() });
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -44,29 +70,52 @@ pub async fn serve(listener: TcpListener, engine: Engine, config: LinkConfig, st
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, or a peer gone before we looked: go on, but not in a tight loop.
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                metrics::counter!("posp_link_refused_total", "reason" => "accept failed").increment(1);
+                if link.warnings.may_write() {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            metrics::counter!("posp_link_refused_total", "reason" => "too many connections").increment(1);
-            tracing::warn!(%peer, "too many connections; closed");
-            continue;
+        let pass = match gate.enter(peer.ip(), Instant::now()) {
+            Ok(pass) => pass,
+            Err(full) => {
+                metrics::counter!("posp_link_refused_total", "reason" => full.label()).increment(1);
+                if link.warnings.may_write() {
+                    tracing::warn!(%peer, reason = full.label(), "connection refused");
+                }
+                continue;
+            }
         };
-        let (link, stop) = (Arc::clone(&link), stop.clone());
-        connections.spawn(async move {
-            metrics::gauge!("posp_link_connections").increment(1.0);
-            let end = converse(&link, stream, peer, &stop).await;
-            metrics::gauge!("posp_link_connections").decrement(1.0);
-            metrics::counter!("posp_link_closed_total", "reason" => end.label()).increment(1);
-            end.log(peer);
-            drop(place);
-        });
+        connections.spawn(connection(Arc::clone(&link), stream, peer, pass));
     }
     drop(listener);
     connections.close();
     connections.wait().await;
+}
+
+/// Sets on the listener what its connections take over.
+fn prepare(listener: &TcpListener, config: &LinkConfig) -> rustix::io::Result<()> {
+    rustix::net::listen(listener, BACKLOG)?;
+    sockopt::set_socket_recv_buffer_size(listener, SYSTEM_BUFFER)?;
+    sockopt::set_socket_send_buffer_size(listener, SYSTEM_BUFFER)?;
+    sockopt::set_socket_keepalive(listener, true)?;
+    let (after, every, times) = KEEPALIVE;
+    sockopt::set_tcp_keepidle(listener, after)?;
+    sockopt::set_tcp_keepintvl(listener, every)?;
+    sockopt::set_tcp_keepcnt(listener, times)?;
+    // What was written and is not acknowledged for so long never will be.
+    let patience = u32::try_from(config.write_patience.as_millis()).unwrap_or(u32::MAX);
+    sockopt::set_tcp_user_timeout(listener, patience)
+}
+
+async fn connection(link: Arc<Link>, stream: TcpStream, peer: SocketAddr, pass: Pass) {
+    metrics::gauge!("posp_link_connections").increment(1.0);
+    let end = converse(&link, stream, peer, &pass).await;
+    metrics::gauge!("posp_link_connections").decrement(1.0);
+    metrics::counter!("posp_link_closed_total", "reason" => end.label()).increment(1);
+    end.log(&link.warnings, peer);
 }
 
 /// Why a connection ended.
@@ -96,91 +145,129 @@ impl End {
         }
     }
 
-    fn log(&self, peer: SocketAddr) {
+    fn log(&self, warnings: &Warnings, peer: SocketAddr) {
         match self {
             End::PeerClosed | End::Idle | End::Stopping => {
                 tracing::debug!(%peer, reason = self.label(), "connection closed");
             }
+            End::Io(error) => tracing::debug!(%peer, %error, "connection closed"),
+            _ if !warnings.may_write() => {}
             End::BadFrame(detail) => {
                 tracing::warn!(%peer, reason = self.label(), detail, "connection closed");
             }
-            End::Io(error) => tracing::debug!(%peer, %error, "connection closed"),
             _ => tracing::warn!(%peer, reason = self.label(), "connection closed"),
         }
     }
 }
 
-async fn converse(link: &Link, mut stream: TcpStream, peer: SocketAddr, stop: &CancellationToken) -> End {
+/// A connection's life. Between frames nothing is held but the socket: this future is what an idle terminal costs,
+/// so what happens while something arrives is boxed and gone afterwards.
+async fn converse(link: &Link, mut stream: TcpStream, peer: SocketAddr, pass: &Pass) -> End {
     if let Err(error) = stream.set_nodelay(true) {
         return End::Io(error);
     }
-    let mut buffer: Vec<u8> = Vec::with_capacity(BUFFER);
-    let mut out: Vec<u8> = Vec::with_capacity(BUFFER);
     loop {
-        match frame::split(&buffer, link.config.frame_max) {
-            Err(error) => return End::BadFrame(error.to_string()),
-            Ok(Some((consumed, payload))) => {
-                out.clear();
-                match handler::handle(link, payload, peer, &mut out).await {
-                    Verdict::Answer => {
-                        match timeout(link.config.write_patience, stream.write_all(&out)).await {
-                            Ok(Ok(())) => {}
-                            Ok(Err(error)) => return End::Io(error),
-                            Err(_) => return End::SlowReader,
-                        }
-                    }
-                    Verdict::Close(reason) => return End::Refused(reason),
-                }
-                buffer.drain(..consumed);
-                if stop.is_cancelled() && buffer.is_empty() {
-                    return End::Stopping;
-                }
-            }
-            Ok(None) => {
-                if let Err(end) = read_more(link, &mut stream, &mut buffer, stop).await {
-                    return end;
-                }
-            }
+        let arrived = tokio::select! {
+            () = link.stop.cancelled() => return End::Stopping,
+            arrived = timeout(link.config.idle_max, arrival(link, &mut stream)) => arrived,
+        };
+        let buffers = match arrived {
+            Err(_) => return End::Idle,
+            Ok(Err(error)) => return End::Io(error),
+            Ok(Ok(buffers)) if buffers.input.is_empty() => return End::PeerClosed,
+            Ok(Ok(buffers)) => buffers,
+        };
+        if let Err(end) = Box::pin(exchange(link, &mut stream, peer, pass, buffers)).await {
+            return end;
         }
     }
 }
 
-/// Reads until another frame may be complete. Between frames the connection may rest and a stop ends it;
-/// within a frame the sender must be quick.
-async fn read_more(
+/// Waits for bytes, and gives them in the buffers that were borrowed for them; empty at the end of the stream. No
+/// buffer is held while it waits.
+async fn arrival(link: &Link, stream: &mut TcpStream) -> io::Result<Borrowed> {
+    std::future::poll_fn(|context| {
+        let mut buffers = link.pool.borrow();
+        let read = pin!(stream.read_buf(&mut buffers.input)).poll(context);
+        read.map_ok(|_| buffers)
+    })
+    .await
+}
+
+/// Takes frames and answers them until no byte is left, with buffers that are borrowed for so long.
+async fn exchange(
     link: &Link,
     stream: &mut TcpStream,
-    buffer: &mut Vec<u8>,
-    stop: &CancellationToken,
+    peer: SocketAddr,
+    pass: &Pass,
+    mut buffers: Borrowed,
 ) -> Result<(), End> {
-    if buffer.is_empty() {
-        let read = tokio::select! {
-            () = stop.cancelled() => return Err(End::Stopping),
-            read = timeout(link.config.idle_max, stream.read_buf(buffer)) => read,
+    // One deadline for a whole frame, from when its first byte was seen: who sends byte by byte does not stretch it.
+    let mut deadline = Instant::now() + link.config.frame_patience;
+    loop {
+        let buffers = &mut *buffers;
+        let frame = match frame::split(&buffers.input, link.config.frame_max) {
+            Err(error) => return Err(End::BadFrame(error.to_string())),
+            Ok(frame) => frame,
         };
-        return match read {
-            Ok(Ok(0)) => Err(End::PeerClosed),
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(End::Io(error)),
-            Err(_) => Err(End::Idle),
+        let Some((consumed, payload)) = frame else {
+            match timeout_at(deadline, stream.read_buf(&mut buffers.input)).await {
+                Ok(Ok(0)) => return Err(End::BadFrame("the connection ended inside a frame".to_owned())),
+                Ok(Ok(_)) => continue,
+                Ok(Err(error)) => return Err(End::Io(error)),
+                Err(_) => return Err(End::SlowFrame),
+            }
         };
-    }
-    // One deadline for the whole rest of the frame: byte-by-byte senders do not stretch it.
-    let complete = async {
-        loop {
-            if stream.read_buf(buffer).await? == 0 {
-                return Ok(false);
-            }
-            match frame::split(buffer, link.config.frame_max) {
-                Ok(None) => {}
-                Ok(Some(_)) | Err(_) => return Ok(true),
-            }
+        buffers.output.clear();
+        let turn = pass.turn().await;
+        let verdict = handler::handle(link, payload, peer, &mut buffers.output).await;
+        drop(turn);
+        match verdict {
+            Verdict::Answer => answer(link, stream, &buffers.output).await?,
+            Verdict::Close(reason) => return Err(End::Refused(reason)),
         }
+        buffers.input.drain(..consumed);
+        if buffers.input.is_empty() {
+            return if link.stop.is_cancelled() { Err(End::Stopping) } else { Ok(()) };
+        }
+        // Many frames in one go: the others are served between two of them.
+        tokio::task::yield_now().await;
+        deadline = Instant::now() + link.config.frame_patience;
+    }
+}
+
+/// Writes an answer. Who does not take it in time loses the connection, and the answer with it: the terminal's own
+/// reversal rule takes over.
+async fn answer(link: &Link, stream: &mut TcpStream, bytes: &[u8]) -> Result<(), End> {
+    // Nearly always it fits into the system's buffer, and no timer is needed.
+    let sent = match stream.try_write(bytes) {
+        Ok(sent) => sent,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+        Err(error) => return Err(End::Io(error)),
     };
-    match timeout(link.config.frame_patience, complete).await {
-        Ok(Ok(true)) => Ok(()),
-        Ok(Ok(false)) => Err(End::BadFrame("the connection ended inside a frame".to_owned())),
+    let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) else { return Ok(()) };
+    match timeout(link.config.write_patience, stream.write_all(rest)).await {
+        Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(End::Io(error)),
-        Err(_) => Err(End::SlowFrame),
+        Err(_) => Err(End::SlowReader),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What an idle connection holds of our own memory is this future. Whatever makes it grow is paid a hundred
+    /// thousand times.
+    #[test]
+    fn an_idle_connection_is_a_small_future() {
+        fn size<F, O>(_: F) -> usize
+        where
+            F: Fn(Arc<Link>, TcpStream, SocketAddr, Pass) -> O,
+        {
+            size_of::<O>()
+        }
+        let bytes = size(connection);
+        assert!(bytes <= 1_024, "{bytes} bytes");
     }
 }

@@ -147,6 +147,14 @@ pub struct Pos {
     pub idle_seconds: u64,
     /// Connections at a time.
     pub connections_max: usize,
+    /// Connections at a time from one address.
+    pub connections_per_address_max: usize,
+    /// Connections that one address may make in a second.
+    pub connects_per_second_max: u32,
+    /// Frames of one address in work at a time.
+    pub frames_per_address_max: usize,
+    /// Seconds in which an answer must be taken.
+    pub write_seconds: u64,
 }
 
 impl Default for Pos {
@@ -156,7 +164,11 @@ impl Default for Pos {
             frame_max: 2_048,
             frame_seconds: 10,
             idle_seconds: 300,
-            connections_max: 10_000,
+            connections_max: 100_000,
+            connections_per_address_max: 20_000,
+            connects_per_second_max: 5_000,
+            frames_per_address_max: 4_096,
+            write_seconds: 10,
         }
     }
 }
@@ -328,6 +340,10 @@ impl Config {
             frame_patience: Duration::from_secs(self.pos.frame_seconds),
             idle_max: Duration::from_secs(self.pos.idle_seconds),
             connections_max: self.pos.connections_max,
+            connections_per_address_max: self.pos.connections_per_address_max,
+            connects_per_second_max: self.pos.connects_per_second_max,
+            frames_per_address_max: self.pos.frames_per_address_max,
+            write_patience: Duration::from_secs(self.pos.write_seconds),
             ..pos_link::LinkConfig::new()
         }
     }

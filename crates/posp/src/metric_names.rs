@@ -38,6 +38,7 @@ const METRICS: &[(&str, Shape, &str)] = &[
     ("posp_link_connections", Gauge, "Connections of terminals now."),
     ("posp_link_closed_total", Counter, "Connections ended, with the reason."),
     ("posp_link_refused_total", Counter, "Connections not taken at all."),
+    ("posp_link_unlogged_total", Counter, "Warnings about what terminals sent that were not written."),
     ("posp_link_frames_total", Counter, "Frames from terminals."),
     ("posp_link_malformed_total", Counter, "Frames whose message could not be read (30)."),
     ("posp_link_unknown_mti_total", Counter, "Messages of a type we do not know (40)."),

@@ -10,6 +10,7 @@ use channels::unionpay_card::UnionPayCard;
 use engine::Engine;
 use hsm::Hsm;
 use metrics_exporter_prometheus::PrometheusHandle;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -98,7 +99,9 @@ impl Node {
         let stop = CancellationToken::new();
         let (pos, ops) = (pos_listener.local_addr()?, ops_listener.local_addr()?);
         tokio::spawn(watch(watched, stop.clone()));
-        let doors = tokio::spawn(pos_link::serve(pos_listener, engine.clone(), config.link(), stop.clone()));
+        let mut link = config.link();
+        link.connections_max = affordable(link.connections_max);
+        let doors = tokio::spawn(pos_link::serve(pos_listener, engine.clone(), link, stop.clone()));
         let ops_task = tokio::spawn(ops::serve(ops_listener, engine.clone(), metrics, stop.clone()));
         Ok(Node { engine, store, pos, ops, network_listener, channel, stop, doors, ops_task })
     }
@@ -140,6 +143,31 @@ async fn watch(vault: Arc<dyn Hsm>, stop: CancellationToken) {
             Err(error) => tracing::error!(%error, "the master key file changed and cannot be read"),
         }
     }
+}
+
+/// Files that are not connections of terminals: database, lines, pages, log.
+const OTHER_FILES: u64 = 256;
+
+/// As many of the wanted connections as the system lets this process have files for. A connection that is refused
+/// by us is closed and counted; one that the system refuses stands in the queue before the next terminal.
+fn affordable(wanted: usize) -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    let files = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    let Some(files) = files else { return wanted };
+    let connections = usize::try_from(files.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX).max(1);
+    if connections < wanted {
+        tracing::warn!(
+            files,
+            wanted,
+            connections,
+            "fewer connections than pos.connections_max: the system allows no more open files"
+        );
+    }
+    wanted.min(connections)
 }
 
 async fn listen(address: std::net::SocketAddr, what: &str, key: &str) -> anyhow::Result<TcpListener> {
