@@ -58,7 +58,7 @@ pub async fn serve(listener: TcpListener, engine: Engine, config: LinkConfig, st
         frames: config.frames_per_address_max,
     });
     let dialect = Dialect::for_profile(&config.profile);
-    let (pool, warnings) = (Pool::new(config.frame_max), Warnings::new());
+    let (pool, warnings) = (Pool::new(config.frame_max), Warnings::default());
     let link = Arc::new(Link { engine, config, dialect, warnings, pool, stop: stop.clone() });
     let connections = TaskTracker::new();
     loop {

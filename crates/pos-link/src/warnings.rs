@@ -11,12 +11,13 @@ const PER_SECOND: u32 = 100;
 /// Counts the warnings of the present second.
 pub struct Warnings(Mutex<(Instant, u32)>);
 
-impl Warnings {
-    /// None yet.
-    pub fn new() -> Self {
+impl Default for Warnings {
+    fn default() -> Self {
         Warnings(Mutex::new((Instant::now(), 0)))
     }
+}
 
+impl Warnings {
     /// Whether one more may be written now; counted when it may not.
     pub fn may_write(&self) -> bool {
         self.may_write_at(Instant::now())
@@ -42,7 +43,7 @@ mod tests {
 
     #[test]
     fn so_many_a_second_and_again_in_the_next() {
-        let warnings = Warnings::new();
+        let warnings = Warnings::default();
         let now = Instant::now();
         let written = (0..1_000).filter(|_| warnings.may_write_at(now)).count();
         assert_eq!(written, PER_SECOND as usize);
