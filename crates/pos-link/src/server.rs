@@ -43,7 +43,17 @@ pub struct Link {
     /// How many warnings may be written.
     pub warnings: Warnings,
     pool: Arc<Pool>,
+    /// Ends connections at rest.
     stop: CancellationToken,
+}
+
+impl Link {
+    /// What the connections of a listener with these settings share.
+    pub fn new(engine: Engine, config: LinkConfig) -> Self {
+        let dialect = Dialect::for_profile(&config.profile);
+        let (pool, stop) = (Pool::new(config.frame_max), CancellationToken::new());
+        Link { engine, config, dialect, warnings: Warnings::default(), pool, stop }
+    }
 }
 
 /// Serves terminals until `stop`, then lets every frame that is in work have its answer and returns.
@@ -57,9 +67,7 @@ pub async fn serve(listener: TcpListener, engine: Engine, config: LinkConfig, st
         per_second: config.connects_per_second_max,
         frames: config.frames_per_address_max,
     });
-    let dialect = Dialect::for_profile(&config.profile);
-    let (pool, warnings) = (Pool::new(config.frame_max), Warnings::default());
-    let link = Arc::new(Link { engine, config, dialect, warnings, pool, stop: stop.clone() });
+    let link = Arc::new(Link { stop: stop.clone(), ..Link::new(engine, config) });
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {

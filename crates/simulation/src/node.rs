@@ -10,7 +10,6 @@ use channels::BoxFuture;
 use channels::unionpay_card::{LineConfig, UnionPayCard, Wire, Wires};
 use engine::{Engine, EngineConfig};
 use hsm::{Hsm, KeyAlgorithm, KeyComponent, KeyUsage};
-use iso8583::{Dialect, Profile};
 use pos_link::{Link, LinkConfig};
 use store::Store;
 use store::simulation::{Fate, Pace, Wait};
@@ -138,8 +137,7 @@ pub async fn start(world: Arc<World>, place: usize) {
         Err(error) => return die(&world, &life, &format!("it cannot start: {error}")),
     };
     if life.is_alive() {
-        let link =
-            Link { engine, config: LinkConfig::new(), dialect: Dialect::for_profile(&Profile::CUP_POS_1) };
+        let link = Link::new(engine, LinkConfig::new());
         world.note(format!("node {place}.{number} serves"));
         world.set_node(place, Some(Arc::new(Node { life, link, store })));
     }
