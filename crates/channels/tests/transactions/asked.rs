@@ -59,9 +59,13 @@ fn record(id: i64, kind: Kind, state: PaymentState) -> PaymentRecord {
         refunded: Amount::ZERO,
         answer: Some(answer(ResponseCode::APPROVED)),
         reversal_reason: None,
+        limited: false,
         created: at(),
     }
 }
+
+/// Asks the rule whether it takes hold once the pair (original, what stands on it) is changed so.
+type Question<'a> = dyn FnMut(&dyn Fn(&mut PaymentRecord, &mut PaymentRecord)) -> bool + 'a;
 
 /// On what conditions a transaction takes hold of an original.
 pub struct Conditions {
@@ -112,7 +116,7 @@ pub fn conditions(kind: Kind) -> Option<Conditions> {
         })
         .collect();
     let first = *kinds.first()?;
-    let fits = |ask: &mut dyn FnMut(&dyn Fn(&mut PaymentRecord, &mut PaymentRecord)) -> bool, fen: u64| {
+    let fits = |ask: &mut Question<'_>, fen: u64| {
         ask(&|o, by| {
             o.kind = first;
             by.amount = Amount::from_fen(fen).unwrap();
@@ -132,8 +136,7 @@ pub fn conditions(kind: Kind) -> Option<Conditions> {
         o.batch = o.batch.next();
     });
     assert_eq!(same_terminal, same_batch, "{kind:?}: the page says them together");
-    let reaches = |ask: &mut dyn FnMut(&dyn Fn(&mut PaymentRecord, &mut PaymentRecord)) -> bool,
-                   days: i64| {
+    let reaches = |ask: &mut Question<'_>, days: i64| {
         ask(&|o, by| {
             set(o, by);
             o.created = by.created - (days * 24).hours();
@@ -252,11 +255,12 @@ pub fn request(kind: Kind) -> NetworkMessage {
             terminal_traits: [5, 0, 0],
             track2: rich.then(|| Secret::new(b"6224242000000021D2912101")),
             pin: None,
-            chip: rich.then(|| Secret::new(&[0x9f, 0x26, 1, 1])),
+            chip: rich.then(|| Secret::new([0x9f, 0x26, 1, 1])),
             merchant: of.merchant,
             merchant_name: "实验商户".into(),
             mcc: 5_411,
             terminal: of.terminal,
+            plan: Some(format!("{:<32}", "063C")),
             auth_code: original_of(kind).and_then(|original| original.auth_code).filter(|_| rich),
             original: original_of(kind),
             at: at(),
@@ -274,7 +278,7 @@ pub fn forward(kind: Kind, action: Forward, tries: u32) -> NetworkMessage {
             (payment.expiry, payment.card_sequence) = (None, None);
             payment.answer = Some(Answer::own(ResponseCode::APPROVED, at()));
         }
-        let (pan, chip) = (Pan::new(PAN).unwrap(), Secret::new(&[0x9f, 0x26, 1, 1]));
+        let (pan, chip) = (Pan::new(PAN).unwrap(), Secret::new([0x9f, 0x26, 1, 1]));
         let request = ForwardRequest {
             action,
             payment: &payment,
