@@ -1,5 +1,6 @@
 //! `posp txn`: find a payment from any of its numbers and see its whole way.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -230,13 +231,15 @@ async fn list(config: &Config, args: ListArgs, screen: &mut Screen) -> anyhow::R
     } else {
         print_table(&found.items, screen)?;
     }
-    if let Some(next) = found.next
-        && !args.json
-        && !args.csv
-    {
+    if let Some(next) = found.next {
         let hint = format!("more: --after {}", next.as_str());
-        let hint = screen.paint(Tone::Faint, hint);
-        screen.line(hint)?;
+        if args.json || args.csv {
+            // Beside the rows, which a program reads.
+            writeln!(std::io::stderr(), "{hint}")?;
+        } else {
+            let hint = screen.paint(Tone::Faint, hint);
+            screen.line(hint)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -401,9 +401,21 @@ impl Lab {
 
     /// Payments of the journal as `posp txn list --json` prints them, newest first.
     pub fn payments(&self, filter: &[&str]) -> Vec<Value> {
-        let mut arguments = vec!["txn", "list", "--json", "--limit", "500"];
-        arguments.extend(filter);
-        self.good(&arguments).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        let (mut found, mut after) = (Vec::new(), None::<String>);
+        loop {
+            let mut arguments = vec!["txn", "list", "--json", "--limit", "500"];
+            arguments.extend(filter);
+            arguments.extend(after.iter().flat_map(|marker| ["--after", marker]));
+            let output = self.posp(&arguments);
+            assert!(output.status.success(), "{arguments:?}: {}", text(&output));
+            let rows = String::from_utf8(output.stdout).unwrap();
+            found.extend(rows.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
+            let said = String::from_utf8(output.stderr).unwrap();
+            match said.lines().find_map(|line| line.strip_prefix("more: --after ")) {
+                Some(marker) => after = Some(marker.to_owned()),
+                None => return found,
+            }
+        }
     }
 
     /// Polls the journal until the one payment that `filter` finds is in `state`.
