@@ -221,7 +221,12 @@ async fn refused(
     );
     metrics::counter!("posp_forward_retries_total").increment(1);
     entries.push(JournalEntry::note(at, format!("{} refused: {note}", item.action.code())));
-    let message_at = at.max(next_at(item.message_at, Duration::from_secs(1)));
+    let message_at = match item.action {
+        // A refusal may be of an earlier copy (its MAC under older keys), while another copy was taken and its answer
+        // lost: under a new key the network would book it twice. The same message again gets the first's answer.
+        Forward::Advice => item.message_at,
+        _ => at.max(next_at(item.message_at, Duration::from_secs(1))),
+    };
     engine.0.store.forward_refused(item, message_at, next_at(at, pause), &note, entries).await
 }
 

@@ -35,3 +35,27 @@ async fn g2_a_refund_that_the_network_calls_a_duplicate_is_repeated() {
     let seen: Vec<_> = stage.script.seen().into_iter().map(|s| s.what).collect();
     assert_eq!(seen, ["sale", "refund", "repeat"]);
 }
+
+/// Found by the seeded simulation (seed 3392): an offline sale was sent, the node died, and the next one, with new zone
+/// keys, sent it again. The second copy was taken and its answer lost; the first, late, was answered A0 because its MAC
+/// was under the old key. That refusal gave the advice a new key, under which the network would have booked it a second
+/// time. A refused advice goes out again as it was.
+#[tokio::test]
+async fn g4_a_refused_advice_goes_out_again_under_its_own_key() {
+    let stage = Stage::set().await;
+    stage.script.expect([Act::Silence, Act::Code("A0"), Act::Code("00")]);
+    let auth = stage.authenticate(Kind::OfflineSale).await.unwrap();
+    let reply = stage.engine.advise(auth, request(1, 5_000)).await.unwrap();
+    assert_eq!(reply.answer.code, ResponseCode::APPROVED);
+    let key = stage.record(1).await.network;
+    stage.script.until_seen(3).await;
+    let finished = async {
+        while stage.store.forward_depth("script").await.unwrap() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), finished).await.unwrap();
+    assert_eq!(stage.record(1).await.network, key);
+    let attempts: Vec<_> = stage.script.seen().into_iter().map(|seen| seen.attempts).collect();
+    assert_eq!(attempts, [0, 1, 2]);
+}

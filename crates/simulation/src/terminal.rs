@@ -283,8 +283,8 @@ impl Terminal {
         let frame = self.frame(draft, true);
         self.reversal = Some(Open { frame: frame.clone(), trace: self.trace, amount, what });
         let reply = self.send(world, &frame, world.weather().terminal_patience_ms).await?;
-        // "In work" is the answer to a copy of it: no outcome.
-        if reply.code == "09" {
+        // "In work" is the answer to a copy of it, and so may "wrong MAC" be, which nobody vouches for: no outcome.
+        if matches!(reply.code.as_str(), "09" | "A0") {
             return None;
         }
         self.reversal = None;

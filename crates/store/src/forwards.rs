@@ -169,8 +169,10 @@ pub(crate) fn refused(
     entries: &[JournalEntry],
 ) -> Op<()> {
     db.lock(Lock::Payment(item.merchant, item.payment))?;
-    let update = "UPDATE forward SET attempts = attempts + 1, refusals = refusals + 1, message_at = ?4, \
-         message_tries = 0, next_at = ?5, note = ?6 \
+    // The same message again is a repeat of it.
+    let update = "UPDATE forward SET attempts = attempts + 1, refusals = refusals + 1, \
+         message_tries = CASE WHEN message_at = ?4 THEN message_tries + 1 ELSE 0 END, message_at = ?4, \
+         next_at = ?5, note = ?6 \
          WHERE merchant = ?1 AND line = ?2 AND sequence = ?3 AND done_at IS NULL";
     advice_has_key(db, item, message_at)?;
     let (message_at, next_at) = (millis(message_at), millis(next_at));
