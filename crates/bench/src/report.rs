@@ -94,6 +94,8 @@ pub struct Report {
     pub throughput: u64,
     /// Payments a second refused for lack of room, by their schedule in the window.
     pub refused: u64,
+    /// Payments of the schedule that found no free terminal before the drive ended: they are in no percentile.
+    pub unsent: u64,
     /// Latency of everything served in the window, from its schedule, in microseconds.
     pub latency: Percentiles,
     /// Latency of the refusals.
@@ -148,6 +150,9 @@ impl Report {
         let offered =
             self.offered.map_or_else(|| "closed loop".to_owned(), |rate| format!("{rate}/s offered"));
         writeln!(out, "\n**{}/s served**, {offered}, {}/s refused\n", self.throughput, self.refused)?;
+        if self.unsent > 0 {
+            writeln!(out, "{} payments found no free terminal and stand in no percentile.\n", self.unsent)?;
+        }
         if !self.steps.is_empty() {
             writeln!(
                 out,

@@ -44,7 +44,9 @@ fn a_small_mixed_load_with_faults_keeps_three_books_equal() {
     for kind in ["sale", "balance", "void", "refund", "reversal"] {
         assert!(count(kind) > 0, "no {kind}: {said}");
     }
-    assert_eq!(report["latency"]["count"].as_u64().unwrap(), 240, "{said}");
+    // Nothing of the schedule is forgotten, also on a machine that does not keep up with it.
+    let (timed, unsent) = (&report["latency"]["count"], &report["unsent"]);
+    assert_eq!(timed.as_u64().unwrap() + unsent.as_u64().unwrap(), 240, "{said}");
 }
 
 /// What cannot be measured is no success.

@@ -497,6 +497,7 @@ fn report(args: &RunArgs, terminals: usize, outcome: Outcome, checks: Vec<Check>
         steady_seconds: last.span.steady.as_secs(),
         offered,
         throughput: last.throughput(),
+        unsent: tally.unsent,
         refused: tally.refused / last.span.steady.as_secs().max(1),
         latency: tally.latency(),
         refusal_latency: tally.refusal_latency(),
