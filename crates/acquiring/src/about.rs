@@ -1,6 +1,7 @@
 //! What each transaction is for, in words, and which fields it may bring beside those that it must: the columns of
 //! the transaction table that no rule reads. `docs/transactions.md` is printed from here and from the rules.
 
+use crate::download::{List, Step};
 use crate::kind::{FieldSet, Kind};
 
 /// A sentence in both languages.
@@ -77,6 +78,50 @@ impl Kind {
             Kind::Echo => {
                 about(["测试线路，无需签到。", "Tests the line; needs no sign-in."], ["", ""], &[11])
             }
+            Kind::Download(_, Step::Query) => about(
+                ["询问清单中有哪些项目。", "Asks which items a list has."],
+                [
+                    "62 域为“1”加已收数量；应答首字节 31 表示完整、32 表示未完。无需签到。",
+                    "Field 62 is `1` and how many were received; an answer begins with 31 for the last page, 32 when \
+                     more is to come. Needs no sign-in.",
+                ],
+                &[11, 62],
+            ),
+            Kind::Download(List::Blacklist, Step::Get) => about(
+                ["下载黑名单。", "Fetches the cards that a terminal refuses."],
+                [
+                    "含完整卡号，故须先签到。分页下载，格式为自定。",
+                    "Whole card numbers, and therefore only after a sign-in. In pages, in a form that is modelled.",
+                ],
+                &[11, 62],
+            ),
+            Kind::Download(_, Step::Get) => about(
+                ["下载清单，或其中一项。", "Fetches a list, or an item of it."],
+                [
+                    "清单版本按终端记录。卡 BIN 分页下载，格式为自定。无需签到。",
+                    "The host notes the version that a terminal begins to fetch. Prefixes of card numbers come in pages, \
+                     in a form that is modelled. Needs no sign-in.",
+                ],
+                &[11, 62],
+            ),
+            Kind::Download(_, Step::End) => about(
+                ["下载结束：终端已有完整清单。", "Ends a download: the terminal has all of the list."],
+                [
+                    "应答报文头的处理要求给出下一项任务。无需签到。",
+                    "The processing requirement in the header of the answer names what to do next. Needs no sign-in.",
+                ],
+                &[11],
+            ),
+            Kind::StatusUpload => about(
+                ["终端上送状态和现行参数。", "The terminal tells its state and its parameters."],
+                ["只保留最近一次。无需签到。", "The newest is kept. Needs no sign-in."],
+                &[11],
+            ),
+            Kind::SoftwareDownload => about(
+                ["终端管理系统下载。", "Asks the terminal management system."],
+                ["自定：应答与参数下载相同。", "Modelled: answered like the parameter download."],
+                &[11, 62],
+            ),
             Kind::Balance => about(["查询可用余额。", "Asks for the available balance."], ["", ""], CARD),
             Kind::Sale => about(["持卡人付款。", "The cardholder pays."], ["", ""], CARD),
             Kind::SaleVoid => about(

@@ -7,6 +7,8 @@ mod table;
 
 use std::fmt;
 
+use crate::download::{List, Step};
+
 pub use self::table::KINDS;
 
 /// A set of field numbers 1 to 64.
@@ -51,6 +53,12 @@ pub enum Kind {
     SignOff,
     /// 回响测试.
     Echo,
+    /// 参数下载: a message of the download of a list.
+    Download(List, Step),
+    /// 状态上送: the terminal tells its state and the parameters that it works by.
+    StatusUpload,
+    /// TMS下载: asked of the terminal management system; modelled, answered like the parameters.
+    SoftwareDownload,
     /// 余额查询.
     Balance,
     /// 消费.
@@ -290,6 +298,18 @@ impl Kind {
         self.spec().stands_on.map(|stands_on| stands_on.hold)
     }
 
+    /// Whether the terminal must be signed in: not for what gets or tests a session, nor for downloads, which a
+    /// terminal may need before it can sign in; but a list of card numbers is for no stranger.
+    pub const fn needs_session(self) -> bool {
+        match self {
+            Kind::Download(List::Blacklist, Step::Get) => true,
+            Kind::SignIn | Kind::Echo | Kind::Download(..) | Kind::StatusUpload | Kind::SoftwareDownload => {
+                false
+            }
+            _ => true,
+        }
+    }
+
     /// Whether an MTI stands in the table at all.
     pub fn knows_mti(mti: u16) -> bool {
         KINDS.iter().any(|line| line.mti == mti)
@@ -322,6 +342,10 @@ mod tests {
         assert_eq!(sign(800, None, None, 0, 3), Some(Kind::SignIn));
         assert_eq!(sign(820, None, None, 0, 2), Some(Kind::SignOff));
         assert_eq!(sign(820, None, None, 0, 301), Some(Kind::Echo));
+        assert_eq!(sign(800, None, None, 0, 360), Some(Kind::Download(List::Parameters, Step::Get)));
+        assert_eq!(sign(820, None, None, 0, 372), Some(Kind::Download(List::PublicKeys, Step::Query)));
+        assert_eq!(sign(800, None, None, 0, 372), None);
+        assert_eq!(sign(820, None, None, 0, 362), Some(Kind::StatusUpload));
         assert_eq!(sign(200, Some(31), Some(0), 1, 0), Some(Kind::Balance));
         assert_eq!(sign(200, Some(0), Some(0), 22, 0), Some(Kind::Sale));
         assert_eq!(sign(200, Some(20), Some(0), 23, 0), Some(Kind::SaleVoid));
@@ -395,6 +419,17 @@ mod tests {
             };
             assert!(line.mandatory.has(by), "{}", line.code);
             assert_eq!(line.network.is_some_and(|form| form.names_original), on.hold != Hold::Complete);
+        }
+    }
+
+    #[test]
+    fn whole_card_numbers_need_a_session_and_other_downloads_do_not() {
+        let code = |n| sign(800, None, None, 0, n);
+        assert!(
+            code(390).unwrap().needs_session() && Kind::SignOff.needs_session() && Kind::Sale.needs_session()
+        );
+        for open in [1, 360, 364, 370, 380, 391, 394, 396, 398] {
+            assert!(!code(open).unwrap().needs_session(), "{open}");
         }
     }
 

@@ -7,6 +7,7 @@
 pub mod about;
 pub mod card;
 pub mod clock;
+pub mod download;
 pub mod ids;
 pub mod kind;
 pub mod limit;

@@ -179,8 +179,7 @@ impl Engine {
         let unsigned = |refusal| Refused { refusal, keys: None };
         let entry = self.identify(message.merchant, message.terminal).map_err(unsigned)?;
         let spec = message.spec;
-        // Sign-in and echo need no session: they are how a terminal gets or tests one.
-        if matches!(spec.kind, Kind::SignIn | Kind::Echo) {
+        if !spec.kind.needs_session() {
             return Ok(Authenticated { entry, keys: None, spec });
         }
         let session = entry.session();

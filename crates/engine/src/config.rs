@@ -28,6 +28,8 @@ pub struct EngineConfig {
     pub tip_percent_max: u32,
     /// The MAC key that a 40- or 60-byte key blob carries is double length.
     pub double_length_mac_key: bool,
+    /// What a terminal must do is asked for in every answer, not only after sign-in and downloads.
+    pub requirement_everywhere: bool,
     /// How often to look whether master data changed.
     pub refresh: Duration,
     /// Several nodes on one store: how much longer than the patience with the network an operation may take,
@@ -51,6 +53,7 @@ impl EngineConfig {
             forward_refusals_max: 10,
             tip_percent_max: 20,
             double_length_mac_key: false,
+            requirement_everywhere: false,
             refresh: Duration::from_secs(1),
             takeover_margin: Duration::from_secs(30),
             node: "node".to_owned(),

@@ -15,6 +15,7 @@ pub mod authenticate;
 pub mod batch;
 pub mod config;
 pub mod directory;
+pub mod downloads;
 pub mod forward;
 pub mod numbers;
 pub mod payment;
@@ -82,6 +83,7 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) channel: Arc<dyn Channel>,
     pub(crate) directory: Directory,
+    pub(crate) downloads: downloads::Downloads,
     pub(crate) numbers: numbers::Numbers,
     /// This run of this node among those that share the store; it leases lines under this name.
     pub(crate) node: String,
@@ -105,6 +107,7 @@ impl Engine {
         unsolicited: mpsc::Receiver<Unsolicited>,
     ) -> Result<Self, EngineError> {
         let directory = Directory::load(&store).await?;
+        let downloads = downloads::Downloads::load(&store).await?;
         let numbers = numbers::Numbers::new("payment");
         // Nodes that share a store tell their runs apart by a number of its own.
         let node = match store.is_shared() {
@@ -118,6 +121,7 @@ impl Engine {
             clock,
             channel,
             directory,
+            downloads,
             numbers,
             node,
             forward_wake: Notify::new(),
@@ -133,6 +137,7 @@ impl Engine {
         tokio::spawn(forward::run(engine.clone()));
         tokio::spawn(recovery::take_unsolicited(engine.clone(), unsolicited));
         tokio::spawn(directory::keep_fresh(engine.clone()));
+        tokio::spawn(downloads::keep_fresh(engine.clone()));
         Ok(engine)
     }
 

@@ -2,6 +2,16 @@
 
 use std::fmt;
 
+use sha1::{Digest, Sha1};
+
+/// Check sum of a card organisation's public key (DF03): SHA-1 over RID, index, modulus and exponent. It guards
+/// against slips, not against forgery: everything it covers is public.
+pub fn public_key_checksum(rid: &[u8], index: u8, modulus: &[u8], exponent: &[u8]) -> [u8; 20] {
+    let sum =
+        Sha1::new().chain_update(rid).chain_update([index]).chain_update(modulus).chain_update(exponent);
+    sum.finalize().into()
+}
+
 /// How a card key is derived from the issuer's master key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum KeyDerivation {

@@ -36,7 +36,7 @@ mod track;
 mod vault;
 
 pub use component::KeyComponent;
-pub use emv::{CardContext, CryptogramVersion, KeyDerivation};
+pub use emv::{CardContext, CryptogramVersion, KeyDerivation, public_key_checksum};
 pub use error::HsmError;
 pub use hsm::Hsm;
 pub use key::{ExportedKey, Kcv, KeyAlgorithm, KeyUsage, WrappedKey};

@@ -54,3 +54,17 @@ pub fn gbk_len(text: &str) -> Option<usize> {
     let (bytes, _, lost) = encoding_rs::GBK.encode(text);
     (!lost).then_some(bytes.len())
 }
+
+/// `text` in GBK; nothing when GBK lacks one of its characters.
+#[must_use]
+pub fn to_gbk(text: &str) -> Option<Vec<u8>> {
+    let (bytes, _, lost) = encoding_rs::GBK.encode(text);
+    (!lost).then(|| bytes.into_owned())
+}
+
+/// Text out of GBK; nothing when it is none.
+#[must_use]
+pub fn from_gbk(bytes: &[u8]) -> Option<String> {
+    let (text, _, broken) = encoding_rs::GBK.decode(bytes);
+    (!broken).then(|| text.into_owned())
+}

@@ -148,6 +148,9 @@ pub(crate) const fn is_receipt_tag(tag: u32) -> bool {
 /// status, CA keys, chip parameters, card lists, contactless parameters.
 pub(crate) const PUBLIC_62: std::ops::RangeInclusive<u16> = 360..=399;
 
+/// Management code of the blacklist download.
+const BLACKLIST: u16 = 390;
+
 fn mask_private(message: &Message<'_>, field: &Field<'_>, body: &mut [u8]) {
     let len = body.len();
     let network = message.dialect().mac_field() == 128;
@@ -170,6 +173,10 @@ pub(crate) fn is_public_62(message: &Message<'_>, body: &[u8]) -> bool {
     let private = crate::subfield::PosField60::of(message).ok().flatten();
     let Some(private) = private else { return false };
     let code = private.network_code.unwrap_or(0);
+    // A blacklist is made of card numbers.
+    if code == BLACKLIST {
+        return false;
+    }
     match message.mti().value() {
         800 => body.starts_with(b"Sequence No") || PUBLIC_62.contains(&code),
         810 | 820 | 830 => private.msg_type == 7 || PUBLIC_62.contains(&code),

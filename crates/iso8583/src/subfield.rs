@@ -5,11 +5,15 @@
 //! [`BadSubfield`](crate::ErrorKind::BadSubfield) whose offset counts from the start of the field's body;
 //! [`Message::place`](crate::Message::place) turns it into one of the message.
 
+mod download;
 mod keys;
 mod network;
 mod settlement;
 mod terminal;
 
+pub use download::{
+    Page62, Paging, PublicKey62, card_numbers, received_62, write_card_number, write_received_62,
+};
 pub use keys::{KeyScheme, Keys62, Sm4Pin63, WrappedKey};
 pub use network::{COMPOSITE_60, Composite60, Fee28, Field48Nk, OriginalData90};
 pub use settlement::{BATCH_LINES_MAX, BatchDetail48, BatchEnd48, BatchLine, Totals48, TotalsBlock};

@@ -51,6 +51,14 @@ pub struct Answer {
     draft: Draft,
 }
 
+impl Address {
+    /// The same, with the processing requirement in digit 6 of the header.
+    #[must_use]
+    pub fn requiring(self, digit: u8) -> Self {
+        Address { header: self.header.map(|header| header.with_requirement(digit)), ..self }
+    }
+}
+
 impl Answer {
     /// Begins the answer to `request`, with the fields that the table copies.
     pub fn to(
@@ -149,8 +157,8 @@ impl Answer {
         Ok(())
     }
 
-    /// Field 62: working keys.
-    pub fn keys(&mut self, blob: &[u8]) -> Result<(), AnswerError> {
+    /// Field 62: working keys, or what is downloaded.
+    pub fn private(&mut self, blob: &[u8]) -> Result<(), AnswerError> {
         self.draft.put_bytes(62, blob)?;
         Ok(())
     }

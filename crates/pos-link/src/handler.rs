@@ -12,6 +12,7 @@ use iso8583::frame;
 use iso8583::{Message, Mti};
 
 use crate::answer::{Address, Answer, AnswerError, Signing, is_signed};
+use crate::management;
 use crate::request::{self, Head};
 use crate::server::Link;
 
@@ -133,9 +134,9 @@ async fn authenticate(link: &Link, message: &Message<'_>, head: &Head) -> Result
     let unsigned = |refusal| Refused { refusal, keys: None };
     let entry = link.engine.identify(head.merchant, head.terminal).map_err(unsigned)?;
     let mac = message.mac_block().zip(message.bytes_of(64)).map(|(block, value)| MacClaim { block, value });
-    // A sign-in names whatever batch the terminal was in; the answer tells it the right one.
+    // A message outside a session names whatever batch the terminal is in; a sign-in's answer tells the right one.
     let batch = match head.spec.kind {
-        Kind::SignIn | Kind::Echo => None,
+        kind if !kind.needs_session() => None,
         _ => Some(head.batch().map_err(unsigned)?),
     };
     let message = TerminalMessage {
@@ -266,6 +267,8 @@ async fn serve(
             refuse(link, message, head, Refused { refusal, keys }, out, address)
         }
         Served::Answer(answer, payment) => {
+            let requirement = link.engine.requirement(head.merchant, head.terminal, head.spec.kind).await;
+            let address = address.requiring(requirement);
             let signing = keys.as_deref().filter(|_| is_signed(head.spec)).map(|keys| Signing {
                 engine: &link.engine,
                 keys,
@@ -387,7 +390,7 @@ async fn transact(
             match engine.sign_in(&auth, code).await {
                 Ok(signed_in) => {
                     answer.batch(&head.field_60, signed_in.batch.get())?;
-                    answer.keys(&signed_in.keys)?;
+                    answer.private(&signed_in.keys)?;
                     answer.reference(acquirer, Some(signed_in.rrn))?;
                     answer.outcome(ResponseCode::APPROVED, signed_in.at)?;
                     return Ok(Served::Answer(Box::new(answer), None));
@@ -397,6 +400,17 @@ async fn transact(
         }
         Kind::SignOff => engine.sign_off(&auth).await,
         Kind::Echo => Ok(engine.now()),
+        Kind::Download(..) | Kind::StatusUpload | Kind::SoftwareDownload => {
+            match management::serve(engine, &auth, message).await {
+                Ok((at, private)) => {
+                    if let Some(private) = private {
+                        answer.private(&private)?;
+                    }
+                    Ok(at)
+                }
+                Err(refusal) => Err(refusal),
+            }
+        }
         Kind::Settlement => {
             let totals = match (request::totals(message), head.batch()) {
                 (Ok(totals), Ok(batch)) => engine.settle(&auth, batch, totals, masked_copy(message)).await,

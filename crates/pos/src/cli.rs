@@ -118,6 +118,8 @@ pub(crate) async fn execute(
         Command::SignIn { keys } => terminal.sign_in(keys.into()).await?,
         Command::SignOff => terminal.sign_off().await?,
         Command::Echo => terminal.echo().await?,
+        Command::Download { what } => terminal.download(what.into()).await?,
+        Command::StatusUpload => terminal.upload_status().await?,
         Command::Balance { card, pin } => {
             let (card, entry) = card.present()?;
             let pin = pin.enter(&card, entry, ask).await?;
@@ -344,7 +346,7 @@ fn write_outcome(
         writeln!(out, "{}", show::outcome_json(config, outcome, view.bytes))?;
         return Ok(());
     }
-    for one in outcome.preceding.iter().chain([outcome]) {
+    for one in outcome.preceding.iter().chain([outcome]).chain(&outcome.following) {
         write!(out, "{}", show::outcome_text(one))?;
         if view.bytes {
             write!(out, "{}", show::bytes_text(config, one))?;
@@ -400,6 +402,7 @@ fn write_status(terminal: &Terminal, view: View, out: &mut (dyn Write + Send)) -
             "waiting_uploads": terminal.waiting_uploads(),
             "pending_script": terminal.pending_script(),
             "settlement_open": terminal.settlement_open(),
+            "downloaded": terminal.downloaded(),
             "notices": terminal.notices().iter().map(|notice| &notice.text).collect::<Vec<_>>(),
         });
         writeln!(out, "{value}")?;
@@ -442,6 +445,17 @@ fn write_status(terminal: &Terminal, view: View, out: &mut (dyn Write + Send)) -
     if terminal.pending_script() {
         writeln!(out, "脚本结果 / script  a result waits")?;
     }
+    let has = terminal.downloaded();
+    writeln!(
+        out,
+        "下载 / downloads  parameters {}, {} CA keys, {} AIDs, contactless {}, {} BINs, {} refused cards",
+        if has.parameters { "yes" } else { "no" },
+        has.public_keys,
+        has.applications,
+        if has.contactless { "yes" } else { "no" },
+        has.bins,
+        has.blacklist
+    )?;
     if terminal.settlement_open() {
         writeln!(out, "结算未完 / settlement is not finished")?;
     }

@@ -116,6 +116,15 @@ pub struct TerminalConfig {
     /// What waits (offline sales, adjustments, e-signatures) is uploaded after each transaction.
     #[serde(default = "yes")]
     pub upload_when_idle: bool,
+    /// What the host demands in the header of a sign-in's answer is done at once.
+    #[serde(default = "yes")]
+    pub obey_requirements: bool,
+    /// Card numbers may be keyed.
+    #[serde(default = "yes")]
+    pub manual_entry: bool,
+    /// Which transactions are offered, one bit each (parameter 26).
+    #[serde(default = "default_transactions")]
+    pub transactions: u16,
     /// Where the counters of the deck's chips are kept. Terminals that share the deck share the file; a relative
     /// path starts at the terminal's directory. Default: `cards.json` in the terminal's directory.
     #[serde(default)]
@@ -171,6 +180,9 @@ fn default_no_pin_limit() -> u64 {
 fn default_offline_limit() -> u64 {
     10_000
 }
+fn default_transactions() -> u16 {
+    0xFFFF
+}
 fn default_tip_percent() -> u32 {
     15
 }
@@ -207,6 +219,9 @@ impl TerminalConfig {
             offline_limit_fen: default_offline_limit(),
             tip_percent: default_tip_percent(),
             upload_when_idle: true,
+            obey_requirements: true,
+            manual_entry: true,
+            transactions: default_transactions(),
             card_file: None,
         }
     }

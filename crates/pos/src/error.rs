@@ -119,6 +119,12 @@ pub enum PosError {
         /// Why.
         reason: &'static str,
     },
+    /// The downloaded transaction list does not have it.
+    #[error("{0}未开通 / this terminal does not offer: {1}")]
+    NotOffered(&'static str, &'static str),
+    /// The card is on the downloaded blacklist.
+    #[error("黑名单卡,拒绝交易 / the card is on the blacklist")]
+    Blacklisted,
     /// A cryptographic operation failed.
     #[error("security module: {0}")]
     Security(String),

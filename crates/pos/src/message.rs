@@ -18,6 +18,12 @@ pub enum Kind {
     SignOff,
     /// 回响测试
     Echo,
+    /// 参数下载
+    Download,
+    /// 参数查询
+    Query,
+    /// 状态上送
+    Status,
     /// 余额查询
     Balance,
     /// 消费
@@ -118,6 +124,9 @@ pub static KINDS: &[KindRow] = &[
     row(Kind::SignIn,     800, None,           "00", false, Recovery::None,    ("签到", "SIGN-IN")),
     row(Kind::SignOff,    820, None,           "00", false, Recovery::None,    ("签退", "SIGN-OFF")),
     row(Kind::Echo,       820, None,           "00", false, Recovery::None,    ("回响测试", "ECHO")),
+    row(Kind::Download,   800, None,           "00", false, Recovery::None,    ("参数下载", "DOWNLOAD")),
+    row(Kind::Query,      820, None,           "00", false, Recovery::None,    ("参数查询", "QUERY")),
+    row(Kind::Status,     820, None,           "00", false, Recovery::None,    ("状态上送", "STATUS UPLOAD")),
     row(Kind::Balance,    200, Some("310000"), "01", true,  Recovery::None,    ("余额查询", "BALANCE")),
     row(Kind::Sale,       200, Some("000000"), "22", true,  Recovery::Reverse, ("消费", "SALE")),
     row(Kind::Void,       200, Some("200000"), "23", true,  Recovery::Reverse, ("消费撤销", "VOID")),

@@ -94,6 +94,7 @@ impl Terminal {
             _ => {}
         }
         let card = sale.card.read(sale.entry)?;
+        self.check_permitted(Kind::OfflineSale, &card.pan, sale.entry)?;
         self.check_ready()?;
         let kind = if by_chip { Kind::OfflineChip } else { Kind::OfflineSale };
         let batch = self.state.batch;

@@ -72,6 +72,8 @@ pub struct Outcome {
     pub notices: Vec<String>,
     /// Requests that went out first: a pending reversal, uploads of a settlement.
     pub preceding: Vec<Outcome>,
+    /// Requests that went out after it: what the host demanded in its answer.
+    pub following: Vec<Outcome>,
 }
 
 impl std::fmt::Debug for Outcome {
@@ -121,6 +123,7 @@ impl Outcome {
             receipt: None,
             notices: Vec::new(),
             preceding: Vec::new(),
+            following: Vec::new(),
         }
     }
 

@@ -59,6 +59,7 @@ impl Terminal {
         check_amount(refund.amount_fen)?;
         check_original(&refund)?;
         let card = refund.card.read(refund.entry)?;
+        self.check_permitted(Kind::Refund, &card.pan, refund.entry)?;
         self.check_ready()?;
         self.check_nothing_open()?;
         let preceding = self.clear_the_way().await?;

@@ -77,6 +77,7 @@ pub fn outcome_json(config: &TerminalConfig, outcome: &Outcome, with_bytes: bool
         "reversal": outcome.reversal.map(|reason| reason.code()),
         "notices": outcome.notices,
         "receipt": outcome.receipt,
+        "following": outcome.following.iter().map(|one| outcome_json(config, one, with_bytes)).collect::<Vec<_>>(),
         "preceding": outcome.preceding.iter().map(|one| outcome_json(config, one, with_bytes)).collect::<Vec<_>>(),
     });
     if with_bytes && let Some(object) = value.as_object_mut() {

@@ -14,6 +14,7 @@ use hsm::WrappedKey;
 use serde::{Deserialize, Serialize};
 
 use crate::card::Entry;
+use crate::download::Downloaded;
 use crate::error::PosError;
 use crate::keys::KeyLayout;
 use crate::message::{Kind, Side};
@@ -46,6 +47,9 @@ pub(crate) struct State {
     pub journal: Vec<Record>,
     pub notices: Vec<Notice>,
     pub last_slip: Option<LastSlip>,
+    /// What was downloaded.
+    #[serde(default)]
+    pub downloaded: Downloaded,
     /// The last chip that could not be read: its card may be swiped for a while.
     #[serde(default)]
     pub chip_failure: Option<ChipFailure>,
@@ -103,6 +107,7 @@ impl State {
             journal: Vec::new(),
             notices: Vec::new(),
             last_slip: None,
+            downloaded: Downloaded::default(),
             chip_failure: None,
             queue: Vec::new(),
             script: None,

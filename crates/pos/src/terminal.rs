@@ -20,6 +20,9 @@ use crate::state::{
 };
 use crate::wire::{self, Answer, Judged};
 
+/// Digit 6 of the header that demands a new sign-in.
+const REQUIRES_SIGN_IN: u8 = 3;
+
 /// What surrounds a terminal and can be replaced in tests and stories.
 #[derive(Clone)]
 pub struct Surroundings {
@@ -248,9 +251,9 @@ impl Terminal {
         let request = self
             .management(Kind::SignIn, layout.network_code())
             .text(63, format!("{} ", self.config.operator));
-        let (outcome, answer) = self.manage(request, batch).await?;
+        let (mut outcome, answer) = self.manage(request, batch).await?;
         let Some(answer) = answer.filter(|_| outcome.approved) else { return Ok(outcome) };
-        let fresh = keys::unpack(&self.vault, &self.state.keys, layout, &answer.keys)?;
+        let fresh = keys::unpack(&self.vault, &self.state.keys, layout, &answer.private)?;
         let offered = answer.batch.unwrap_or(batch);
         if offered != batch && self.holds_transactions() {
             return Err(PosError::BatchUnsettled { held: batch, offered });
@@ -260,6 +263,10 @@ impl Terminal {
         self.state.signed_in = Some(self.now().date().to_string());
         self.state.sign_in_forced = false;
         self.save().await?;
+        if self.config.obey_requirements {
+            outcome.following = self.obey(answer.requirement).await;
+            self.save().await?;
+        }
         Ok(outcome)
     }
 
@@ -413,7 +420,7 @@ impl Terminal {
         {
             self.state.clock_offset = offset;
         }
-        self.state.sign_in_forced |= answer.sign_in_demanded;
+        self.state.sign_in_forced |= answer.requirement == REQUIRES_SIGN_IN;
     }
 
     /// Writes the frame of a request, signed when its kind is.

@@ -221,6 +221,7 @@ impl Terminal {
     /// Whether the card may be read this way: a chip card is not swiped before its chip was tried (when the terminal
     /// insists on it), and only a card of the deck has a chip.
     async fn check_entry(&mut self, job: &Job) -> Result<(), PosError> {
+        self.check_permitted(job.kind, &job.card.pan, job.entry)?;
         if job.entry.is_chip() {
             let deck =
                 job.card.deck.ok_or_else(|| PosError::Input("only a card of the deck has a chip".into()))?;
@@ -642,7 +643,8 @@ impl Named {
 /// Fills a record with what the answer brought.
 pub(crate) fn complete(record: Record, answer: Option<&Answer>, at: &str) -> Record {
     let Some(answer) = answer else { return Record { at: at.to_owned(), ..record } };
-    let plan = (record.kind == Kind::Instalment).then(|| String::from_utf8_lossy(&answer.keys).into_owned());
+    let plan =
+        (record.kind == Kind::Instalment).then(|| String::from_utf8_lossy(&answer.private).into_owned());
     Record {
         plan,
         rrn: answer.rrn.clone(),

@@ -12,9 +12,6 @@ use crate::message::{Kind, Request, Value};
 use crate::rules::Event;
 use crate::state::WorkingKeys;
 
-/// Digit 6 of the header that demands a new sign-in.
-const REQUIRES_SIGN_IN: u8 = 3;
-
 /// The codec profile of a terminal's configuration.
 pub(crate) fn profile(config: &TerminalConfig) -> Profile {
     Profile { header: header(config), ..Profile::CUP_POS_1 }
@@ -77,10 +74,12 @@ pub(crate) struct Answer {
     pub additional_amounts: Option<String>,
     pub chip: Vec<u8>,
     pub batch: Option<u32>,
-    pub keys: Vec<u8>,
+    /// Field 62: keys, or what is downloaded.
+    pub private: Vec<u8>,
     pub card_org: Option<String>,
     pub remark: Option<String>,
-    pub sign_in_demanded: bool,
+    /// Digit 6 of the header: what the host wants done; 0 for nothing.
+    pub requirement: u8,
 }
 
 /// The judgement over a frame.
@@ -153,7 +152,7 @@ pub(crate) fn judge(
             }
         }
     }
-    let demanded = parts.header.is_some_and(|header| header.requirement() == REQUIRES_SIGN_IN);
+    let demanded = parts.header.map_or(0, |header| header.requirement());
     Ok(Judged::Answer(Box::new(read(&message, code, demanded))))
 }
 
@@ -181,7 +180,7 @@ fn differing(request: &Request, message: &Message<'_>, code: &str, approves: boo
     })
 }
 
-fn read(message: &Message<'_>, code: String, sign_in_demanded: bool) -> Answer {
+fn read(message: &Message<'_>, code: String, requirement: u8) -> Answer {
     let trimmed = |text: &str| {
         let text = text.trim();
         (!text.is_empty()).then(|| text.to_owned())
@@ -206,10 +205,10 @@ fn read(message: &Message<'_>, code: String, sign_in_demanded: bool) -> Answer {
         batch: message
             .digits(60)
             .and_then(|digits| digits.as_str().get(2..8).and_then(|batch| batch.parse().ok())),
-        keys: message.bytes_of(62).unwrap_or_default().to_vec(),
+        private: message.bytes_of(62).unwrap_or_default().to_vec(),
         card_org,
         remark,
-        sign_in_demanded,
+        requirement,
     }
 }
 

@@ -16,6 +16,7 @@ use store::Store;
 use crate::config::Config;
 use crate::keys::component;
 use crate::module;
+use crate::params;
 use crate::screen::{Screen, table};
 use crate::txn;
 
@@ -88,6 +89,10 @@ enum TerminalCommand {
     Add(TerminalAdd),
     /// List terminals.
     List(ListArgs),
+    /// What a terminal has downloaded, what was asked of it, the status that it uploaded.
+    Show(params::ShowArgs),
+    /// Ask a terminal to download, to upload its status or to sign in again (处理要求).
+    Push(params::PushArgs),
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -209,6 +214,8 @@ pub async fn merchant(config: &Config, args: MerchantArgs, screen: &mut Screen) 
 pub async fn terminal(config: &Config, args: TerminalArgs, screen: &mut Screen) -> anyhow::Result<ExitCode> {
     match args.command {
         TerminalCommand::Add(args) => add_terminal(config, args, screen).await?,
+        TerminalCommand::Show(args) => params::show_terminal(config, args, screen).await?,
+        TerminalCommand::Push(args) => params::push(config, args, screen).await?,
         TerminalCommand::List(args) => {
             let store = txn::open(config, args.data)?;
             let terminals = store.terminals().await?;

@@ -238,6 +238,8 @@ pub struct Engine {
     pub forward_refusals_max: u32,
     /// A tip is at most so many per cent of its sale.
     pub tip_percent_max: u32,
+    /// What a terminal must do is asked for in every answer, not only after sign-in and downloads.
+    pub requirement_everywhere: bool,
     /// Double-length MAC keys in the sign-in of 3DES terminals.
     pub double_length_mac_key: bool,
     /// Milliseconds beyond the patience with the network after which other nodes on the same store take up what a
@@ -256,6 +258,7 @@ impl Default for Engine {
             forward_pause_max_ms: 60_000,
             forward_refusals_max: 10,
             tip_percent_max: 20,
+            requirement_everywhere: false,
             double_length_mac_key: false,
             takeover_ms: 30_000,
         }
@@ -326,6 +329,7 @@ impl Config {
             forward_pause_max: Duration::from_millis(e.forward_pause_max_ms),
             forward_refusals_max: e.forward_refusals_max,
             tip_percent_max: e.tip_percent_max,
+            requirement_everywhere: e.requirement_everywhere,
             double_length_mac_key: e.double_length_mac_key,
             takeover_margin: Duration::from_millis(e.takeover_ms),
             node: self.node.name.clone(),

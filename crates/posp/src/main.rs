@@ -14,6 +14,7 @@ mod log;
 mod metric_names;
 mod module;
 mod ops;
+mod params;
 mod queue;
 mod rotation;
 mod screen;
@@ -76,6 +77,8 @@ enum Command {
     Terminal(admin::TerminalArgs),
     /// Limits by merchant, terminal, transaction and kind of card.
     Limit(limit::LimitArgs),
+    /// What terminals download: parameters, public keys, applications, card lists.
+    Params(params::ParamsArgs),
     /// Settled batches and what differed in them.
     Settlement(queue::SettlementArgs),
     /// Reversals and repeats that wait for the network.
@@ -139,6 +142,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Merchant(args) => runtime.block_on(admin::merchant(&load()?, args, &mut screen)),
         Command::Terminal(args) => runtime.block_on(admin::terminal(&load()?, args, &mut screen)),
         Command::Limit(args) => runtime.block_on(limit::run(&load()?, args, &mut screen)),
+        Command::Params(args) => runtime.block_on(params::run(&load()?, args, &mut screen)),
         Command::Settlement(args) => runtime.block_on(queue::settlement(&load()?, args, &mut screen)),
         Command::Forward(args) => runtime.block_on(queue::forward(&load()?, args, &mut screen)),
         Command::Bench(args) => {

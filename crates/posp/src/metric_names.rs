@@ -20,6 +20,7 @@ const METRICS: &[(&str, Shape, &str)] = &[
     ("posp_repeats_total", Counter, "Requests that had been here before."),
     ("posp_reversals_total", Counter, "Reversals from terminals, by the code we answered."),
     ("posp_sign_ins_total", Counter, "Sign-ins that got keys."),
+    ("posp_downloads_total", Counter, "Downloads that a terminal ended, by list."),
     ("posp_terminal_locked_total", Counter, "Terminals sent to sign in after too many wrong MACs."),
     ("posp_settlements_total", Counter, "Batches compared, yes or no."),
     ("posp_batch_differences_total", Counter, "Differences found by batch-up: only_terminal, only_host, amount, card."),

@@ -15,6 +15,7 @@ mod backend;
 mod batches;
 mod care;
 mod db;
+mod downloads;
 mod error;
 mod forwards;
 mod limits;
@@ -39,6 +40,7 @@ pub use error::StoreError;
 pub use store::Store;
 pub use types::{
     Applied, BatchEnd, BatchFilter, BatchLine, Begun, CancelRequest, Cancelled, Counts, Cursor, Difference,
-    EndedBatch, ForwardFilter, ForwardItem, JOURNAL_FILE, JournalEntry, PAGE_MAX, Page, PageOf, PartKept,
-    PaymentFilter, Settlement, SettlementRecord, Signature, StoreOptions,
+    EndedBatch, ForwardFilter, ForwardItem, HeldList, JOURNAL_FILE, JournalEntry, PAGE_MAX, Page, PageOf,
+    PartKept, PaymentFilter, Settlement, SettlementRecord, Signature, StoreOptions, TerminalDemand,
+    TerminalStatus,
 };

@@ -113,6 +113,11 @@ pub(crate) fn reserve_numbers(db: &dyn Db, name: &str, count: u32, at: Timestamp
     Ok(first)
 }
 
+/// Moves the version of master data on; the new one.
+pub(crate) fn advance_master(db: &dyn Db) -> Op<i64> {
+    advance(db, MASTER_VERSION, 1)
+}
+
 pub(crate) fn master_version(db: &dyn Db) -> Op<i64> {
     let select = "SELECT value FROM counter WHERE name = ?1";
     number_of(db, select, params![MASTER_VERSION])

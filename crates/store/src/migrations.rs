@@ -13,6 +13,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0008_limits.sql"),
     include_str!("../migrations/0009_session.sql"),
     include_str!("../migrations/0010_plan.sql"),
+    include_str!("../migrations/0011_downloads.sql"),
 ];
 
 /// The table that says which were applied, and when.

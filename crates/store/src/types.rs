@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use acquiring::download::{Demand, List};
 use acquiring::kind::Kind;
 use acquiring::payment::PaymentState;
 use acquiring::settlement::{BatchTotals, BlockResult, DifferenceKind};
@@ -381,4 +382,41 @@ pub struct Counts {
     pub differences: u64,
     /// Messages of the network that belong to no payment.
     pub unmatched: u64,
+}
+
+/// A list as a terminal has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldList {
+    /// The list.
+    pub list: List,
+    /// The version that it fetched, or is fetching.
+    pub begun: i64,
+    /// The version whose end message came; 0 for none.
+    pub held: i64,
+    /// When it came.
+    pub held_at: Option<Timestamp>,
+}
+
+/// Something demanded of a terminal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TerminalDemand {
+    /// The merchant it stands at.
+    pub merchant: MerchantId,
+    /// The terminal.
+    pub terminal: TerminalId,
+    /// What it is to do.
+    pub demand: Demand,
+    /// When an operator asked for it.
+    pub asked_at: Timestamp,
+    /// When the terminal had done it.
+    pub done_at: Option<Timestamp>,
+}
+
+/// The status that a terminal uploaded (状态上送).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TerminalStatus {
+    /// When.
+    pub at: Timestamp,
+    /// Field 62 as it came.
+    pub items: Vec<u8>,
 }

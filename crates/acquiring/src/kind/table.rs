@@ -1,6 +1,7 @@
 //! The table: one line a transaction.
 
 use super::{FieldSet, FoundBy, Hold, Kind, KindSpec, NetworkForm, Side, StandsOn, Unknown};
+use crate::download::{List, Step};
 
 const CARD_COPIED: FieldSet = FieldSet::of(&[2, 3, 4, 11, 14, 22, 23, 25, 41, 42, 49, 53, 60]);
 const MANAGEMENT_COPIED: FieldSet = FieldSet::of(&[11, 41, 42, 60]);
@@ -96,6 +97,23 @@ const fn on_preauth(hold: Hold) -> Option<StandsOn> {
     Some(StandsOn { kinds: PREAUTHS, hold, found_by: FoundBy::Authorisation })
 }
 
+/// A message of a download.
+const fn download(
+    list: List,
+    step: Step,
+    code: &'static str,
+    zh: &'static str,
+    en: &'static str,
+    network_codes: &'static [u16],
+) -> KindSpec {
+    let query = matches!(step, Step::Query);
+    // An item is fetched by its name, in field 62; a list is not.
+    let named = matches!(step, Step::Get) && matches!(list, List::PublicKeys | List::Applications);
+    let mandatory = if named { FieldSet::of(&[41, 42, 60, 62]) } else { FieldSet::of(&[41, 42, 60]) };
+    let mti = if query { 820 } else { 800 };
+    KindSpec { kind: Kind::Download(list, step), code, zh, en, mti, network_codes, mandatory, ..MANAGEMENT }
+}
+
 /// The table.
 pub static KINDS: &[KindSpec] = &[
     KindSpec {
@@ -118,6 +136,40 @@ pub static KINDS: &[KindSpec] = &[
         ..MANAGEMENT
     },
     MANAGEMENT,
+    download(List::Parameters, Step::Get, "parameters", "参数下载", "parameter download", &[360]),
+    download(List::Parameters, Step::End, "parameters_end", "参数下载结束", "parameters, end", &[361]),
+    download(List::PublicKeys, Step::Query, "ca_key_query", "公钥查询", "CA key query", &[372]),
+    download(List::PublicKeys, Step::Get, "ca_key", "公钥下载", "CA key download", &[370]),
+    download(List::PublicKeys, Step::End, "ca_key_end", "公钥下载结束", "CA keys, end", &[371]),
+    download(List::Applications, Step::Query, "aid_query", "IC卡参数查询", "AID query", &[382]),
+    download(List::Applications, Step::Get, "aid", "IC卡参数下载", "AID download", &[380]),
+    download(List::Applications, Step::End, "aid_end", "IC卡参数下载结束", "AIDs, end", &[381]),
+    download(List::Blacklist, Step::Get, "blacklist", "黑名单下载", "blacklist download", &[390]),
+    download(List::Blacklist, Step::End, "blacklist_end", "黑名单下载结束", "blacklist, end", &[391]),
+    download(List::Contactless, Step::Get, "contactless", "非接参数下载", "contactless parameters", &[394]),
+    download(List::Contactless, Step::End, "contactless_end", "非接参数下载结束", "contactless, end", &[395]),
+    download(List::BinsB, Step::Get, "bins_b", "BIN表B下载", "BIN table B", &[396]),
+    download(List::BinsB, Step::End, "bins_b_end", "BIN表B下载结束", "BIN table B, end", &[397]),
+    download(List::BinsC, Step::Get, "bins_c", "BIN表C下载", "BIN table C", &[398]),
+    download(List::BinsC, Step::End, "bins_c_end", "BIN表C下载结束", "BIN table C, end", &[399]),
+    KindSpec {
+        kind: Kind::StatusUpload,
+        code: "status_upload",
+        zh: "状态上送",
+        en: "status upload",
+        network_codes: &[362],
+        mandatory: FieldSet::of(&[41, 42, 60, 62]),
+        ..MANAGEMENT
+    },
+    KindSpec {
+        kind: Kind::SoftwareDownload,
+        code: "software",
+        zh: "TMS下载",
+        en: "TMS download",
+        mti: 800,
+        network_codes: &[364],
+        ..MANAGEMENT
+    },
     KindSpec {
         kind: Kind::Balance,
         code: "balance",

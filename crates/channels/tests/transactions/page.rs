@@ -67,7 +67,7 @@ const COMMON_EN: &str = "
 | the transaction is unknown | 40 |
 | merchant unknown or closed | 03 |
 | terminal unknown or closed | 97 |
-| not signed in (today), another batch: all but sign-in and echo | 77 |
+| not signed in (today), another batch: all but sign-in, echo, status upload and downloads (a blacklist needs it) | 77 |
 | MAC missing or wrong, where the request must carry one | A0 |
 | the same merchant, terminal, batch and trace again, same bytes | the same answer; 09 while it is in work |
 | the same numbers, other bytes | 94 |
@@ -92,7 +92,7 @@ const COMMON_ZH: &str = "
 | 未知交易 | 40 |
 | 商户未知或停用 | 03 |
 | 终端未知或停用 | 97 |
-| 未签到（当天）、批次不符：签到和回响除外 | 77 |
+| 未签到（当天）、批次不符：签到、回响、状态上送和下载除外（黑名单下载须签到） | 77 |
 | 请求应带 MAC 而缺失或错误 | A0 |
 | 商户、终端、批次、流水号及内容都相同的重复请求 | 同一应答；处理中则 09 |
 | 号码相同而内容不同 | 94 |

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use crate::amount::parse_yuan;
 use crate::card::{CardInput, Entry};
 use crate::config::{ConnectionMode, TerminalConfig};
+use crate::download::Download;
 use crate::error::PosError;
 use crate::keys::{KeyLayout, TmkComponent};
 use crate::script;
@@ -71,6 +72,15 @@ pub enum Command {
     SignOff,
     /// Test the line
     Echo,
+    /// Download what the host has for terminals; after a sign-in this happens by itself when the host demands it
+    #[command(after_help = "Example:\n  posp pos download ca-keys")]
+    Download {
+        /// What to download
+        #[arg(value_enum)]
+        what: DownloadArg,
+    },
+    /// Tell the host the terminal's state and parameters
+    StatusUpload,
     /// Ask for the balance of a card
     #[command(after_help = "Example:\n  posp pos balance --card L01 --entry chip --pin 123456")]
     Balance {
@@ -286,6 +296,36 @@ impl From<KeysArg> for KeyLayout {
             KeysArg::TripleDes => Self::TripleDes,
             KeysArg::TripleDesTrack => Self::TripleDesTrack,
             KeysArg::Sm4 => Self::Sm4,
+        }
+    }
+}
+
+/// What to download.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum DownloadArg {
+    /// Terminal parameters
+    Parameters,
+    /// Public keys of the card organisations
+    CaKeys,
+    /// Chip applications
+    Aids,
+    /// Contactless switches
+    Contactless,
+    /// BIN tables
+    Bins,
+    /// Refused cards
+    Blacklist,
+}
+
+impl From<DownloadArg> for Download {
+    fn from(what: DownloadArg) -> Self {
+        match what {
+            DownloadArg::Parameters => Self::Parameters,
+            DownloadArg::CaKeys => Self::PublicKeys,
+            DownloadArg::Aids => Self::Applications,
+            DownloadArg::Contactless => Self::Contactless,
+            DownloadArg::Bins => Self::Bins,
+            DownloadArg::Blacklist => Self::Blacklist,
         }
     }
 }

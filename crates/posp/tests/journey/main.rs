@@ -8,6 +8,7 @@ mod batches;
 mod cards;
 mod commands;
 mod demo;
+mod downloads;
 mod faults;
 mod further;
 mod limits;

@@ -6,15 +6,19 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pos::KeyLayout;
+use pos::{Download, Entry, KeyLayout, PosError};
 
 use crate::support::{FIRST, Lab, NATIONAL, SECOND, Setup, command, text, until_async};
-use crate::{books_agree, sold, swipe};
+use crate::{books_agree, sale, sold, swipe};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_master_key_is_rotated_under_traffic() {
     let mut lab = Lab::start(Setup::default()).await;
     let before = lab.good(&["key", "show"]);
+    let lost = pos::deck::DECK.iter().find(|card| card.id == "M03").unwrap().pan;
+    let list = lab.dir.path().join("lost.txt");
+    fs::write(&list, lost).unwrap();
+    lab.good(&["params", "blacklist", "import", list.to_str().unwrap()]);
     let done = Arc::new(AtomicBool::new(false));
     let mut traffic = Vec::new();
     for (id, layout) in [(FIRST, KeyLayout::TripleDesTrack), (NATIONAL, KeyLayout::Sm4)] {
@@ -79,6 +83,11 @@ async fn a_master_key_is_rotated_under_traffic() {
     for terminal in terminals.iter_mut().chain([&mut second]) {
         sold(terminal, swipe(100)).await;
     }
+    // What was sealed before the rotation is opened after it: the node sends the numbers of its blacklist.
+    second.download(Download::Blacklist).await.unwrap();
+    assert_eq!(second.downloaded().blacklist, 1);
+    let refused = second.sale(sale(100, "M03", Entry::Swipe, None)).await;
+    assert!(matches!(refused, Err(PosError::Blacklisted)), "{refused:?}");
     assert!(lab.posp(&["doctor"]).status.success());
     books_agree(&lab).await;
 }

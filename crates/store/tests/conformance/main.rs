@@ -8,6 +8,7 @@ mod common;
 mod server;
 
 mod batches;
+mod downloads;
 mod forwards;
 mod limits;
 mod master;
@@ -136,6 +137,12 @@ conformance!(sqlite, postgres:
         the_first_vault_is_the_only_one
         a_vault_goes_over_to_its_next_master_key
         keys_are_rewrapped_only_as_they_were_read
+    }
+    downloads {
+        a_change_of_a_list_stamps_its_scope_and_nothing_else
+        a_terminal_holds_what_it_began_with
+        a_demand_is_open_until_it_is_done_and_may_be_asked_again
+        the_newest_status_is_kept
     }
     search {
         any_number_finds_the_payment
