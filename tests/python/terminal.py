@@ -228,6 +228,63 @@ def framed(payload: bytes) -> bytes:
     return len(payload).to_bytes(2, "big") + payload
 
 
+def tlv_read(data: bytes) -> list[tuple[int, bytes]]:
+    """Tags and values in their order: tags of one to three bytes, lengths of one to three."""
+    items, at = [], 0
+    while at < len(data):
+        size = 1
+        if data[at] & 0x1F == 0x1F:
+            while data[at + size] & 0x80:
+                size += 1
+            size += 1
+        tag = int.from_bytes(data[at : at + size], "big")
+        at += size
+        length, at = data[at], at + 1
+        if length & 0x80:
+            more = length & 0x7F
+            length, at = int.from_bytes(data[at : at + more], "big"), at + more
+        if at + length > len(data):
+            raise BadAnswer(f"tag {tag:X} is longer than its data")
+        items.append((tag, data[at : at + length]))
+        at += length
+    return items
+
+
+def tlv_entries(data: bytes) -> list[dict[int, bytes]]:
+    """The entries of a page of names: each begins with 9F06."""
+    entries: list[dict[int, bytes]] = []
+    for tag, value in tlv_read(data):
+        if tag == 0x9F06:
+            entries.append({})
+        entries[-1][tag] = value
+    return entries
+
+
+def tlv_write(tag: int, value: bytes) -> bytes:
+    """A tag of two bytes with a value of at most 127."""
+    return tag.to_bytes(2, "big") + bytes([len(value)]) + value
+
+
+# Items of a parameter download and a status upload: bytes of their values.
+STATUS_WIDTHS = {
+    1: 1, 2: 1, 3: 1, 4: 1, 5: 1, 11: 2, 12: 2, 13: 1, 14: 14, 15: 14, 16: 14, 17: 14, 18: 1, 19: 2, 20: 1, 21: 1,
+    22: 40, 23: 1, 24: 1, 26: 4,
+}
+
+
+def status_items(data: bytes) -> dict[int, bytes]:
+    """Two digits of code and a value of a fixed width, again and again."""
+    items = {}
+    while data:
+        code = int(data[:2])
+        width = STATUS_WIDTHS[code]
+        if len(data) < 2 + width or code in items:
+            raise BadAnswer(f"item {code} is cut off or there twice")
+        items[code] = data[2 : 2 + width]
+        data = data[2 + width :]
+    return items
+
+
 class Terminal:
     """One terminal with its keys, numbers, local batch and pending reversal.
 
@@ -259,6 +316,7 @@ class Terminal:
         self.keys: WorkingKeys | None = None
         self.layout = ""
         self.must_sign_in = True
+        self.requirement = "0"  # what the last answer to a sign-in or download asks for
         self.batch = 1
         self.next_trace = 1
         self.clock = ""  # MMDDhhmmss of the last answer
@@ -393,6 +451,7 @@ class Terminal:
             self.layout = layout
             self.batch = int(answer.fields["60"][2:8])
             self.must_sign_in = False
+            self.requirement = answer.requirement
         return answer
 
     def sign_off(self) -> Answer:
@@ -407,6 +466,70 @@ class Terminal:
         """回响测试."""
         fields = self.identity(self.take_trace()) | {"60": self._management60("301")}
         return self.exchange("0820", fields, signed=False)[0]
+
+    # ------------------------------------------------------------ downloads
+
+    def management(self, code: str, private: bytes | None = None, *, mti: str = "0800") -> Answer:
+        """A message of a download; field 62 goes along when there is one. No answer of these carries a MAC."""
+        fields = self.identity(self.take_trace()) | {"60": self._management60(code)}
+        if private is not None:
+            fields["62"] = private.hex().upper()
+        answer, _ = self.exchange(mti, fields, signed=False)
+        if "64" in answer.fields:
+            raise BadAnswer(f"an answer to {code} with a MAC")
+        return answer
+
+    def must(self, code: str, private: bytes | None = None, *, mti: str = "0800") -> bytes:
+        """The same, to be answered 00; what field 62 of the answer carries."""
+        answer = self.management(code, private, mti=mti)
+        if answer.code != "00":
+            raise BadAnswer(f"{code} was answered {answer.code}")
+        self.requirement = answer.requirement
+        return bytes.fromhex(answer.fields.get("62", ""))
+
+    def parameters(self) -> dict[int, bytes]:
+        """参数下载 with its end: values by item code."""
+        items = status_items(self.must("360"))
+        self.must("361")
+        return items
+
+    def records(self, query: str, get: str, end: str) -> list[dict[int, bytes]]:
+        """公钥 or IC卡参数: names page by page, each record by its name, then the end. The names that were told must
+        be those of the records, each once."""
+        names: list[bytes] = []
+        while True:
+            page = self.must(query, f"1{len(names):02}".encode(), mti="0820")
+            told = [tlv_write(0x9F06, entry[0x9F06]) + (
+                tlv_write(0x9F22, entry[0x9F22]) if 0x9F22 in entry else b""
+            ) for entry in tlv_entries(page[1:])]
+            names += told
+            if page[:1] != b"2" or not told:
+                break
+        records = []
+        for name in names:
+            answer = self.must(get, name)
+            if answer[:1] != b"1" or not answer[1:].startswith(name):
+                raise BadAnswer("another record than was asked for")
+            records.append(dict(tlv_read(answer[1:])))
+        if len(set(names)) != len(names):
+            raise BadAnswer("a name twice")
+        self.must(end)
+        return records
+
+    def card_numbers(self, get: str, end: str) -> list[str]:
+        """BIN表, 黑名单: page by page, then the end."""
+        numbers: list[str] = []
+        while True:
+            page = self.must(get, f"1{len(numbers):02}".encode())
+            before, rest = len(numbers), page[1:].decode("ascii")
+            while rest:
+                length = int(rest[:2])
+                numbers.append(rest[2 : 2 + length])
+                rest = rest[2 + length :]
+            if page[:1] != b"2" or len(numbers) == before:
+                break
+        self.must(end)
+        return numbers
 
     # ------------------------------------------------------------ payments
 
