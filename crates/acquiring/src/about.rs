@@ -231,6 +231,17 @@ impl Kind {
                 ["", ""],
                 CARD_WITH_CODE,
             ),
+            Kind::PointsSale => about(
+                ["用积分付款。", "The cardholder pays with points."],
+                [
+                    "60.7 为 048（发卡行积分）或 065（联盟积分）；62 域为商品代码 30 字符，应答再加积分 10、自付金额 12、余额 12（建模）。\
+                     不能撤销和退货。",
+                    "60.7 names the points: 048 of the issuer, 065 of the alliance. Field 62 is the item code, 30 \
+                     characters; the answer adds points (10), own part (12) and points left (12) (modelled). Neither \
+                     voided nor refunded.",
+                ],
+                CARD,
+            ),
             Kind::ChipRefund => about(
                 ["退还芯片卡支付的款项。", "Gives back what a chip paid, in whole or in part."],
                 ["规则同退货。", "The rules of a refund."],
@@ -244,6 +255,20 @@ impl Kind {
                 [
                     "写卡失败时终端冲正；不计入批次合计（建模）。",
                     "Reversed by the terminal when the chip is not written; counts on no side (modelled).",
+                ],
+                CARD,
+            ),
+            Kind::TransferLoad => about(
+                [
+                    "从一张卡的账户向另一张卡的电子现金圈存。",
+                    "Moves money from the account of one card into the electronic purse of another.",
+                ],
+                [
+                    "2、35、52 域属于转出卡；48 域为转入卡的输入方式，62 域为转入卡卡号（5A 或 57，建模），23、55 域属于转入卡。\
+                     写卡失败时终端冲正；不计入批次合计（建模）。",
+                    "Fields 2, 35 and 52 are of the card that pays, by its stripe or keyed; field 48 says how the purse's \
+                     card is read, by chip, field 62 names it (tag 5A or 57, modelled), 23 and 55 are its own. Reversed \
+                     by the terminal when the chip is not written; counts on no side (modelled).",
                 ],
                 CARD,
             ),

@@ -93,10 +93,14 @@ pub enum Kind {
     Instalment,
     /// 分期撤销.
     InstalmentVoid,
+    /// 积分消费: paid with points of the issuer or of the card organisations.
+    PointsSale,
     /// 脱机退货: a refund of what a chip paid.
     ChipRefund,
     /// 指定账户圈存: from the card's account into its electronic purse.
     Load,
+    /// 非指定账户圈存: the account is another card's than the purse.
+    TransferLoad,
     /// 现金充值: cash at the counter into the electronic purse of a card.
     CashLoad,
     /// 现金充值撤销.
@@ -374,7 +378,9 @@ mod tests {
         assert_eq!(sign(200, Some(0), Some(64), 22, 0), Some(Kind::Instalment));
         assert_eq!(sign(200, Some(20), Some(64), 23, 0), Some(Kind::InstalmentVoid));
         assert_eq!(sign(220, Some(20), Some(0), 27, 0), Some(Kind::ChipRefund));
+        assert_eq!(sign(200, Some(0), Some(65), 22, 0), Some(Kind::PointsSale));
         assert_eq!(sign(200, Some(60), Some(91), 45, 0), Some(Kind::Load));
+        assert_eq!(sign(200, Some(62), Some(91), 47, 0), Some(Kind::TransferLoad));
         assert_eq!(sign(200, Some(63), Some(91), 46, 0), Some(Kind::CashLoad));
         assert_eq!(sign(200, Some(17), Some(91), 51, 0), Some(Kind::CashLoadVoid));
     }

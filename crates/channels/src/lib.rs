@@ -62,6 +62,8 @@ pub struct NetworkRequest {
     pub terminal: TerminalId,
     /// Periods and item of an instalment sale, as field 62 of the terminal has them.
     pub plan: Option<String>,
+    /// The card whose purse a non-designated load fills.
+    pub transfer_in: Option<Pan>,
     /// Authorisation code of the original, for a void, refund or completion.
     pub auth_code: Option<AuthCode>,
     /// The original, for a void, refund or completion.

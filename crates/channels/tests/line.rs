@@ -271,6 +271,7 @@ fn sale(id: i64, pin: Option<TerminalPin>) -> NetworkRequest {
         terminal: TerminalId::new("10000001").unwrap(),
         auth_code: None,
         plan: None,
+        transfer_in: None,
         original: None,
         at,
     }

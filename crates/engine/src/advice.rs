@@ -5,8 +5,8 @@
 //! it too, however long that takes.
 
 use acquiring::kind::{Kind, Side};
-use acquiring::payment::{Answer, EntryKind, JournalEntry, NetworkKey, PaymentRecord, PaymentState};
-use acquiring::{Amount, BatchNo, Beijing, ResponseCode, Rrn, Secret, Trace};
+use acquiring::payment::{Answer, EntryKind, JournalEntry, PaymentRecord, PaymentState};
+use acquiring::{Amount, BatchNo, ResponseCode, Rrn, Secret, Trace};
 use store::{Begun, PartKept};
 
 use crate::authenticate::Authenticated;
@@ -110,7 +110,6 @@ impl Engine {
         seen: &mut Option<acquiring::Pan>,
     ) -> Result<Reply, Box<Reply>> {
         let inner = &self.0;
-        let spec = auth.spec;
         let at = self.now();
         let failed = |error: hsm::HsmError| {
             tracing::error!(%error, "the security module cannot protect card data");
@@ -122,35 +121,8 @@ impl Engine {
         let card = self.card_record(&pan).map_err(failed)?;
         let id = inner.numbers.next(&inner.store).await.map_err(|e| self.store_refusal(&e))?;
         let approved = Answer { auth_code: request.auth_code, ..Answer::own(ResponseCode::APPROVED, at) };
-        let mut record = PaymentRecord {
-            id,
-            merchant: auth.entry.merchant.id,
-            terminal: auth.entry.id,
-            batch: request.batch,
-            trace: request.trace,
-            kind: spec.kind,
-            state: PaymentState::Approved,
-            amount: request.amount.unwrap_or(Amount::ZERO),
-            adjusted: None,
-            currency: request.currency,
-            card: Some(card),
-            expiry: request.expiry,
-            entry_mode: request.entry_mode,
-            card_sequence: request.card_sequence,
-            condition: request.condition,
-            terminal_traits: request.terminal_traits,
-            request_digest: request.digest,
-            line: inner.channel.line().to_owned(),
-            network: NetworkKey { trace: id.network_trace(), transmission: Beijing::of(at).transmission() },
-            rrn: id.rrn(Beijing::of(at).mmdd()),
-            original: None,
-            claimed_by: None,
-            refunded: Amount::ZERO,
-            answer: Some(approved),
-            reversal_reason: None,
-            limited: false,
-            created: at,
-        };
+        let intent = self.intent(&auth, &request, id, card, at);
+        let mut record = PaymentRecord { state: PaymentState::Approved, answer: Some(approved), ..intent };
         let original = match self.original_of(&record, &request).await {
             Ok(original) => original,
             Err(Lookup::Refused(refusal)) => return Err(self.decline(record, refusal, request.masked).await),

@@ -14,6 +14,7 @@ use acquiring::{
 };
 use channels::{NetworkRequest, OriginalRef, Outcome, Prepared, TerminalPin};
 use hsm::EncryptedPinBlock;
+use jiff::Timestamp;
 use store::{Begun, StoreError};
 use tokio::time::Instant;
 
@@ -56,8 +57,11 @@ pub struct PaymentRequest {
     pub original: Option<OriginalNumbers>,
     /// Field 37 of a void or refund: the original's reference number.
     pub original_rrn: Option<Rrn>,
-    /// Field 62 of an instalment sale: periods (two digits) and item code (30 characters).
+    /// Field 62 of an instalment sale: periods (two digits) and item code (30 characters). Of a points sale field 60.7
+    /// (three digits) and the item code.
     pub plan: Option<String>,
+    /// The card whose purse a non-designated load fills.
+    pub transfer_in: Option<TransferIn>,
     /// Field 54 of a tip.
     pub tip: Option<Amount>,
     /// Field 38 of a void, refund or completion, or of what was approved by voice.
@@ -66,6 +70,14 @@ pub struct PaymentRequest {
     pub digest: [u8; 32],
     /// The message with its secrets overwritten, for the journal.
     pub masked: Vec<u8>,
+}
+
+/// The other card of a load: fields 62 and 48.
+pub struct TransferIn {
+    /// Its number.
+    pub pan: Pan,
+    /// How it is read.
+    pub entry_mode: EntryMode,
 }
 
 /// Field 61: the terminal's numbers of an earlier payment. Zeros mean "not told".
@@ -211,39 +223,10 @@ impl Engine {
             tracing::error!(%error, "the security module cannot protect an account number");
             refuse(ResponseCode::MALFUNCTION, "security module failed")
         })?;
-        let amount = request.amount.filter(|_| has_amount(spec)).unwrap_or(Amount::ZERO);
         let id = inner.numbers.next(&inner.store).await.map_err(|e| self.store_refusal(&e))?;
-        let mut record = PaymentRecord {
-            id,
-            merchant: auth.entry.merchant.id,
-            terminal: auth.entry.id,
-            batch: request.batch,
-            trace: request.trace,
-            kind: spec.kind,
-            state: PaymentState::Pending,
-            amount,
-            adjusted: None,
-            currency: request.currency,
-            card: Some(card),
-            expiry: request.expiry,
-            entry_mode: request.entry_mode,
-            card_sequence: request.card_sequence,
-            condition: request.condition,
-            terminal_traits: request.terminal_traits,
-            request_digest: request.digest,
-            line: inner.channel.line().to_owned(),
-            network: NetworkKey { trace: id.network_trace(), transmission: Beijing::of(at).transmission() },
-            rrn: id.rrn(Beijing::of(at).mmdd()),
-            original: None,
-            claimed_by: None,
-            refunded: Amount::ZERO,
-            answer: None,
-            reversal_reason: None,
-            limited: false,
-            created: at,
-        };
+        let mut record = self.intent(&auth, &request, id, card, at);
 
-        if let Err(refusal) = check_request(&auth, &request, &record) {
+        if let Err(refusal) = check_request(&auth, &request, &record, &pan) {
             return Err(self.decline(record, refusal, request.masked).await);
         }
         let day = Beijing::of(at).yyyymmdd();
@@ -268,7 +251,7 @@ impl Engine {
             kind: spec.kind,
             id,
             rrn: record.rrn,
-            amount,
+            amount: record.amount,
             currency: request.currency,
             pan,
             expiry: request.expiry,
@@ -284,6 +267,7 @@ impl Engine {
             mcc: auth.entry.merchant.mcc,
             terminal: record.terminal,
             plan: request.plan,
+            transfer_in: request.transfer_in.map(|card| card.pan),
             auth_code: request
                 .auth_code
                 .or_else(|| original.as_ref().and_then(|o| o.answer.as_ref()).and_then(|a| a.auth_code)),
@@ -300,6 +284,47 @@ impl Engine {
                 let refusal = Refusal::new(error.code, "request cannot be made for the network");
                 Err(self.decline(record, refusal, request.masked).await)
             }
+        }
+    }
+
+    /// A payment as its request tells it, before anything became of it.
+    pub(crate) fn intent(
+        &self,
+        auth: &Authenticated,
+        request: &PaymentRequest,
+        id: PaymentId,
+        card: CardRecord,
+        at: Timestamp,
+    ) -> PaymentRecord {
+        let day = Beijing::of(at);
+        PaymentRecord {
+            id,
+            merchant: auth.entry.merchant.id,
+            terminal: auth.entry.id,
+            batch: request.batch,
+            trace: request.trace,
+            kind: auth.spec.kind,
+            state: PaymentState::Pending,
+            amount: request.amount.filter(|_| has_amount(auth.spec)).unwrap_or(Amount::ZERO),
+            adjusted: None,
+            currency: request.currency,
+            card: Some(card),
+            expiry: request.expiry,
+            entry_mode: request.entry_mode,
+            card_sequence: request.card_sequence,
+            condition: request.condition,
+            terminal_traits: request.terminal_traits,
+            request_digest: request.digest,
+            line: self.0.channel.line().to_owned(),
+            network: NetworkKey { trace: id.network_trace(), transmission: day.transmission() },
+            rrn: id.rrn(day.mmdd()),
+            original: None,
+            claimed_by: None,
+            refunded: Amount::ZERO,
+            answer: None,
+            reversal_reason: None,
+            limited: false,
+            created: at,
         }
     }
 
@@ -601,6 +626,7 @@ fn check_request(
     auth: &Authenticated,
     request: &PaymentRequest,
     record: &PaymentRecord,
+    pan: &Pan,
 ) -> Result<(), Refusal> {
     let refuse = |code, reason| Err(Refusal::new(code, reason));
     if request.currency != 156 {
@@ -617,10 +643,16 @@ fn check_request(
     if auth.spec.chip_data && request.entry_mode.is_chip() && request.chip.is_none() {
         return refuse(ResponseCode::FORMAT_ERROR, "chip read without chip data");
     }
-    if auth.spec.network.is_some_and(|form| form.plan_tag.is_some())
-        && !request.plan.as_deref().is_some_and(is_plan)
-    {
-        return refuse(ResponseCode::FORMAT_ERROR, "field 62 has no periods and item");
+    let plan = request.plan.as_deref();
+    match auth.spec.kind {
+        Kind::Instalment if !plan.is_some_and(is_plan) => {
+            return refuse(ResponseCode::FORMAT_ERROR, "field 62 has no periods and item");
+        }
+        Kind::PointsSale if !plan.is_some_and(is_points) => {
+            return refuse(ResponseCode::FORMAT_ERROR, "field 60.7 names no points, or 62 no item");
+        }
+        Kind::TransferLoad => check_transfer(request, pan)?,
+        _ => {}
     }
     if request.entry_mode.has_pin() != request.pin.is_some() {
         return refuse(ResponseCode::FORMAT_ERROR, "entry mode and PIN disagree");
@@ -633,6 +665,28 @@ fn is_plan(text: &str) -> bool {
     let printable = text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
     let periods = text.get(..2).and_then(|digits| digits.parse::<u8>().ok());
     printable && text.len() == 32 && periods.is_some_and(|periods| periods >= 2)
+}
+
+/// Whose points (60.7): 048 of the issuer, 065 of the alliance; then the item code.
+fn is_points(text: &str) -> bool {
+    let printable = text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+    printable && text.len() == 33 && matches!(text.get(..3), Some("048" | "065"))
+}
+
+/// The purse is in the chip of another card than the one that pays; the chip data is the purse's, so that the card that
+/// pays is not read by its own chip (modelled).
+fn check_transfer(request: &PaymentRequest, pan: &Pan) -> Result<(), Refusal> {
+    let refuse = |code, reason| Err(Refusal::new(code, reason));
+    let Some(purse) = &request.transfer_in else {
+        return refuse(ResponseCode::FORMAT_ERROR, "fields 48 and 62 name no card to load");
+    };
+    if !purse.entry_mode.is_chip() || request.entry_mode.is_chip() {
+        return refuse(ResponseCode::FORMAT_ERROR, "entry modes of the two cards do not fit");
+    }
+    if purse.pan == *pan {
+        return refuse(ResponseCode::INVALID_TRANSACTION, "both cards are the same");
+    }
+    Ok(())
 }
 
 /// The account number, from field 2, track 2 or the chip; where two are given they must agree.

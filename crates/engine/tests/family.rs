@@ -1,14 +1,15 @@
 //! What stands on a pre-authorisation, against a network that is silent or goes away: held while anything about it is
-//! open, free when that came to nothing, taken once whatever happens. And what an instalment sale must bring.
+//! open, free when that came to nothing, taken once whatever happens. And what instalment and points sales, and loads from
+//! another card, must bring.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 mod common;
 
 use acquiring::kind::Kind;
-use acquiring::{AuthCode, PaymentState, ResponseCode};
+use acquiring::{AuthCode, EntryMode, Pan, PaymentState, ResponseCode};
 use common::{Act, Stage, request};
-use engine::payment::{OriginalNumbers, PaymentRequest, Reply};
+use engine::payment::{OriginalNumbers, PaymentRequest, Reply, TransferIn};
 
 const NOTHING_TOLD: OriginalNumbers = OriginalNumbers { batch: None, trace: None, date: None };
 
@@ -110,6 +111,50 @@ async fn a_crash_during_a_completion_gives_the_preauth_back() {
     stage.until(2, PaymentState::Reversed).await;
     let preauth = stage.record(1).await;
     assert_eq!((preauth.state, preauth.claimed_by), (PaymentState::Approved, None));
+}
+
+/// Whose points, and which offer, are read before anything is asked.
+#[tokio::test]
+async fn a_points_sale_says_whose_points() {
+    let stage = Stage::set().await;
+    let item = format!("{:<30}", "GIFT");
+    let bad =
+        [None, Some(format!("000{item}")), Some(format!("048{}", item.trim())), Some(format!("048{item}\0"))];
+    for (trace, plan) in bad.into_iter().enumerate() {
+        let bad = PaymentRequest { plan, ..request(trace as u64 + 1, 10_000) };
+        assert_eq!(stage.pay(Kind::PointsSale, bad).await.answer.code, ResponseCode::FORMAT_ERROR);
+    }
+    stage.script.expect([Act::Code("00")]);
+    let good = PaymentRequest { plan: Some(format!("065{item}")), ..request(9, 10_000) };
+    assert_eq!(stage.pay(Kind::PointsSale, good).await.answer.code, ResponseCode::APPROVED);
+}
+
+/// A load from another card needs that card, by its chip, and it must be another.
+#[tokio::test]
+async fn a_load_from_another_card_needs_two_cards() {
+    let stage = Stage::set().await;
+    let purse = |pan: &str, mode| {
+        Some(TransferIn { pan: Pan::new(pan).unwrap(), entry_mode: EntryMode::new(mode).unwrap() })
+    };
+    let own = request(1, 10_000).pan.unwrap();
+    for (trace, transfer_in, code) in [
+        (1, None, ResponseCode::FORMAT_ERROR),
+        (2, purse("6224242000000039", 21), ResponseCode::FORMAT_ERROR),
+        (3, purse(own.reveal(), 51), ResponseCode::INVALID_TRANSACTION),
+    ] {
+        let bad = PaymentRequest { transfer_in, ..request(trace, 10_000) };
+        assert_eq!(stage.pay(Kind::TransferLoad, bad).await.answer.code, code);
+    }
+    let by_chip = PaymentRequest {
+        transfer_in: purse("6224242000000039", 51),
+        entry_mode: EntryMode::new(52).unwrap(),
+        chip: Some(acquiring::Secret::new([0x9F, 0x26, 1, 1])),
+        ..request(4, 10_000)
+    };
+    assert_eq!(stage.pay(Kind::TransferLoad, by_chip).await.answer.code, ResponseCode::FORMAT_ERROR);
+    stage.script.expect([Act::Code("00")]);
+    let good = PaymentRequest { transfer_in: purse("6224242000000039", 51), ..request(9, 10_000) };
+    assert_eq!(stage.pay(Kind::TransferLoad, good).await.answer.code, ResponseCode::APPROVED);
 }
 
 /// Periods and item are read before anything is asked: two digits, at least two periods, 32 characters in all.

@@ -323,8 +323,10 @@ async fn transact(
         | Kind::CompletionVoid
         | Kind::Instalment
         | Kind::InstalmentVoid
+        | Kind::PointsSale
         | Kind::ChipRefund
         | Kind::Load
+        | Kind::TransferLoad
         | Kind::CashLoad
         | Kind::CashLoadVoid
         | Kind::OfflineSale

@@ -9,7 +9,7 @@ use acquiring::{
 use engine::Refusal;
 use engine::advice::{ScriptResult, SignaturePart};
 use engine::batch::Detail;
-use engine::payment::{OriginalNumbers, PaymentRequest};
+use engine::payment::{OriginalNumbers, PaymentRequest, TransferIn};
 use engine::reversal::ReversalRequest;
 use hsm::{EncryptedPinBlock, PinFormat};
 use iso8583::subfield::{BatchDetail48, BatchEnd48, Original61, PosField60, Totals48};
@@ -131,6 +131,18 @@ fn chip_pan(chip: &[u8]) -> Option<Pan> {
     find(0x57).and_then(|value| Pan::from_track2(&digits(value)).ok())
 }
 
+/// The card that a non-designated load fills: field 48 says how it is read (three digits as in field 22), field 62 which
+/// it is (tag 5A or 57, modelled). Its chip data, should it tell a number, must tell the same.
+fn transfer_in(message: &Message<'_>) -> Result<TransferIn, Refusal> {
+    let entry_mode = message.digits(48).filter(|digits| digits.as_str().len() == 3);
+    let entry_mode = entry_mode.and_then(|digits| digits.as_str().parse().ok()).and_then(EntryMode::new);
+    let pan = message.bytes_of(62).and_then(chip_pan).ok_or(format("field 62 names no card"))?;
+    if message.bytes_of(55).and_then(chip_pan).is_some_and(|told| told != pan) {
+        return Err(Refusal::new(ResponseCode::CARD_CHECK, "account numbers disagree"));
+    }
+    Ok(TransferIn { pan, entry_mode: entry_mode.ok_or(format("field 48 malformed"))? })
+}
+
 /// Field 61, as far as it goes; zeros mean "not told".
 fn original(message: &Message<'_>) -> Result<Option<OriginalNumbers>, Refusal> {
     let read = Original61::of(message).map_err(|_| format("field 61 malformed"))?;
@@ -192,6 +204,19 @@ pub fn payment(
     let entry_mode = small(22).and_then(EntryMode::new).ok_or(format("field 22 missing"))?;
     let currency = message.text(49).and_then(|code| code.parse().ok()).ok_or(format("field 49 malformed"))?;
     let chip = message.bytes_of(55);
+    let text_62 = message.bytes_of(62).and_then(|bytes| std::str::from_utf8(bytes).ok());
+    let plan = match head.spec.kind {
+        Kind::Instalment => text_62.map(str::to_owned),
+        Kind::PointsSale => {
+            text_62.map(|item| format!("{:03}{item}", head.field_60.account_type.unwrap_or(0)))
+        }
+        _ => None,
+    };
+    let (chip_pan, transfer_in) = match head.spec.kind {
+        // Field 55 is of the card that field 62 names.
+        Kind::TransferLoad => (None, Some(transfer_in(message)?)),
+        _ => (chip.and_then(chip_pan), None),
+    };
     Ok(PaymentRequest {
         batch: head.batch()?,
         trace: trace(message)?,
@@ -210,11 +235,12 @@ pub fn payment(
         track2: message.digits(35).map(|track| Secret::new(track.as_bytes())),
         track_encrypted: security_digit(message, 2) == 1,
         pin: pin(message)?,
-        chip_pan: chip.and_then(chip_pan),
+        chip_pan,
         chip: chip.map(Secret::new),
         original: original(message)?,
         original_rrn: message.text(37).and_then(|rrn| Rrn::new(rrn).ok()),
-        plan: message.bytes_of(62).and_then(|bytes| std::str::from_utf8(bytes).ok()).map(str::to_owned),
+        plan,
+        transfer_in,
         tip: tip(message)?,
         auth_code: message.text(38).and_then(|code| AuthCode::new(code).ok()),
         digest,

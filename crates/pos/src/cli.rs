@@ -13,10 +13,11 @@ pub use self::args::{
     RefundArgs,
 };
 use crate::amount::yuan;
-use crate::card::Entry;
+use crate::card::{CardInput, Entry};
 use crate::config::TerminalConfig;
 use crate::deck;
 use crate::error::PosError;
+use crate::further::Points;
 use crate::message::Kind;
 use crate::offline::{Adjustment, OfflineSaleRequest};
 use crate::outcome::{Outcome, Status};
@@ -171,11 +172,22 @@ pub(crate) async fn execute(
             let sale = SaleRequest { amount_fen: amount, card, entry, pin };
             terminal.instalment(sale, periods, &item).await?
         }
-        Command::Load { amount, cash, card, pin } => {
+        Command::Points { amount, alliance, item, card, pin } => {
+            let (card, entry) = card.present()?;
+            let pin = pin.enter(&card, entry, ask).await?;
+            let sale = SaleRequest { amount_fen: amount, card, entry, pin };
+            let points = if alliance { Points::Alliance } else { Points::Issuer };
+            terminal.points_sale(sale, points, &item).await?
+        }
+        Command::Load { amount, cash, into, card, pin } => {
             let (card, entry) = card.present()?;
             let pin = pin.enter(&card, entry, ask && !cash).await?;
             let load = SaleRequest { amount_fen: amount, card, entry, pin };
-            if cash { terminal.load_cash(load).await? } else { terminal.load(load).await? }
+            match into {
+                Some(purse) => terminal.load_from(load, CardInput::deck(&purse)?).await?,
+                None if cash => terminal.load_cash(load).await?,
+                None => terminal.load(load).await?,
+            }
         }
         Command::Preauth { amount, card, pin } => {
             let (card, entry) = card.present()?;

@@ -75,6 +75,7 @@ pub use config::{ConnectionMode, Sm4PinCarrier, TerminalConfig};
 pub use connection::{BoxFuture, Dial, FRAME_MAX, Link, TcpDialer};
 pub use download::{Download, DownloadCounts};
 pub use error::PosError;
+pub use further::Points;
 pub use hsm::Pin;
 pub use keys::{KeyLayout, MasterKeyChecks, TmkComponent};
 pub use message::{KINDS, Kind, KindRow, Recovery, Side};

@@ -46,10 +46,14 @@ pub enum Kind {
     Instalment,
     /// 分期撤销
     InstalmentVoid,
+    /// 积分消费
+    PointsSale,
     /// 脱机退货
     ChipRefund,
     /// 指定账户圈存
     Load,
+    /// 非指定账户圈存
+    TransferLoad,
     /// 现金充值
     CashLoad,
     /// 现金充值撤销
@@ -138,8 +142,10 @@ pub static KINDS: &[KindRow] = &[
     row(Kind::CompletionVoid, 200, Some("200000"), "21", true, Recovery::Reverse, ("完成撤销", "COMPLETE VOID")),
     row(Kind::Instalment, 200, Some("000000"), "22", true,  Recovery::Reverse, ("分期消费", "INSTALMENT")),
     row(Kind::InstalmentVoid, 200, Some("200000"), "23", true, Recovery::Reverse, ("分期撤销", "INSTALMENT VOID")),
+    row(Kind::PointsSale, 200, Some("000000"), "22", true,  Recovery::Reverse, ("积分消费", "POINTS SALE")),
     row(Kind::ChipRefund, 220, Some("200000"), "27", true,  Recovery::Repeat,  ("脱机退货", "CHIP REFUND")),
     row(Kind::Load,       200, Some("600000"), "45", true,  Recovery::Reverse, ("圈存", "LOAD")),
+    row(Kind::TransferLoad, 200, Some("620000"), "47", true, Recovery::Reverse, ("非指定账户圈存", "LOAD FROM OTHER CARD")),
     row(Kind::CashLoad,   200, Some("630000"), "46", true,  Recovery::Reverse, ("现金充值", "CASH LOAD")),
     row(Kind::CashLoadVoid, 200, Some("170000"), "51", true, Recovery::Reverse, ("现金充值撤销", "CASH LOAD VOID")),
     row(Kind::Reversal,   400, None,           "",   true,  Recovery::None,    ("冲正", "REVERSAL")),
@@ -181,7 +187,8 @@ impl Kind {
             | Self::CompletionAdvice
             | Self::CompletionVoid => "06",
             Self::Instalment | Self::InstalmentVoid => "64",
-            Self::Load | Self::CashLoad | Self::CashLoadVoid => "91",
+            Self::PointsSale => "65",
+            Self::Load | Self::TransferLoad | Self::CashLoad | Self::CashLoadVoid => "91",
             _ => "00",
         }
     }
@@ -195,6 +202,7 @@ impl Kind {
             | Self::Completion
             | Self::CompletionAdvice
             | Self::Instalment
+            | Self::PointsSale
             | Self::CashLoadVoid => Side::Debit,
             // Cash that the merchant took for a purse is owed by it (modelled).
             Self::Void
@@ -209,8 +217,16 @@ impl Kind {
 
     /// Whether it is a transaction that the host is asked about while the holder waits.
     pub(crate) fn goes_online(self) -> bool {
-        matches!(self, Self::Sale | Self::Preauth | Self::Instalment | Self::Load | Self::CashLoad)
-            || self.refers()
+        matches!(
+            self,
+            Self::Sale
+                | Self::Preauth
+                | Self::Instalment
+                | Self::PointsSale
+                | Self::Load
+                | Self::TransferLoad
+                | Self::CashLoad
+        ) || self.refers()
     }
 
     /// What voids it, when something does.

@@ -42,17 +42,8 @@ impl Terminal {
     pub async fn preauth(&mut self, request: SaleRequest) -> Result<Outcome, PosError> {
         check_amount(request.amount_fen)?;
         let card = request.card.read(request.entry)?;
-        self.transact(Job {
-            kind: Kind::Preauth,
-            amount_fen: Some(request.amount_fen),
-            card,
-            entry: request.entry,
-            pin: request.pin,
-            original: None,
-            named: None,
-            plan: None,
-        })
-        .await
+        let amount = Some(request.amount_fen);
+        self.transact(Job::new(Kind::Preauth, amount, card, request.entry, request.pin)).await
     }
 
     /// Voids a pre-authorisation.
@@ -115,14 +106,9 @@ impl Terminal {
             return Err(PosError::Input("at most 115 % of a pre-authorisation can be taken".into()));
         }
         Ok(Job {
-            kind,
-            amount_fen: Some(request.amount_fen),
-            card,
-            entry: request.entry,
-            pin: request.pin,
             original: here.filter(|_| kind == Kind::PreauthVoid),
             named: Some(Named { auth_code: request.auth_code, numbers: request.numbers, date: request.date }),
-            plan: None,
+            ..Job::new(kind, Some(request.amount_fen), card, request.entry, request.pin)
         })
     }
 }

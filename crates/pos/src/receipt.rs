@@ -137,8 +137,13 @@ pub fn part(config: &TerminalConfig, record: &Record, part: Part) -> String {
         }
         paper.text(&format!("总计: RMB {}", yuan(total)));
     }
-    if let Some(plan) = &record.plan {
-        instalments(&mut paper, plan);
+    match &record.plan {
+        Some(plan) if record.kind == Kind::PointsSale => points(&mut paper, plan),
+        Some(plan) => instalments(&mut paper, plan),
+        None => {}
+    }
+    if let Some(purse) = &record.purse {
+        paper.text(&format!("转入卡号: {purse}"));
     }
     original(&mut paper, record);
     if let (true, Some(chip)) = (merchant, &record.chip) {
@@ -220,12 +225,27 @@ fn instalments(paper: &mut Paper, plan: &str) {
     }
 }
 
+/// Points, own part and points left of a points sale, as far as the answer told them.
+fn points(paper: &mut Paper, plan: &str) {
+    let number = |from: usize, to: usize| plan.get(from..to).and_then(|digits| digits.parse::<u64>().ok());
+    if let Some(used) = number(30, 40) {
+        paper.text(&format!("使用积分: {used}"));
+    }
+    if let Some(own) = number(40, 52) {
+        paper.text(&format!("自付金额: RMB {}", yuan(own)));
+    }
+    if let Some(left) = number(52, 64) {
+        paper.text(&format!("积分余额: {left}"));
+    }
+}
+
 /// Lines of the settlement slip that stand there only when something counts in them.
-const FAMILY_LINES: [(&str, &[Kind]); 7] = [
+const FAMILY_LINES: [(&str, &[Kind]); 8] = [
     ("预授权完成", &[Kind::Completion, Kind::CompletionAdvice]),
     ("完成撤销", &[Kind::CompletionVoid]),
     ("分期消费", &[Kind::Instalment]),
     ("分期撤销", &[Kind::InstalmentVoid]),
+    ("积分消费", &[Kind::PointsSale]),
     ("脱机退货", &[Kind::ChipRefund]),
     ("现金充值", &[Kind::CashLoad]),
     ("充值撤销", &[Kind::CashLoadVoid]),

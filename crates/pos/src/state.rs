@@ -205,9 +205,13 @@ pub struct Record {
     pub chip: Option<ChipRecord>,
     /// How often the slip was printed again.
     pub reprints: u32,
-    /// Field 62 of the answer to an instalment sale: periods, item code, first part and fee.
+    /// Field 62 of the answer to an instalment sale (periods, item code, first part, fee) or points sale (item code,
+    /// points, own part, points left).
     #[serde(default)]
     pub plan: Option<String>,
+    /// Of a load from another card's account: the masked number of the card that was loaded.
+    #[serde(default)]
+    pub purse: Option<String>,
     /// What an adjustment or tip made of the amount, in fen.
     #[serde(default)]
     pub adjusted_fen: Option<u64>,

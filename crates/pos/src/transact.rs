@@ -4,6 +4,7 @@
 //! leaves; the answer is judged, the chip heard, and the outcome is on disk before anyone is told.
 
 use hsm::{EncryptedPinBlock, Hsm, Pin, PinFormat};
+use iso8583::tlv;
 use zeroize::Zeroizing;
 
 use crate::amount::AMOUNT_MAX_FEN;
@@ -13,6 +14,7 @@ use crate::codes;
 use crate::config::Sm4PinCarrier;
 use crate::deck::Behaviour;
 use crate::error::PosError;
+use crate::further::Points;
 use crate::keys::KeyLayout;
 use crate::message::{Kind, Recovery, Request, field60_financial};
 use crate::outcome::{self, Outcome, Status};
@@ -78,8 +80,34 @@ pub(crate) struct Job {
     pub original: Option<usize>,
     /// What it refers to, when the operator keyed that in.
     pub named: Option<Named>,
-    /// Field 62: periods and item of an instalment sale.
+    /// Field 62: periods and item of an instalment sale, item of a points sale.
     pub plan: Option<String>,
+    /// Field 60.7.
+    pub points: Option<Points>,
+    /// The card whose purse is loaded from another card's account; its chip takes part.
+    pub purse: Option<CardData>,
+}
+
+impl Job {
+    /// A transaction that refers to nothing and carries no plan.
+    pub(crate) fn new(
+        kind: Kind,
+        amount_fen: Option<u64>,
+        card: CardData,
+        entry: Entry,
+        pin: Option<Pin>,
+    ) -> Self {
+        let (original, named, plan, points, purse) = (None, None, None, None, None);
+        Self { kind, amount_fen, card, entry, pin, original, named, plan, points, purse }
+    }
+
+    /// The card whose chip takes part, and how it is read.
+    fn chip_card(&self) -> (&CardData, Entry) {
+        match &self.purse {
+            Some(purse) => (purse, Entry::Chip),
+            None => (&self.card, self.entry),
+        }
+    }
 }
 
 /// An earlier transaction as the operator names it.
@@ -106,17 +134,7 @@ impl Terminal {
                 return Err(PosError::OtherEntry("above the no-PIN limit a tap needs the PIN"));
             }
         }
-        self.transact(Job {
-            kind: Kind::Sale,
-            amount_fen: Some(sale.amount_fen),
-            card,
-            entry: sale.entry,
-            pin: sale.pin,
-            original: None,
-            named: None,
-            plan: None,
-        })
-        .await
+        self.transact(Job::new(Kind::Sale, Some(sale.amount_fen), card, sale.entry, sale.pin)).await
     }
 
     /// Asks for the balance of a card.
@@ -125,17 +143,7 @@ impl Terminal {
     /// As [`Terminal::sale`].
     pub async fn balance(&mut self, request: BalanceRequest) -> Result<Outcome, PosError> {
         let card = request.card.read(request.entry)?;
-        self.transact(Job {
-            kind: Kind::Balance,
-            amount_fen: None,
-            card,
-            entry: request.entry,
-            pin: request.pin,
-            original: None,
-            named: None,
-            plan: None,
-        })
-        .await
+        self.transact(Job::new(Kind::Balance, None, card, request.entry, request.pin)).await
     }
 
     /// Voids a sale or completion of the running batch.
@@ -179,17 +187,8 @@ impl Terminal {
                 (CardData { pan, expiry, track2: None, sequence: None, deck: None }, Entry::Manual)
             }
         };
-        self.transact(Job {
-            kind,
-            amount_fen: Some(amount_fen),
-            card,
-            entry,
-            pin: request.pin,
-            original: Some(index),
-            named: None,
-            plan: None,
-        })
-        .await
+        let job = Job::new(kind, Some(amount_fen), card, entry, request.pin);
+        self.transact(Job { original: Some(index), ..job }).await
     }
 
     /// Whether the terminal may trade now, as far as it knows without sending anything.
@@ -222,6 +221,9 @@ impl Terminal {
     /// insists on it), and only a card of the deck has a chip.
     async fn check_entry(&mut self, job: &Job) -> Result<(), PosError> {
         self.check_permitted(job.kind, &job.card.pan, job.entry)?;
+        if let Some(purse) = &job.purse {
+            self.check_permitted(job.kind, &purse.pan, Entry::Chip)?;
+        }
         if job.entry.is_chip() {
             let deck =
                 job.card.deck.ok_or_else(|| PosError::Input("only a card of the deck has a chip".into()))?;
@@ -249,8 +251,9 @@ impl Terminal {
         let row = job.kind.row();
         let batch = self.state.batch;
         let trace = self.take_trace();
-        let with_chip = job.entry.is_chip() && job.kind.uses_chip();
-        let mut chip = match (with_chip, job.card.deck) {
+        let (chip_card, chip_entry) = job.chip_card();
+        let with_chip = chip_entry.is_chip() && job.kind.uses_chip();
+        let mut chip = match (with_chip, chip_card.deck) {
             (true, Some(_)) => Some(self.start_chip(&job, trace)?),
             _ => None,
         };
@@ -406,8 +409,8 @@ impl Terminal {
         let refusal = ChipRefusal {
             trace,
             amount_fen: job.amount_fen.unwrap_or_default(),
-            pan_sealed: self.seal_pan(&job.card.pan)?,
-            entry: job.entry,
+            pan_sealed: self.seal_pan(&job.chip_card().0.pan)?,
+            entry: job.chip_card().1,
             with_pin: job.pin.is_some(),
             sequence: chip.sequence(),
             field55: chip.record(code).field55,
@@ -425,21 +428,14 @@ impl Terminal {
         amount_fen: u64,
         trace: u32,
     ) -> Result<ChipRecord, PosError> {
-        let job = Job {
-            kind: Kind::OfflineChip,
-            amount_fen: Some(amount_fen),
-            card: CardData { pan: card.pan.clone(), expiry: card.expiry.clone(), track2: None, ..*card },
-            entry,
-            pin: None,
-            original: None,
-            named: None,
-            plan: None,
-        };
+        let card = CardData { pan: card.pan.clone(), expiry: card.expiry.clone(), track2: None, ..*card };
+        let job = Job::new(Kind::OfflineChip, Some(amount_fen), card, entry, None);
         self.start_chip(&job, trace)?.approve_offline()
     }
 
     fn start_chip(&mut self, job: &Job, trace: u32) -> Result<ChipPayment, PosError> {
-        let Some(deck) = job.card.deck else {
+        let (card, entry) = job.chip_card();
+        let Some(deck) = card.deck else {
             return Err(PosError::Input("only a card of the deck has a chip".into()));
         };
         let file = match &self.config.card_file {
@@ -463,8 +459,9 @@ impl Terminal {
             now: self.now(),
             trace,
             unpredictable,
-            with_pin: job.pin.is_some(),
-            entry: job.entry,
+            // The PIN is that of the account, not of a purse in another card.
+            with_pin: job.pin.is_some() && job.purse.is_none(),
+            entry,
             serial: serial.get(serial.len().saturating_sub(8)..).unwrap_or(serial),
         };
         ChipPayment::start(deck, counter, &setting)
@@ -489,6 +486,16 @@ impl Terminal {
         }
         if let Some(plan) = &job.plan {
             request = request.bytes(62, plan.as_bytes());
+        }
+        if let Some(points) = job.points {
+            let field_60 = request.get(60).unwrap_or_default().to_owned();
+            request = request.digits(60, field_60 + points.account_type());
+        }
+        if let Some(purse) = &job.purse {
+            request = request
+                .digits(48, format!("{}2", Entry::Chip.digits()))
+                .bytes(62, &named_by_tag(&purse.pan))
+                .maybe_digits(23, purse.sequence.map(|sequence| format!("{sequence:03}")).as_deref());
         }
         if let Some(named) = &job.named {
             let (batch, trace) = named.numbers.unwrap_or_default();
@@ -576,6 +583,7 @@ impl Terminal {
         let mut record = self.blank_record(job.kind, &job.card, job.entry, trace, batch)?;
         record.amount_fen = job.amount_fen.unwrap_or_default();
         record.with_pin = job.pin.is_some();
+        record.purse = job.purse.as_ref().map(|purse| card::mask(&purse.pan));
         record.original =
             job.original.and_then(|index| self.state.journal.get(index)).map(|original| Original {
                 batch: Some(original.batch),
@@ -623,6 +631,7 @@ impl Terminal {
             adjusted_fen: None,
             upload: None,
             plan: None,
+            purse: None,
         })
     }
 }
@@ -640,11 +649,19 @@ impl Named {
     }
 }
 
+/// A card number as tag 5A: packed digits, an odd number of them filled up with F.
+fn named_by_tag(pan: &str) -> Zeroizing<Vec<u8>> {
+    let digits = Zeroizing::new(if pan.len().is_multiple_of(2) { pan.to_owned() } else { format!("{pan}F") });
+    let mut out = Zeroizing::new(Vec::with_capacity(16));
+    tlv::write(&mut out, 0x5A, &Zeroizing::new(hex::decode(digits.as_bytes()).unwrap_or_default()));
+    out
+}
+
 /// Fills a record with what the answer brought.
 pub(crate) fn complete(record: Record, answer: Option<&Answer>, at: &str) -> Record {
     let Some(answer) = answer else { return Record { at: at.to_owned(), ..record } };
-    let plan =
-        (record.kind == Kind::Instalment).then(|| String::from_utf8_lossy(&answer.private).into_owned());
+    let plan = matches!(record.kind, Kind::Instalment | Kind::PointsSale)
+        .then(|| String::from_utf8_lossy(&answer.private).into_owned());
     Record {
         plan,
         rrn: answer.rrn.clone(),

@@ -7,7 +7,8 @@ mod rig;
 
 use host::Fault;
 use pos::{
-    CardInput, Entry, KeyLayout, Kind, Pin, PosError, RefundRequest, SaleRequest, Status, Totals, VoidRequest,
+    CardInput, Entry, KeyLayout, Kind, Pin, Points, PosError, RefundRequest, SaleRequest, Status, Totals,
+    VoidRequest,
 };
 use rig::Rig;
 
@@ -77,6 +78,64 @@ async fn a_load_needs_the_chip_and_is_reversed_when_it_is_not_written() {
     assert!(matches!(rig.terminal.load(swiped).await, Err(PosError::OtherEntry(_))));
     let without_pin = SaleRequest { pin: None, ..chip(5_000, "L02") };
     assert!(matches!(rig.terminal.load(without_pin).await, Err(PosError::Input(_))));
+}
+
+/// Two cards: the stripe and the PIN of the one that pays, the chip of the one that is loaded, told in 48 and 62. A chip
+/// that is pulled leaves a reversal; the same card twice is no transfer.
+#[tokio::test]
+async fn a_load_from_another_card_carries_both() {
+    let mut rig = rig().await;
+    let swiped = |amount_fen| SaleRequest { entry: Entry::Swipe, ..chip(amount_fen, "M01") };
+    let purse = |id| CardInput::deck(id).unwrap();
+    let loaded = rig.terminal.load_from(swiped(5_000), purse("L02")).await.unwrap();
+    assert!(loaded.approved);
+    let seen = rig.host.last();
+    for (field, value) in [(3, "620000"), (22, "021"), (23, "001"), (25, "91"), (48, "052")] {
+        assert_eq!(seen.get(field), value, "{field}");
+    }
+    assert_eq!(seen.get(60), "47000001000500");
+    assert!([35, 52, 53, 55, 62].iter().all(|field| seen.fields().contains(field)), "{:?}", seen.fields());
+    let pan = pos::deck::find("L02").unwrap().pan;
+    assert_eq!(seen.with(|message| message.bytes_of(62).map(hex::encode)), Some(format!("5a08{pan}")));
+    assert_eq!(Totals::of(rig.terminal.journal()), Totals::default(), "the purse is not the merchant's");
+    let slip = loaded.receipt.unwrap();
+    assert!(slip.contains("非指定账户圈存") && slip.contains("转入卡号: 622424"), "{slip}");
+    assert!(!slip.contains(pan));
+
+    let pulled = rig.terminal.load_from(swiped(5_000), purse("L08")).await.unwrap();
+    assert_eq!(pulled.status, Status::ChipRefused);
+    assert!(rig.terminal.send_reversal().await.unwrap().unwrap().approved);
+    let reversal = rig.host.last();
+    assert_eq!((reversal.mti(), reversal.get(39), reversal.get(3)), (400, "06".into(), "620000".into()));
+    assert!(!reversal.fields().contains(&62));
+
+    let by_chip = rig.terminal.load_from(chip(5_000, "L01"), purse("L02")).await;
+    assert!(matches!(by_chip, Err(PosError::OtherEntry(_))), "{by_chip:?}");
+    let fallback = SaleRequest { entry: Entry::Manual, ..chip(5_000, "L02") };
+    let same = rig.terminal.load_from(fallback, purse("L02")).await;
+    assert!(matches!(same, Err(PosError::Input(_))), "{same:?}");
+    let without_pin = SaleRequest { pin: None, ..swiped(5_000) };
+    assert!(matches!(rig.terminal.load_from(without_pin, purse("L02")).await, Err(PosError::Input(_))));
+}
+
+/// Points: 25 and 60.7 say whose they are, 62 which offer; the sale counts like money, and nothing voids it.
+#[tokio::test]
+async fn points_say_whose_they_are() {
+    let mut rig = rig().await;
+    let sold = rig.terminal.points_sale(chip(1_200, "L01"), Points::Alliance, "GIFT").await.unwrap();
+    assert!(sold.approved);
+    let seen = rig.host.last();
+    for (field, value) in [(3, "000000"), (25, "65"), (60, "22000001000500065")] {
+        assert_eq!(seen.get(field), value, "{field}");
+    }
+    assert_eq!(seen.get(62), format!("{:<30}", "GIFT"));
+    assert!(rig.terminal.points_sale(chip(300, "L01"), Points::Issuer, "").await.unwrap().approved);
+    assert_eq!(rig.host.last().get(60), "22000001000500048");
+    assert_eq!(Totals::of(rig.terminal.journal()).debit_fen, 1_500);
+    let void = rig.terminal.void(VoidRequest::by_trace(sold.trace)).await;
+    assert!(matches!(void, Err(PosError::NotVoidable { .. })), "{void:?}");
+    let refused = rig.terminal.points_sale(chip(100, "L01"), Points::Issuer, "two words").await;
+    assert!(matches!(refused, Err(PosError::Input(_))), "{refused:?}");
 }
 
 /// Cash for the purse counts against the merchant until it is voided, with the card.

@@ -194,7 +194,8 @@ impl Vault {
         if !answer.authenticate {
             return Ok(out);
         }
-        let Some(card) = crate::wire::pan_of(message).and_then(|pan| self.cards.get(pan.expose())) else {
+        let Some(card) = crate::wire::chip_pan_of(message).and_then(|pan| self.cards.get(pan.expose()))
+        else {
             return Ok(out);
         };
         let Some(chip) = message.bytes_of(55).and_then(Chip::read) else { return Ok(out) };

@@ -178,6 +178,29 @@ impl Card {
         self.examine_pin(seen, full, policy)
     }
 
+    /// Whether the card may take a load into its purse: it is in order, and its chip asks for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Card::examine`].
+    pub fn examine_purse(
+        &mut self,
+        seen: &Presented,
+        policy: &Policy,
+        at: Moment,
+    ) -> Result<(), &'static str> {
+        if let Some(code) = self.status.code() {
+            return Err(code);
+        }
+        if self.spec.expiry < at.year_month() {
+            return Err("54");
+        }
+        if seen.chip == ChipFact::Absent {
+            return Err("30");
+        }
+        self.examine(seen, CardCheck::Presented, policy, at)
+    }
+
     fn examine_chip(&mut self, seen: &Presented, full: bool) -> Result<(), &'static str> {
         let by_chip = matches!(seen.entry / 10, 5 | 7 | 95 | 98);
         match seen.chip {

@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 pub enum Kind {
     /// 余额查询.
     Balance,
-    /// 消费, also instalment and points sale.
+    /// 消费, also instalment sale.
     Sale,
+    /// 积分消费.
+    Points,
     /// 消费撤销.
     Void,
     /// 退货.
@@ -34,6 +36,8 @@ pub enum Kind {
     CompletionVoid,
     /// 指定账户圈存.
     Load,
+    /// 非指定账户圈存.
+    TransferLoad,
     /// 现金充值.
     CashLoad,
     /// 现金充值撤销.
@@ -59,7 +63,9 @@ pub enum Effect {
     Amend(&'static [Kind]),
     /// Sets the amount aside.
     Hold,
-    /// Moves the amount from the card's account into its electronic purse.
+    /// Takes points that are worth the amount.
+    Points,
+    /// Moves the amount from the card's account into its electronic purse, or that of another card (field 103).
     Load,
     /// Puts cash that the acquirer took into the purse.
     CashLoad,
@@ -86,13 +92,15 @@ pub enum CardCheck {
     Original,
 }
 
-/// The pre-authorisation family or everything else, by field 25.
+/// The pre-authorisation family, points or everything else, by field 25.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
-    /// Field 25 other than 06.
+    /// Field 25 other than 06 and 65.
     Ordinary,
     /// Field 25 = 06.
     Preauth,
+    /// Field 25 = 65.
+    Points,
     /// Field 25 not looked at.
     Any,
 }
@@ -124,6 +132,8 @@ pub struct KindLine {
 const COMMON: [u8; 16] = [3, 7, 11, 12, 13, 18, 22, 25, 32, 33, 37, 41, 42, 43, 49, 60];
 const BALANCE: &[u8] = &COMMON;
 const SALE: &[u8] = &[3, 4, 7, 11, 12, 13, 18, 22, 25, 32, 33, 37, 41, 42, 43, 49, 60];
+const POINTS: &[u8] = &[3, 4, 7, 11, 12, 13, 18, 22, 25, 32, 33, 37, 41, 42, 43, 48, 49, 60];
+const TRANSFER: &[u8] = &[3, 4, 7, 11, 12, 13, 18, 22, 23, 25, 32, 33, 37, 41, 42, 43, 49, 55, 60, 102, 103];
 const ON_ORIGINAL: &[u8] = &[3, 4, 7, 11, 12, 13, 18, 22, 25, 32, 33, 37, 41, 42, 43, 49, 60, 90];
 const COMPLETION: &[u8] = &[2, 3, 4, 7, 11, 12, 13, 18, 22, 25, 32, 33, 37, 38, 41, 42, 43, 49, 60];
 const REVERSAL: &[u8] = &[2, 3, 4, 7, 11, 12, 13, 18, 22, 25, 32, 33, 37, 41, 42, 43, 49, 60, 90];
@@ -150,9 +160,10 @@ const COMPLETIONS: &[Kind] = &[Kind::CompletionRequest, Kind::CompletionAdvice];
 const REPAYABLE: &[Kind] = &[Kind::Sale, Kind::OfflineSale, Kind::CompletionRequest, Kind::CompletionAdvice];
 
 /// All lines, the first that fits is taken.
-pub static KINDS: [KindLine; 16] = [
+pub static KINDS: [KindLine; 18] = [
     line!(Balance, "余额查询", "balance", 200, Some(300_000), Any, Effect::Inquire, Full, BALANCE),
     line!(Sale, "消费", "sale", 200, Some(0), Ordinary, Effect::Purchase, Full, SALE),
+    line!(Points, "积分消费", "points sale", 200, Some(0), Points, Effect::Points, Full, POINTS),
     line!(
         Void,
         "消费撤销",
@@ -223,6 +234,17 @@ pub static KINDS: [KindLine; 16] = [
         COMPLETION
     ),
     line!(Load, "指定账户圈存", "account load", 200, Some(600_000), Any, Effect::Load, Full, SALE),
+    line!(
+        TransferLoad,
+        "非指定账户圈存",
+        "non-designated load",
+        200,
+        Some(620_000),
+        Any,
+        Effect::Load,
+        Full,
+        TRANSFER
+    ),
     line!(CashLoad, "现金充值", "cash load", 200, Some(630_000), Any, Effect::CashLoad, Presented, SALE),
     line!(
         CashLoadVoid,
@@ -264,7 +286,8 @@ pub fn find(class: u16, processing: u32, condition: u8, names_original: bool) ->
             && match line.family {
                 Family::Any => true,
                 Family::Preauth => condition == 6,
-                Family::Ordinary => condition != 6,
+                Family::Points => condition == 65,
+                Family::Ordinary => !matches!(condition, 6 | 65),
             }
     })
 }
@@ -282,7 +305,11 @@ mod tests {
     #[test]
     fn every_line_is_reachable() {
         for line in &KINDS {
-            let condition = if line.family == Family::Preauth { 6 } else { 0 };
+            let condition = match line.family {
+                Family::Preauth => 6,
+                Family::Points => 65,
+                _ => 0,
+            };
             let found =
                 find(line.class, line.processing.unwrap_or(0), condition, line.mandatory.contains(&90));
             assert_eq!(found.map(|l| l.kind), Some(line.kind));

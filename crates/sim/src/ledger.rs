@@ -20,6 +20,8 @@ pub enum Account {
     Hold(String),
     /// What is in the card's electronic purse.
     Purse(String),
+    /// What was paid with the card's points, in fen: zero or below.
+    Points(String),
     /// What the network owes the acquirer for a settlement day.
     Settlement(SettleDate),
     /// Where opening balances come from.
@@ -32,6 +34,7 @@ impl fmt::Display for Account {
             Account::Card(id) => write!(f, "card:{id}"),
             Account::Hold(id) => write!(f, "hold:{id}"),
             Account::Purse(id) => write!(f, "purse:{id}"),
+            Account::Points(id) => write!(f, "points:{id}"),
             Account::Settlement(day) => write!(f, "settlement:{day}"),
             Account::Capital => write!(f, "capital"),
         }

@@ -47,6 +47,9 @@ pub struct Request {
     pub condition: u8,
     /// The card's name in the deck, when there is one.
     pub card: Option<String>,
+    /// Name in the deck of the card that a transfer goes to (field 103), when there is one.
+    #[serde(default)]
+    pub other: Option<String>,
     /// The number begins like this issuer's.
     pub issuer_known: bool,
     /// Masked number, for the record.
@@ -99,6 +102,9 @@ pub enum Event {
     },
 }
 
+/// Points of every card at the beginning. Modelled, like their worth: a fen each.
+const POINTS_OPENING: i64 = 50_000;
+
 /// Balances for field 54, fen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Balances {
@@ -121,6 +127,8 @@ pub struct Answer {
     pub day: SettleDate,
     /// Field 54, on balance inquiries.
     pub balances: Option<Balances>,
+    /// Points left after a points sale.
+    pub points: Option<i64>,
     /// The issuer has verified a cryptogram and authenticates itself in field 55.
     pub authenticate: bool,
     /// The request had been answered before.
@@ -283,6 +291,12 @@ impl Network {
         })
     }
 
+    /// Points that a card has left, each worth a fen (modelled).
+    #[must_use]
+    pub fn points(&self, card: &str) -> i64 {
+        POINTS_OPENING.saturating_add(self.ledger.balance(&Account::Points(card.to_owned())))
+    }
+
     fn reset_card(&mut self, id: &str, at: Moment) {
         let Some(card) = self.cards.get_mut(id) else { return };
         card.reset();
@@ -290,13 +304,14 @@ impl Network {
         let account = Account::Card(id.to_owned());
         let hold = Account::Hold(id.to_owned());
         self.ledger.transfer(at, 0, &hold, &Account::Capital, self.ledger.balance(&hold));
-        let purse = Account::Purse(id.to_owned());
-        self.ledger.transfer(at, 0, &purse, &Account::Capital, self.ledger.balance(&purse));
+        for other in [Account::Purse(id.to_owned()), Account::Points(id.to_owned())] {
+            self.ledger.transfer(at, 0, &other, &Account::Capital, self.ledger.balance(&other));
+        }
         let short = opening.saturating_sub(self.ledger.balance(&account));
         self.ledger.transfer(at, 0, &Account::Capital, &account, short);
         // What happened before is no longer on the card: later reversals of it must not move money.
         for txn in &mut self.txns {
-            if txn.request.card.as_deref() == Some(id) {
+            if [&txn.request.card, &txn.request.other].into_iter().any(|card| card.as_deref() == Some(id)) {
                 txn.detached = true;
             }
         }
@@ -347,6 +362,7 @@ impl Network {
             auth_code: txn.auth_code.clone(),
             day: txn.day,
             balances: None,
+            points: None,
             authenticate: txn.authenticate,
             repeat: true,
             txn: id,
@@ -359,6 +375,7 @@ impl Network {
             auth_code: None,
             day: self.day,
             balances: None,
+            points: None,
             authenticate: false,
             repeat: txn != 0,
             txn,
@@ -412,14 +429,16 @@ impl Network {
         if done.is_some() {
             self.take_effect(index, effect, original, at);
         }
-        Answer { code, auth_code, day: self.day, balances, authenticate, repeat: false, txn: id }
+        let spent = effect == Some(Effect::Points) && done.is_some();
+        let points = request.card.as_deref().filter(|_| spent).map(|card| self.points(card));
+        Answer { code, auth_code, day: self.day, balances, points, authenticate, repeat: false, txn: id }
     }
 
     /// An approved transaction changes the standing of others and the positions that depend on it.
     fn take_effect(&mut self, index: usize, effect: Option<Effect>, original: Option<usize>, at: Moment) {
         let cause = index as u64 + 1;
         match effect {
-            Some(Effect::Purchase) => {
+            Some(Effect::Purchase | Effect::Points) => {
                 let day = self.day;
                 let card = self.txns.get(index).and_then(|txn| txn.request.card.clone());
                 if let Some(card) = card.and_then(|id| self.cards.get_mut(&id)) {
@@ -488,7 +507,7 @@ impl Network {
         let Some(id) = request.card.as_deref() else {
             return Err(if request.issuer_known { "14" } else { "15" });
         };
-        let seen = Presented {
+        let mut seen = Presented {
             entry: request.entry,
             expiry: request.expiry,
             track: request.track,
@@ -496,6 +515,14 @@ impl Network {
             chip: request.chip,
             amount: request.amount,
         };
+        if line.kind == Kind::TransferLoad {
+            // The chip is that of the card that is loaded.
+            let purse = request.other.as_deref().filter(|other| *other != id).ok_or("14")?;
+            let card = self.cards.get_mut(purse).ok_or("14")?;
+            let usable = Presented { expiry: None, track: TrackFact::Absent, pin: PinFact::Absent, ..seen };
+            card.examine_purse(&usable, &self.policy, at)?;
+            seen.chip = ChipFact::Absent;
+        }
         let card = self.cards.get_mut(id).ok_or("14")?;
         card.examine(&seen, line.check, &self.policy, at)?;
         let balances = self.balances(id);
@@ -505,6 +532,11 @@ impl Network {
             Effect::Purchase | Effect::Hold | Effect::Load => {
                 let card = self.cards.get(id).ok_or("14")?;
                 card.affords(request.amount, available, self.day)?;
+                Ok(Done::default())
+            }
+            Effect::Points => {
+                let left = self.points(id);
+                self.cards.get(id).ok_or("14")?.affords(request.amount, left, self.day)?;
                 Ok(Done::default())
             }
             Effect::Advised | Effect::CashLoad => {
@@ -703,7 +735,7 @@ impl Network {
             return (0, 0);
         }
         match kinds::line_of(txn.kind).map(|line| line.effect) {
-            Some(Effect::Purchase | Effect::Advised | Effect::Complete(_)) => {
+            Some(Effect::Purchase | Effect::Points | Effect::Advised | Effect::Complete(_)) => {
                 let back = i64::try_from(self.refunded(txn)).unwrap_or(i64::MAX);
                 (back.saturating_sub(amount), 0)
             }
@@ -727,7 +759,11 @@ impl Network {
             let (posted, held) = (txn.posted, txn.held);
             // A position below zero has gone from the first account to the second.
             let (own, other) = match kinds::line_of(txn.kind).map(|line| line.effect) {
-                Some(Effect::Load) => (Account::Card(card.clone()), Account::Purse(card.clone())),
+                Some(Effect::Load) => {
+                    let purse = txn.request.other.clone().unwrap_or_else(|| card.clone());
+                    (Account::Card(card.clone()), Account::Purse(purse))
+                }
+                Some(Effect::Points) => (Account::Points(card.clone()), Account::Settlement(self.day)),
                 Some(Effect::CashLoad) => (Account::Settlement(self.day), Account::Purse(card.clone())),
                 _ => (Account::Card(card.clone()), Account::Settlement(self.day)),
             };

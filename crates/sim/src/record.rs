@@ -212,6 +212,8 @@ pub struct CardView {
     pub held: i64,
     /// Fen in the electronic purse.
     pub purse: i64,
+    /// Points left.
+    pub points: i64,
     /// Movements so far.
     pub movements: usize,
 }
@@ -245,6 +247,7 @@ pub fn cards(network: &Network) -> Vec<CardView> {
                 available: balances.map_or(0, |b| b.available),
                 held: network.ledger().balance(&crate::ledger::Account::Hold(id.clone())),
                 purse: network.ledger().balance(&crate::ledger::Account::Purse(id.clone())),
+                points: network.points(id),
                 movements: movements.get(id).copied().unwrap_or(0),
             }
         })

@@ -309,6 +309,7 @@ impl Service {
             auth_code: None,
             day,
             balances: None,
+            points: None,
             authenticate: false,
             repeat: false,
             txn: 0,

@@ -67,6 +67,20 @@ pub fn pan_of(message: &Message<'_>) -> Option<Secret> {
     plausible.then(|| Secret::new(pan))
 }
 
+/// The card number of field 103, to which a transfer goes.
+fn other_pan(message: &Message<'_>) -> Option<Secret> {
+    message.text(103).map(str::trim).filter(|pan| !pan.is_empty()).map(Secret::new)
+}
+
+/// The card number whose chip speaks in field 55: in a load from another card's account that of field 103.
+#[must_use]
+pub fn chip_pan_of(message: &Message<'_>) -> Option<Secret> {
+    match message.number(3) {
+        Some(620_000) => other_pan(message),
+        _ => pan_of(message),
+    }
+}
+
 /// The first field that must be there and is not, or that says something the network does not accept.
 fn bad_field(message: &Message<'_>, line: Option<&KindLine>, config: &SimConfig) -> Option<u8> {
     let member = &config.member_id;
@@ -89,6 +103,9 @@ fn bad_field(message: &Message<'_>, line: Option<&KindLine>, config: &SimConfig)
     }
     if message.has(90) && original_key(message).is_none() {
         return Some(90);
+    }
+    if line.kind == kinds::Kind::Points && message.bytes_of(48).and_then(points_item).is_none() {
+        return Some(48);
     }
     if line.kind == kinds::Kind::ScriptResult && message.number(70) != Some(951) {
         return Some(70);
@@ -150,7 +167,9 @@ pub fn read_request(
     let text = |field| message.text(field).unwrap_or_default().to_owned();
     let (pin, chip) = match (card, mac_good) {
         (Some(card), true) => {
-            (vault.examine_pin(message, card, zone, now), vault.examine_chip(message, card))
+            let chip_card = chip_pan_of(message).and_then(|pan| vault.card(pan.expose()));
+            let chip = chip_card.map_or(ChipFact::Absent, |card| vault.examine_chip(message, card));
+            (vault.examine_pin(message, card, zone, now), chip)
         }
         _ => (PinFact::Absent, ChipFact::Absent),
     };
@@ -162,6 +181,7 @@ pub fn read_request(
         processing,
         condition,
         card: card.map(|card| card.id.clone()),
+        other: other_pan(message).and_then(|pan| vault.card(pan.expose())).map(|card| card.id.clone()),
         issuer_known,
         pan: pan.as_ref().map(|pan| mask(pan.expose())).unwrap_or_default(),
         amount: message.number(4).unwrap_or(0),
@@ -236,8 +256,19 @@ pub fn write_answer(
     if let Some(plan) = message.bytes_of(48).filter(|_| answer.code == "00").and_then(instalments) {
         draft.put_bytes(48, &[plan.as_slice(), &figures(&plan, message.number(4).unwrap_or(0))].concat())?;
     }
+    if let (Some(item), Some(left)) = (message.bytes_of(48).and_then(points_item), answer.points) {
+        let (fen, left) = (message.number(4).unwrap_or(0), left.max(0));
+        draft.put_bytes(48, &[b"PB", item, format!("{fen:010}{:012}{left:012}", 0).as_bytes()].concat())?;
+    }
     draft.put_digits(100, parties.issuer)?;
     draft.put_text(121, "000")
+}
+
+/// Item code of a points sale: field 48 is `PB`, whose points 3 (048 or 065), item code 30. All is paid in points, one
+/// a fen, so that the own part is nothing. Modelled.
+fn points_item(field: &[u8]) -> Option<&[u8]> {
+    let (account, item) = field.strip_prefix(b"PB")?.split_at_checked(3)?;
+    (matches!(account, b"048" | b"065") && item.len() == 30).then_some(item)
 }
 
 /// Fee of an instalment sale, parts of ten thousand of its amount a period. Modelled.

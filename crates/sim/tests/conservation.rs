@@ -97,6 +97,7 @@ impl World {
             key,
             processing,
             condition: 0,
+            other: None,
             card: Some(card.to_owned()),
             issuer_known: true,
             pan: card.to_owned(),

@@ -377,6 +377,17 @@ pub static KINDS: &[KindSpec] = &[
         chip_data: false,
         ..FINANCIAL
     },
+    // Modelled: an item code of 30 characters in field 62, `PB` before it toward the network, no void and no refund.
+    KindSpec {
+        kind: Kind::PointsSale,
+        code: "points_sale",
+        zh: "积分消费",
+        en: "points sale",
+        condition: Some(65),
+        mandatory: FieldSet::of(&[3, 4, 11, 22, 25, 41, 42, 49, 60, 62, 64]),
+        network: Some(NetworkForm { plan_tag: Some("PB"), ..NetworkForm::new(200, 0) }),
+        ..FINANCIAL
+    },
     KindSpec {
         kind: Kind::ChipRefund,
         code: "chip_refund",
@@ -395,8 +406,8 @@ pub static KINDS: &[KindSpec] = &[
         copied: FieldSet::of(&[2, 3, 4, 11, 14, 22, 23, 25, 41, 42, 49, 53, 60, 63]),
         ..FINANCIAL
     },
-    // Loads into a purse. Modelled: the purse's money is not the merchant's, so that an account load counts on no side,
-    // while cash that the merchant took counts against it; all but the account load go to the network under the
+    // Loads into a purse. Modelled: the purse's money is not the merchant's, so that loads from an account count on no side,
+    // while cash that the merchant took counts against it; all but the designated load go to the network under the
     // terminal's processing codes.
     KindSpec {
         kind: Kind::Load,
@@ -409,6 +420,19 @@ pub static KINDS: &[KindSpec] = &[
         mandatory: FieldSet::of(&[3, 4, 11, 22, 25, 41, 42, 49, 52, 53, 55, 60, 64]),
         side: Side::None,
         network: Some(NetworkForm::new(200, 600_000)),
+        ..FINANCIAL
+    },
+    KindSpec {
+        kind: Kind::TransferLoad,
+        code: "transfer_load",
+        zh: "非指定账户圈存",
+        en: "non-designated load",
+        processing: Some(62),
+        condition: Some(91),
+        message_type: Some(47),
+        mandatory: FieldSet::of(&[3, 4, 11, 22, 25, 41, 42, 48, 49, 52, 53, 55, 60, 62, 64]),
+        side: Side::None,
+        network: Some(NetworkForm::new(200, 620_000)),
         ..FINANCIAL
     },
     KindSpec {

@@ -170,6 +170,11 @@ pub fn financial(
     if let Some(original) = request.original.as_ref().filter(|_| form.names_original) {
         draft.put_digits(90, &original_data(parties, original)?)?;
     }
+    // The accounts of a transfer: from, to (modelled for a load; no public source shows it on this side).
+    if let Some(purse) = &request.transfer_in {
+        draft.put_text(102, request.pan.reveal())?;
+        draft.put_text(103, purse.reveal())?;
+    }
     Ok(Mapped { draft, key, correlation: correlation(form.mti, key.trace, rrn) })
 }
 
@@ -415,6 +420,8 @@ mod tests {
             mcc: 5411,
             terminal: acquiring::TerminalId::new("10000001").unwrap(),
             plan: Some(format!("{:<32}", "063C")),
+            transfer_in: (kind == Kind::TransferLoad)
+                .then(|| acquiring::Pan::new("6224242000000039").unwrap()),
             auth_code: original.and_then(|original| original.auth_code),
             original,
             at: "2026-11-24T02:15:00Z".parse().unwrap(),
@@ -442,7 +449,9 @@ mod tests {
             (Kind::ChipRefund, 220, 200_000, 0, own, true, true, true, false),
             (Kind::Instalment, 200, 0, 64, own, false, false, true, true),
             (Kind::InstalmentVoid, 200, 200_000, 64, theirs, true, true, true, false),
+            (Kind::PointsSale, 200, 0, 65, own, false, false, true, true),
             (Kind::Load, 200, 600_000, 91, own, false, false, true, false),
+            (Kind::TransferLoad, 200, 620_000, 91, own, false, false, true, false),
             (Kind::CashLoad, 200, 630_000, 91, own, false, false, true, false),
             (Kind::CashLoadVoid, 200, 170_000, 91, theirs, true, true, true, false),
         ] {
@@ -456,9 +465,15 @@ mod tests {
             assert_eq!(message.text(37), Some(rrn), "{kind:?}");
             assert_eq!((message.has(38), message.has(90)), (code, named), "{kind:?}");
             assert_eq!((message.has(52), message.has(26)), (with_pin, with_pin), "{kind:?}");
+            let tag = kind.spec().network.and_then(|form| form.plan_tag).unwrap_or("no tag");
+            let told = format!("{tag}06");
+            let tells = message.bytes_of(48).is_some_and(|field| field.starts_with(told.as_bytes()));
+            assert_eq!(tells, plan, "{kind:?}");
+            let accounts = (message.text(102), message.text(103));
+            let transfer = Some("6224242000000021").zip(Some("6224242000000039"));
             assert_eq!(
-                message.bytes_of(48).is_some_and(|field| field.starts_with(b"IP06")),
-                plan,
+                accounts.0.zip(accounts.1),
+                transfer.filter(|_| kind == Kind::TransferLoad),
                 "{kind:?}"
             );
         }
@@ -467,6 +482,7 @@ mod tests {
     #[test]
     fn the_figures_of_an_instalment_sale_stand_after_its_tag() {
         assert_eq!(plan(b"IP06ITEM").as_deref(), Some("06ITEM"));
+        assert_eq!(plan(b"PBGIFT").as_deref(), Some("GIFT"));
         assert_eq!((plan(b"NK0123456789ABCDEF"), plan(b"I")), (None, None));
     }
 }

@@ -261,6 +261,7 @@ pub fn request(kind: Kind) -> NetworkMessage {
             mcc: 5_411,
             terminal: of.terminal,
             plan: Some(format!("{:<32}", "063C")),
+            transfer_in: (kind == Kind::TransferLoad).then(|| Pan::new("6224242000000039").unwrap()),
             auth_code: original_of(kind).and_then(|original| original.auth_code).filter(|_| rich),
             original: original_of(kind),
             at: at(),

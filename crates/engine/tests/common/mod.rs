@@ -386,6 +386,7 @@ pub fn request(trace: u64, fen: u64) -> PaymentRequest {
         original: None,
         original_rrn: None,
         plan: None,
+        transfer_in: None,
         tip: None,
         auth_code: None,
         digest,

@@ -186,9 +186,31 @@ pub enum Command {
         #[command(flatten)]
         pin: PinArgs,
     },
+    /// Sell against points (积分)
+    #[command(
+        after_help = "Example:\n  posp pos points --amount 12.00 --item GIFT --card L01 --entry chip --pin 123456"
+    )]
+    Points {
+        /// Yuan
+        #[arg(long, value_parser = amount)]
+        amount: u64,
+        /// Points of the card organisations' alliance instead of the bank's
+        #[arg(long)]
+        alliance: bool,
+        /// Item code of the offer
+        #[arg(long, default_value = "")]
+        item: String,
+        /// The card
+        #[command(flatten)]
+        card: CardArgs,
+        /// The PIN
+        #[command(flatten)]
+        pin: PinArgs,
+    },
     /// Load the electronic purse of a card (圈存)
     #[command(
-        after_help = "Examples:\n  posp pos load --amount 50.00 --card L02 --pin 123456\n  posp pos load --cash --amount 50.00 --card L02 --no-pin"
+        after_help = "Examples:\n  posp pos load --amount 50.00 --card L02 --pin 123456\n  posp pos load --cash --amount 50.00 --card L02 --no-pin\n  \
+        posp pos load --into L02 --amount 50.00 --card M01 --entry swipe --pin 123456"
     )]
     Load {
         /// Yuan
@@ -197,6 +219,9 @@ pub enum Command {
         /// With cash taken at the counter instead of money of the card's account
         #[arg(long)]
         cash: bool,
+        /// Into the purse of this card of the deck, from the account of the other (非指定账户圈存)
+        #[arg(long, value_name = "CARD", conflicts_with = "cash")]
+        into: Option<String>,
         /// The card
         #[command(flatten)]
         card: CardArgs,

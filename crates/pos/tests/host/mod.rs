@@ -81,7 +81,7 @@ pub struct Seen {
 
 #[allow(dead_code)]
 impl Seen {
-    fn with<T>(&self, read: impl FnOnce(&Message<'_>) -> T) -> T {
+    pub fn with<T>(&self, read: impl FnOnce(&Message<'_>) -> T) -> T {
         let (_, payload) = frame::split(&self.frame, 4096).unwrap().unwrap();
         let parts = frame::parse_pos(payload, &Profile::CUP_POS_1).unwrap();
         read(&CUP_POS.parse(parts.body).unwrap())

@@ -2,7 +2,9 @@
 //! through terminal, node and network, with lost answers and a chip that does not take the answer; afterwards the books
 //! and the purses agree.
 
-use pos::{CardInput, Entry, Outcome, Pin, RefundRequest, SaleRequest, Status, Terminal, VoidRequest};
+use pos::{
+    CardInput, Entry, Outcome, Pin, Points, RefundRequest, SaleRequest, Status, Terminal, VoidRequest,
+};
 
 use crate::support::{FIRST, Lab, Setup};
 use crate::{books_agree, chip, code, sold, swipe};
@@ -132,6 +134,68 @@ async fn a_purse_is_loaded_once_or_not_at_all() {
     let kept = terminal.load_cash(load(1_000, "L01", None)).await.unwrap();
     assert_eq!(code(&kept), "00", "{kept:?}");
     assert_eq!(purse(&lab, "L01").await, 1_000);
+    books_agree(&lab).await;
+    let settled = terminal.settle().await.unwrap();
+    assert!(code(&settled) == "00" && settled.notices.is_empty(), "{settled:?}");
+}
+
+/// From the account of one card into the purse of another: once, or with a lost answer or a pulled card not at all.
+#[tokio::test]
+async fn a_purse_is_loaded_from_another_cards_account() {
+    let lab = Lab::start(Setup::default()).await;
+    let (mut terminal, line) = lab.signed_in(FIRST).await;
+    let swiped = |fen, card| SaleRequest { entry: Entry::Swipe, ..load(fen, card, Some("123456")) };
+    let into = |card| CardInput::deck(card).unwrap();
+    let loaded = terminal.load_from(swiped(20_000, "M01"), into("L02")).await.unwrap();
+    assert_eq!(code(&loaded), "00", "{loaded:?}");
+    assert_eq!((purse(&lab, "L02").await, purse(&lab, "M01").await), (20_000, 0));
+    line.drop_next_answer();
+    let lost = terminal.load_from(swiped(5_000, "M01"), into("L02")).await.unwrap();
+    assert_eq!(lost.status, Status::NoAnswer);
+    assert_eq!(code(&terminal.send_reversal().await.unwrap().unwrap()), "00");
+    lab.payment_in(&["--kind", "transfer_load", "--amount-max", "50.00"], "reversed").await;
+    let pulled = terminal.load_from(swiped(4_000, "M01"), into("L08")).await.unwrap();
+    assert_eq!(pulled.status, Status::ChipRefused, "{pulled:?}");
+    assert_eq!(code(&terminal.send_reversal().await.unwrap().unwrap()), "00");
+    lab.payment_in(&[pulled.rrn.as_deref().unwrap()], "reversed").await;
+    assert_eq!((purse(&lab, "L02").await, purse(&lab, "L08").await), (20_000, 0));
+    // The operator sees where it went, and no more of the number than of any other.
+    let reference = loaded.rrn.as_deref().unwrap();
+    let shown = lab.good(&["txn", "show", reference, "--bytes"]);
+    let pan = pos::deck::find("L02").unwrap().pan;
+    assert!(!shown.contains(pan), "{shown}");
+    assert!(shown.contains(&pos::mask(pan)) || shown.contains(&masked_with_zeros(pan)), "{shown}");
+    books_agree(&lab).await;
+    let settled = terminal.settle().await.unwrap();
+    assert!(code(&settled) == "00" && settled.notices.is_empty(), "{settled:?}");
+}
+
+/// How a journaled message keeps a card number.
+fn masked_with_zeros(pan: &str) -> String {
+    format!("{}{}{}", &pan[..6], "0".repeat(pan.len() - 10), &pan[pan.len() - 4..])
+}
+
+/// Points pay; the bank's figures come back with the approval; a lost answer takes no points.
+#[tokio::test]
+async fn points_pay_a_sale() {
+    let lab = Lab::start(Setup::default()).await;
+    let (mut terminal, line) = lab.signed_in(FIRST).await;
+    let sold = terminal.points_sale(swipe(12_000), Points::Issuer, "GIFT").await.unwrap();
+    assert_eq!(code(&sold), "00", "{sold:?}");
+    let slip = sold.receipt.clone().unwrap();
+    for text in ["积分消费", "使用积分: 12000", "自付金额: RMB 0.00", "积分余额: 38000"] {
+        assert!(slip.contains(text), "{text}: {slip}");
+    }
+    line.drop_next_answer();
+    let lost = terminal.points_sale(swipe(30_000), Points::Alliance, "").await.unwrap();
+    assert_eq!(lost.status, Status::NoAnswer);
+    assert_eq!(code(&terminal.send_reversal().await.unwrap().unwrap()), "00");
+    lab.payment_in(&["--kind", "points_sale", "--amount-min", "300.00"], "reversed").await;
+    let rest = terminal.points_sale(swipe(38_000), Points::Alliance, "").await.unwrap();
+    assert_eq!(code(&rest), "00", "{rest:?}");
+    assert_eq!(code(&terminal.points_sale(swipe(1), Points::Issuer, "").await.unwrap()), "51");
+    let back = refund(&terminal, &sold, 100, "M01", Entry::Swipe);
+    assert_eq!(code(&terminal.refund(back).await.unwrap()), "12", "points are not paid back in money");
     books_agree(&lab).await;
     let settled = terminal.settle().await.unwrap();
     assert!(code(&settled) == "00" && settled.notices.is_empty(), "{settled:?}");

@@ -67,7 +67,7 @@ pub async fn books_agree(lab: &Lab) {
             let fen = payment["adjusted_fen"].as_i64().or(payment["amount_fen"].as_i64()).unwrap();
             match payment["kind"].as_str().unwrap() {
                 "sale" | "offline_sale" | "offline_chip" | "completion" | "completion_advice" => fen,
-                "instalment" | "cash_load_void" => fen,
+                "instalment" | "points_sale" | "cash_load_void" => fen,
                 "sale_void" | "refund" | "completion_void" => -fen,
                 "instalment_void" | "chip_refund" | "cash_load" => -fen,
                 _ => 0,

@@ -111,7 +111,7 @@ fn is_binary(field: u8) -> bool {
 }
 
 fn is_text(field: u8) -> bool {
-    matches!(field, 37 | 38 | 39 | 41 | 42 | 43 | 44 | 49 | 54 | 60 | 121)
+    matches!(field, 37 | 38 | 39 | 41 | 42 | 43 | 44 | 49 | 54 | 60 | 102 | 103 | 121)
 }
 
 #[derive(Default)]
