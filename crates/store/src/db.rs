@@ -177,6 +177,11 @@ pub(crate) trait Db {
         payments::append_rows(self.plain(), merchant, id, new, entries)
     }
 
+    /// What holds the payments under way, for a statement that asks for those only.
+    fn under_way(&self) -> &'static str {
+        "payment"
+    }
+
     /// The engine, for the statements behind the methods above.
     fn plain(&self) -> &dyn Db;
 }

@@ -1,19 +1,36 @@
 //! The schema's versions: numbered files, each applied once in a transaction of its own, the same on every
-//! engine.
+//! engine but where engines pay for different things.
+
+/// One version of the schema.
+pub(crate) struct Migration {
+    /// The text for SQLite.
+    pub(crate) sqlite: &'static str,
+    /// The text for PostgreSQL.
+    pub(crate) postgres: &'static str,
+}
+
+/// One text for both engines.
+const fn both(text: &'static str) -> Migration {
+    Migration { sqlite: text, postgres: text }
+}
 
 /// The numbered files, in order; the first is version 1.
-pub(crate) const MIGRATIONS: &[&str] = &[
-    include_str!("../migrations/0001_journal.sql"),
-    include_str!("../migrations/0002_settlement.sql"),
-    include_str!("../migrations/0003_forward_message.sql"),
-    include_str!("../migrations/0004_forward_lease.sql"),
-    include_str!("../migrations/0005_told.sql"),
-    include_str!("../migrations/0006_authorisation.sql"),
-    include_str!("../migrations/0007_signature.sql"),
-    include_str!("../migrations/0008_limits.sql"),
-    include_str!("../migrations/0009_session.sql"),
-    include_str!("../migrations/0010_plan.sql"),
-    include_str!("../migrations/0011_downloads.sql"),
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    both(include_str!("../migrations/0001_journal.sql")),
+    both(include_str!("../migrations/0002_settlement.sql")),
+    both(include_str!("../migrations/0003_forward_message.sql")),
+    both(include_str!("../migrations/0004_forward_lease.sql")),
+    both(include_str!("../migrations/0005_told.sql")),
+    both(include_str!("../migrations/0006_authorisation.sql")),
+    both(include_str!("../migrations/0007_signature.sql")),
+    both(include_str!("../migrations/0008_limits.sql")),
+    both(include_str!("../migrations/0009_session.sql")),
+    both(include_str!("../migrations/0010_plan.sql")),
+    both(include_str!("../migrations/0011_downloads.sql")),
+    Migration {
+        sqlite: include_str!("../migrations/0012_under_way.sql"),
+        postgres: include_str!("../migrations/postgres/0012_under_way.sql"),
+    },
 ];
 
 /// The table that says which were applied, and when.

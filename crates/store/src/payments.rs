@@ -41,12 +41,14 @@ pub(crate) const BY_NETWORK_KEY: &str = concat!(
     " FROM payment WHERE network_trace = ?1 AND created >= ?2 AND line = ?3 AND (CAST(?4 AS TEXT) IS NULL OR rrn = ?4) \
          ORDER BY created DESC, id DESC LIMIT 1"
 );
-pub(crate) const PENDING_BEFORE: &str = concat!(
-    "SELECT ",
-    payment_columns!(),
-    " FROM payment WHERE state IN ('pending', 'unresolved', 'reversing') AND state = 'pending' \
-         AND created < ?1 ORDER BY created, id LIMIT ?2"
-);
+/// `under_way` is what the engine keeps the payments under way in ([`Db::under_way`]).
+pub(crate) fn pending_before_text(under_way: &str) -> String {
+    format!(
+        "SELECT {} FROM {under_way} WHERE state IN ('pending', 'unresolved', 'reversing') \
+         AND state = 'pending' AND created < ?1 ORDER BY created, id LIMIT ?2",
+        payment_columns!()
+    )
+}
 
 pub(crate) fn by_trace(db: &dyn Db, key: Key) -> Op<Option<PaymentRecord>> {
     let params = params![key.merchant.as_str(), key.terminal.as_str(), key.batch.get(), key.trace.get()];
@@ -87,7 +89,7 @@ pub(crate) fn by_network_key(
 
 pub(crate) fn pending_before(db: &dyn Db, at: Timestamp, limit: usize) -> Op<Vec<PaymentRecord>> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    all(db, PENDING_BEFORE, params![millis(at), limit], |c| c.payment())
+    all(db, &pending_before_text(db.under_way()), params![millis(at), limit], |c| c.payment())
 }
 
 pub(crate) fn history(db: &dyn Db, merchant: MerchantId, id: PaymentId) -> Op<Vec<JournalEntry>> {

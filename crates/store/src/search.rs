@@ -88,9 +88,12 @@ pub(crate) fn counts(db: &dyn Db, since: Timestamp) -> Op<Counts> {
     };
     let by_state = "SELECT state, COUNT(*) FROM payment WHERE created >= ?1 GROUP BY state ORDER BY state";
     let payments = all(db, by_state, params![millis(since)], state)?;
-    let open = "SELECT state, COUNT(*) FROM payment WHERE state IN ('pending', 'unresolved', 'reversing') \
-                GROUP BY state ORDER BY state";
-    let open = all(db, open, &[], state)?;
+    let open = format!(
+        "SELECT state, COUNT(*) FROM {} WHERE state IN ('pending', 'unresolved', 'reversing') \
+         GROUP BY state ORDER BY state",
+        db.under_way()
+    );
+    let open = all(db, &open, &[], state)?;
     let count = |sql: &str| -> Op<u64> { Ok(number_of(db, sql, &[])?.unsigned_abs()) };
     let forward = |status: &str| {
         count(&format!("SELECT COUNT(*) FROM forward WHERE done_at IS NULL AND status = '{status}'"))

@@ -275,7 +275,7 @@ impl Store {
         entries: Vec<JournalEntry>,
     ) -> Result<(), StoreError> {
         let op = move |db: &dyn Db| payments::append_checked(db, merchant, id, &entries);
-        self.db.write(Admission::Wait, vec![Touch::Payment(merchant, id)], op).await
+        self.db.write(Admission::Wait, vec![Touch::History(merchant, id)], op).await
     }
 
     /// Keeps a message of the network that belongs to no payment: masked bytes and a note for the operator.

@@ -42,6 +42,8 @@ pub(crate) enum Touch {
     Key(Key),
     /// A payment by ours, and the one that it undoes.
     Payment(MerchantId, PaymentId),
+    /// A payment by ours, of which only the history grows.
+    History(MerchantId, PaymentId),
 }
 
 /// A write that waits: it may be run again until its transaction is committed, and is answered after that.

@@ -165,6 +165,54 @@ async fn crossing_operations_end_and_number_without_gaps() {
     }
 }
 
+/// A node remembers what it has begun, so that it need not read it again for its outcome. What another node did to
+/// such a payment in between counts all the same: reversed there, an approval that comes here is late and moves
+/// nothing; and lines of its history that were written there stay, with the next ones behind them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outcome_meets_what_another_node_has_done_meanwhile() {
+    let url = server::shared().database().await;
+    let [first, second] = [open(&url), open(&url)];
+    let entry = |id: i64| vec![message(id, EntryKind::TerminalIn, 294)];
+    for id in 1..=8 {
+        assert_eq!(first.begin(payment(id, Kind::Sale), entry(id)).await.unwrap(), Begun::Journaled);
+    }
+    for id in 1..=4 {
+        let cancelled = second.cancel(cancel_request(&payment(id, Kind::Sale)), entry(id)).await.unwrap();
+        assert!(matches!(cancelled, Cancelled::Applied(_)));
+    }
+    for id in 5..=6 {
+        second.append(merchant_id(), PaymentId(id), entry(id)).await.unwrap();
+    }
+    // At once, so that those that are as they were share a group with those that are not.
+    let outcomes = (1..=8).map(|id| {
+        let (first, entries) = (first.clone(), vec![message(id, EntryKind::NetworkIn, 294)]);
+        let event = Event::Answered(answer(ResponseCode::APPROVED, id));
+        tokio::spawn(async move { first.apply(merchant_id(), PaymentId(id), event, entries, at(id)).await })
+    });
+    for (outcome, id) in outcomes.collect::<Vec<_>>().into_iter().zip(1..) {
+        let applied = outcome.await.unwrap().unwrap();
+        let expected = if id <= 4 { PaymentState::Reversing } else { PaymentState::Approved };
+        assert_eq!(applied.record.state, expected, "{id}");
+        assert_eq!(
+            second.by_id(merchant_id(), PaymentId(id)).await.unwrap().unwrap().state,
+            expected,
+            "{id}"
+        );
+        first.append(merchant_id(), PaymentId(id), entry(id)).await.unwrap();
+        let history = second.history(merchant_id(), PaymentId(id)).await.unwrap();
+        let lines: Vec<_> = history.iter().filter(|line| line.kind == EntryKind::TerminalIn).collect();
+        assert_eq!(lines.len(), if id <= 6 { 3 } else { 2 }, "{id}: {history:?}");
+        assert!(history.iter().any(|line| line.kind == EntryKind::NetworkIn), "{id}");
+    }
+    let open = first.counts(jiff::Timestamp::UNIX_EPOCH).await.unwrap().open;
+    assert_eq!(open, [(PaymentState::Reversing, 4)]);
+    // The table of what is under way says what the payments say.
+    let admin = server::connect(&url).await;
+    let sql = "SELECT COUNT(*) FROM payment_under_way";
+    assert_eq!(admin.query_one(sql, &[]).await.unwrap().get::<_, i64>(0), 4);
+    assert!(!first.is_failed());
+}
+
 /// The server finds a circle (another program takes the locks in the wrong order) and undoes the node's
 /// transaction: the operation is run again and done, and the node goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

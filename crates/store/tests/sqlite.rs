@@ -136,6 +136,9 @@ fn the_schema_speaks_the_common_subset() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
     for file in std::fs::read_dir(directory).unwrap() {
         let path = file.unwrap().path();
+        if path.is_dir() {
+            continue; // what one engine has for itself
+        }
         let text = std::fs::read_to_string(&path).unwrap().to_uppercase();
         let sql: String = text.lines().filter(|l| !l.starts_with("--")).collect::<Vec<_>>().join("\n");
         for word in ["ROWID", "AUTOINCREMENT", "STRFTIME", "DATETIME", "BLOB", "REAL", "STRICT", "PRAGMA"] {
@@ -457,7 +460,7 @@ async fn a_second_writer_is_refused() {
 /// The newest version of the schema: there is a file for each.
 fn known() -> i64 {
     let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations")).unwrap();
-    i64::try_from(files.count()).unwrap()
+    i64::try_from(files.filter(|file| file.as_ref().unwrap().path().is_file()).count()).unwrap()
 }
 
 /// A journal of the first version, with a payment in it, is brought up to date and keeps the payment.

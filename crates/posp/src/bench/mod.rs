@@ -30,6 +30,8 @@ const EXAMPLES: &str = "Examples:
       a node and a network of its own on an empty directory, 2,000 sales a second
   posp bench --find-peak --json peak.json --svg peak.svg
       what this machine does at most, then a run at 70 % of it
+  posp bench --find-peak --store postgres://posp@127.0.0.1/bench
+      the same with the payments in an empty database of PostgreSQL
   posp bench --rate 3000 --seconds 60 --mix sale=80,balance=10,void=5,refund=5 --connections short
       a working day's mixture, a connection for each transaction
   posp bench --rate 1000 --faults 5
@@ -110,6 +112,9 @@ struct RunArgs {
     /// Directory for the node and network that are started; emptied first.
     #[arg(long, value_name = "DIR", default_value = "var/bench")]
     dir: PathBuf,
+    /// Address of an empty database for the payments (postgres://…); a file in that directory otherwise.
+    #[arg(long, value_name = "URL", conflicts_with = "target")]
+    store: Option<String>,
     /// Log level of the node that is started; at `info` each payment is a line.
     #[arg(long, default_value = "warn")]
     log_level: String,
@@ -222,7 +227,10 @@ async fn measure(args: RunArgs) -> anyhow::Result<ExitCode> {
     raise_file_limit();
     let patience_ms = if args.faults > 0 { 2_000 } else { 30_000 };
     let mut stage = match args.target {
-        None => Some(Stage::raise(&args.dir, args.terminals, patience_ms, &args.log_level).await?),
+        None => {
+            let database = args.store.as_deref();
+            Some(Stage::raise(&args.dir, args.terminals, patience_ms, &args.log_level, database).await?)
+        }
         Some(_) => None,
     };
     let (node, enrolled): (SocketAddr, Vec<Enrolled>) = match (&stage, args.target, &args.enrolled) {
@@ -475,12 +483,20 @@ fn report(args: &RunArgs, terminals: usize, outcome: Outcome, checks: Vec<Check>
             );
         }
         None => {
+            let engine = if args.store.is_some() { "PostgreSQL" } else { "SQLite" };
             setup.push((
                 "node".to_owned(),
-                "posp and network simulator, a process each; SQLite, flushed before a request leaves and before it \
-                 is answered"
-                    .to_owned(),
+                format!(
+                    "posp and network simulator, a process each; {engine}, flushed before a request leaves and \
+                     before it is answered"
+                ),
             ));
+            if args.store.is_some() {
+                caveats.push(
+                    "What the database server costs is not in the table; on this machine it takes of the same cores."
+                        .to_owned(),
+                );
+            }
             caveats.push(format!(
                 "The node logs at level {}; at info each payment is a line and costs more.",
                 args.log_level

@@ -13,7 +13,6 @@ use acquiring::{MerchantId, TerminalId};
 use anyhow::{Context, bail};
 use hsm::{Hsm, KeyAlgorithm, KeyComponent, KeyUsage, SoftVault};
 use serde::de::DeserializeOwned;
-use store::Store;
 
 use crate::config::{Config, Log};
 
@@ -72,7 +71,7 @@ fn free_ports(count: usize) -> anyhow::Result<Vec<SocketAddr>> {
 /// Enters merchants and terminals with keys of their own into a store and gives what the terminals must be loaded
 /// with. What has the same number already gets a new key.
 pub async fn enrol(config: &Config, vault: &dyn Hsm, terminals: usize) -> anyhow::Result<Vec<Enrolled>> {
-    let store = Store::open_beside(config.store())?;
+    let store = config.open_store_beside(None)?;
     let mut enrolled = Vec::with_capacity(terminals);
     let mut writes = tokio::task::JoinSet::new();
     for index in 0..terminals {
@@ -118,7 +117,15 @@ pub async fn enrol(config: &Config, vault: &dyn Hsm, terminals: usize) -> anyhow
 
 impl Stage {
     /// Furnishes `dir`, which is emptied, and starts both processes.
-    pub async fn raise(dir: &Path, terminals: usize, patience_ms: u64, level: &str) -> anyhow::Result<Stage> {
+    ///
+    /// The payments are in `database`, a PostgreSQL of the caller's that must be empty, or in a file there.
+    pub async fn raise(
+        dir: &Path,
+        terminals: usize,
+        patience_ms: u64,
+        level: &str,
+        database: Option<&str>,
+    ) -> anyhow::Result<Stage> {
         if dir.exists() {
             let own = dir.join("bench.stage");
             if !own.is_file() {
@@ -135,6 +142,9 @@ impl Stage {
         // The settings of the environment are in force, so that a run can try others.
         let mut config = Config::load(None)?;
         config.node.data = dir.join("data");
+        if let Some(url) = database {
+            url.clone_into(&mut config.store.url);
+        }
         config.node.master_key = dir.join("master.key");
         config.log = Log { level: level.to_owned(), ..config.log };
         config.pos.listen = pos;
@@ -229,7 +239,7 @@ impl Stage {
     /// Waits until nothing is left to reverse or repeat.
     pub async fn drained(&self) -> anyhow::Result<()> {
         let begun = Instant::now();
-        let store = Store::open_read_only(&self.config.node.data)?;
+        let store = self.config.open_store_to_read(None)?;
         loop {
             let counts = store.counts(jiff::Timestamp::UNIX_EPOCH).await?;
             if counts.waiting == 0 && counts.open.iter().all(|(_, count)| *count == 0) {
@@ -244,7 +254,7 @@ impl Stage {
 
     /// Payments in the journal by state.
     pub async fn journal(&self) -> anyhow::Result<store::Counts> {
-        let store = Store::open_read_only(&self.config.node.data)?;
+        let store = self.config.open_store_to_read(None)?;
         Ok(store.counts(jiff::Timestamp::UNIX_EPOCH).await?)
     }
 

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::Future;
 
+use acquiring::payment::{PaymentRecord, PaymentState};
 use acquiring::{MerchantId, TerminalId};
 use jiff::Timestamp;
 use tokio::runtime::Runtime;
@@ -17,6 +18,7 @@ use super::rows::{PgRow, parameter};
 use crate::db::{Cells, Db, Fault, Lock, Op, Value, params};
 use crate::error::StoreError;
 use crate::migrations::{MIGRATIONS, VERSIONS, known};
+use crate::payments;
 use crate::rows::{millis, number_of};
 
 /// Statements kept ready; those that people's filters make are many, so that all are forgotten above it.
@@ -83,7 +85,13 @@ impl From<tokio_postgres::Error> for Fault {
         let reason = sentence(&error);
         match error.code() {
             Some(code)
-                if [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED].contains(code) =>
+                if [
+                    SqlState::T_R_SERIALIZATION_FAILURE,
+                    SqlState::T_R_DEADLOCK_DETECTED,
+                    // The only division in our statements says that a payment is not as it was thought to be.
+                    SqlState::DIVISION_BY_ZERO,
+                ]
+                .contains(code) =>
             {
                 Fault::Again(reason)
             }
@@ -233,8 +241,8 @@ impl Connection {
             self.simple("ROLLBACK").map_err(cannot)?;
             return Err(StoreError::NewerSchema { directory: self.address.path(), found, known: known() });
         }
-        for (sql, number) in MIGRATIONS.iter().zip(1i64..).filter(|(_, number)| *number > found) {
-            self.simple(VERSIONS).and_then(|()| self.simple(sql)).map_err(cannot)?;
+        for (migration, number) in MIGRATIONS.iter().zip(1i64..).filter(|(_, number)| *number > found) {
+            self.simple(VERSIONS).and_then(|()| self.simple(migration.postgres)).map_err(cannot)?;
             let insert = "INSERT INTO schema_version (version, applied_at) VALUES ($1, $2)";
             self.with(async |client| client.execute(insert, &[&number, &millis(now)]).await)
                 .map_err(cannot)?;
@@ -272,6 +280,23 @@ async fn connect(address: &Address, purpose: Purpose) -> Result<Session, tokio_p
 
 fn boxed<'a>(statement: &Statement, params: &'a [Value<'a>]) -> Vec<Box<dyn ToSql + Sync + 'a>> {
     params.iter().zip(statement.params()).map(|(value, kind)| parameter(value, kind)).collect()
+}
+
+/// Whether a payment in this state stands in the table of those under way.
+pub(super) fn is_under_way(state: PaymentState) -> bool {
+    matches!(state, PaymentState::Pending | PaymentState::Unresolved | PaymentState::Reversing)
+}
+
+impl Connection {
+    /// A payment stands in the table of those under way as long as it is.
+    fn note_under_way(&self, record: &PaymentRecord) -> Op<()> {
+        let note = match is_under_way(record.state) {
+            true => "INSERT INTO payment_under_way (merchant, id) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+            false => "DELETE FROM payment_under_way WHERE merchant = ?1 AND id = ?2",
+        };
+        self.execute(note, params![record.merchant.as_str(), record.id.0])?;
+        Ok(())
+    }
 }
 
 impl Db for Connection {
@@ -319,6 +344,20 @@ impl Db for Connection {
         };
         self.query("SELECT pg_advisory_xact_lock(?1)", &[Value::Int(number)])?;
         Ok(true)
+    }
+
+    fn insert_payment(&self, record: &PaymentRecord) -> Op<()> {
+        payments::insert_row(self, record)?;
+        self.note_under_way(record)
+    }
+
+    fn update_payment(&self, record: &PaymentRecord) -> Op<()> {
+        payments::update_row(self, record)?;
+        self.note_under_way(record)
+    }
+
+    fn under_way(&self) -> &'static str {
+        "payment JOIN payment_under_way USING (merchant, id)"
     }
 
     fn plain(&self) -> &dyn Db {

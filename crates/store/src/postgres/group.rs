@@ -1,14 +1,16 @@
 //! The group commit: the payment operations that wait share one transaction.
 //!
 //! What a group will look at is locked and read at once, the operations run on it in memory, and what they write
-//! goes out at once: three exchanges with the server a group, whatever its size. An operation whose part of the
+//! goes out at once with the commit behind it: two exchanges with the server a group, whatever its size. An operation whose part of the
 //! group cannot stand, and everything that is not about payments, runs in a transaction of its own.
 
+use std::cell::RefCell;
 use std::time::Instant;
 
 use tokio::sync::mpsc;
 
 use super::connection::{Connection, sentence};
+use super::known::Known;
 use super::sheet::Sheet;
 use crate::db::Fault;
 use crate::error::StoreError;
@@ -40,12 +42,13 @@ const PLANNED_FOR: u64 = 4_096;
 
 pub(super) struct PostgresJournal {
     db: Connection,
+    known: RefCell<Known>,
     groups: u64,
 }
 
 impl PostgresJournal {
     pub(super) fn new(db: Connection) -> Result<Self, StoreError> {
-        Ok(PostgresJournal { db, groups: 0 })
+        Ok(PostgresJournal { db, known: RefCell::default(), groups: 0 })
     }
 
     fn simple(&self, sql: &str) -> Result<(), String> {
@@ -74,11 +77,17 @@ impl PostgresJournal {
         Ok(())
     }
 
-    /// Runs operations in one transaction. Those that stand are at the front of the group afterwards; how many
-    /// they are is returned.
+    /// Runs operations in one transaction and commits it. Those that stand are at the front of the group
+    /// afterwards; how many they are is returned.
     fn together(&self, group: &mut [Operation]) -> Result<usize, Parted> {
         let touches: Vec<_> = group.iter().flat_map(|operation| operation.touches()).copied().collect();
-        let sheet = Sheet::begin(&self.db, &touches)?;
+        let sheet = match Sheet::begin(&self.db, &self.known, &touches) {
+            Ok(sheet) => sheet,
+            Err(fault) => {
+                self.db.simple("ROLLBACK").map_err(Fault::from)?;
+                return Err(fault.into());
+            }
+        };
         let mut stand = 0;
         for at in 0..group.len() {
             let Some(operation) = group.get_mut(at) else { break };
@@ -88,12 +97,17 @@ impl PostgresJournal {
                 Verdict::Contested if sheet.undo() => continue,
                 Verdict::Fatal(reason) => return Err(Parted::Failed(reason)),
                 // It wrote past the sheet: only the whole transaction can be undone.
-                Verdict::Undo | Verdict::Contested => return Err(Parted::Alone),
+                Verdict::Undo | Verdict::Contested => {
+                    sheet.roll_back()?;
+                    return Err(Parted::Alone);
+                }
             }
             group.swap(stand, at);
             stand += 1;
         }
-        sheet.write()?;
+        let began = Instant::now();
+        sheet.commit()?;
+        metrics::histogram!("posp_store_commit_seconds").record(began.elapsed().as_secs_f64());
         Ok(stand)
     }
 }
@@ -120,11 +134,8 @@ impl Journal for PostgresJournal {
         if sharing > 0 {
             let shared = group.get_mut(..sharing).unwrap_or_default();
             match self.together(shared) {
-                Ok(stand) => {
-                    self.commit_once()?;
-                    group.drain(..stand).for_each(|operation| operation.reply(None));
-                }
-                Err(Parted::Alone) => self.simple("ROLLBACK")?,
+                Ok(stand) => group.drain(..stand).for_each(|operation| operation.reply(None)),
+                Err(Parted::Alone) => self.known.borrow_mut().forget_all(),
                 Err(Parted::Failed(reason)) => return Err(reason),
             }
         }

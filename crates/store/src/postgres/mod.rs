@@ -14,8 +14,10 @@
 
 mod connection;
 mod group;
+mod known;
 mod rows;
 mod sheet;
+mod write;
 
 use std::path::PathBuf;
 use std::str::FromStr;

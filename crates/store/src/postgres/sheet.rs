@@ -1,22 +1,21 @@
 //! The payments of one group, in memory for the time of its transaction: locked and read at its begin, changed
 //! by the operations, written at its end.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use acquiring::payment::{Answer, CardRecord, JournalEntry, PaymentRecord};
+use acquiring::payment::{JournalEntry, PaymentRecord};
 use acquiring::{MerchantId, PaymentId};
-use tokio_postgres::Error;
 use tokio_postgres::types::ToSql;
 
-use super::connection::{Connection, terminal_lock};
+use super::connection::{Connection, sentence, terminal_lock};
+use super::known::{self, Id, Known};
 use super::rows::PgRow;
+use super::write::{Line, Placed, WRITE, Written, int4};
 use crate::db::{Cells, Db, Fault, Key, Lock, Op, Value};
 use crate::error::StoreError;
-use crate::rows::{Columns, fen, millis, payment_columns, traits_number};
+use crate::rows::{Columns, payment_columns};
 use crate::writer::Touch;
-
-type Id = (MerchantId, PaymentId);
 
 /// Waits for the terminals in the order given: ascending.
 const LOCK_TERMINALS: &str = "SELECT pg_advisory_xact_lock(t.number) FROM unnest(?1::int8[]) AS t (number)";
@@ -43,40 +42,6 @@ const MARKERS: &str = "SELECT k.place FROM reversal_marker m \
      AS k (merchant, terminal, batch, trace, place) \
      ON m.merchant = k.merchant AND m.terminal = k.terminal AND m.batch = k.batch AND m.trace = k.trace";
 
-const INSERT: &str = concat!(
-    "INSERT INTO payment (",
-    payment_columns!(),
-    ") SELECT * FROM unnest(?1::text[], ?2::int8[], ?3::text[], ?4::int4[], ?5::int4[], ?6::text[], \
-     ?7::text[], ?8::int8[], ?9::int8[], ?10::int4[], ?11::text[], ?12::bytea[], ?13::bytea[], \
-     ?14::int4[], ?15::int4[], ?16::int4[], ?17::int4[], ?18::int4[], ?19::bytea[], ?20::text[], \
-     ?21::int4[], ?22::int8[], ?23::text[], ?24::int8[], ?25::int8[], ?26::int8[], ?27::text[], \
-     ?28::text[], ?29::int4[], ?30::text[], ?31::text[], ?32::bytea[], ?33::int8[], ?34::text[], \
-     ?35::int2[], ?36::int8[], ?37::text[])"
-);
-
-const UPDATE: &str = "UPDATE payment p SET state = u.state, claimed_by = u.claimed_by, refunded = u.refunded, \
-     answer_code = u.answer_code, auth_code = u.auth_code, settle_date = u.settle_date, issuer = u.issuer, \
-     balance = u.balance, answer_chip = u.answer_chip, answered_at = u.answered_at, \
-     reversal_reason = u.reversal_reason, adjusted = u.adjusted, answer_plan = u.answer_plan \
-     FROM unnest(?1::text[], ?2::int8[], ?3::text[], ?4::int8[], ?5::int8[], ?6::text[], ?7::text[], \
-     ?8::int4[], ?9::text[], ?10::text[], ?11::bytea[], ?12::int8[], ?13::text[], ?14::int8[], ?15::text[]) \
-     AS u (merchant, id, state, \
-     claimed_by, refunded, answer_code, auth_code, settle_date, issuer, balance, answer_chip, answered_at, \
-     reversal_reason, adjusted, answer_plan) WHERE p.merchant = u.merchant AND p.id = u.id";
-
-/// `place` counts a payment's new lines; they follow those that it has.
-const APPEND: &str = "INSERT INTO journal_entry (merchant, payment, sequence, at, kind, message, note) \
-     SELECT n.merchant, n.payment, n.place + (SELECT COALESCE(MAX(e.sequence), 0) FROM journal_entry e \
-     WHERE e.merchant = n.merchant AND e.payment = n.payment), n.at, n.kind, n.message, n.note \
-     FROM unnest(?1::text[], ?2::int8[], ?3::int4[], ?4::int8[], ?5::text[], ?6::bytea[], ?7::text[]) \
-     AS n (merchant, payment, place, at, kind, message, note)";
-
-/// A new line of history.
-struct Line {
-    of: Id,
-    entry: JournalEntry,
-}
-
 /// What an operation changed, to be put back should it come to nothing.
 enum Change {
     Payment(Id, Box<Option<Result<PaymentRecord, StoreError>>>),
@@ -96,6 +61,10 @@ struct State {
     markers: Option<HashSet<Key>>,
     inserted: Vec<Id>,
     updated: HashSet<Id>,
+    /// Not read: thought to be as this node wrote them, and only good for more lines of history ...
+    unread: HashSet<Id>,
+    /// ... or also for their outcome, since they are as they were begun.
+    intents: HashSet<Id>,
     lines: Vec<Line>,
     // Of the operation that runs.
     changes: Vec<Change>,
@@ -106,40 +75,63 @@ struct State {
 
 pub(super) struct Sheet<'a> {
     db: &'a Connection,
+    known: &'a RefCell<Known>,
     state: RefCell<State>,
-}
-
-/// A number for a column of 32 bits; ours all fit.
-fn int4(number: impl Into<i64>) -> i32 {
-    i32::try_from(number.into()).unwrap_or(i32::MAX)
-}
-
-/// One column of an array of rows.
-fn column<'a, R, T>(rows: &[&'a R], value: impl Fn(&'a R) -> T) -> Vec<T> {
-    rows.iter().map(|row| value(row)).collect()
+    /// The transaction has begun; with nothing to lock and read, it begins when something is sent.
+    begun: Cell<bool>,
 }
 
 impl<'a> Sheet<'a> {
-    /// Begins the transaction, takes the locks and reads, in one exchange.
-    pub(super) fn begin(db: &'a Connection, touches: &[Touch]) -> Result<Self, Fault> {
+    /// Begins the transaction, takes the locks and reads, in one exchange; in none, when this node knows all.
+    pub(super) fn begin(
+        db: &'a Connection,
+        known: &'a RefCell<Known>,
+        touches: &[Touch],
+    ) -> Result<Self, Fault> {
         let mut state = State { markers: Some(HashSet::new()), ..State::default() };
         let mut keys = Vec::new();
         let mut ids = Vec::new();
         for touch in touches {
-            match *touch {
+            let (id, outcome) = match *touch {
                 Touch::Key(key) => {
                     state.terminals.insert(terminal_lock(key.merchant, key.terminal));
                     if state.keys.insert(key, None).is_none() {
                         keys.push(key);
                     }
+                    continue;
                 }
-                Touch::Payment(merchant, id) => {
-                    if state.payments.insert((merchant, id), None).is_none() {
-                        ids.push((merchant, id));
-                    }
+                Touch::Payment(merchant, id) => ((merchant, id), true),
+                Touch::History(merchant, id) => ((merchant, id), false),
+            };
+            let seen = state.payments.contains_key(&id);
+            match known.borrow().get(&id) {
+                Some(written) if !outcome && !seen => {
+                    state.payments.insert(id, Some(Ok(written.record.clone())));
+                    state.unread.insert(id);
+                }
+                Some(_) if !outcome => {}
+                Some(written) if written.is_intent() && (!seen || state.unread.contains(&id)) => {
+                    state.payments.insert(id, Some(Ok(written.record.clone())));
+                    state.unread.insert(id);
+                    state.intents.insert(id);
+                }
+                _ if seen && !state.unread.remove(&id) => {}
+                _ => {
+                    state.payments.insert(id, None);
+                    ids.push(id);
                 }
             }
         }
+        let sheet = Sheet { db, known, state: RefCell::new(state), begun: Cell::new(false) };
+        if !keys.is_empty() || !ids.is_empty() {
+            sheet.read(&keys, &ids)?;
+        }
+        Ok(sheet)
+    }
+
+    fn read(&self, keys: &[Key], ids: &[Id]) -> Result<(), Fault> {
+        let db = self.db;
+        let state = &mut *self.state.borrow_mut();
         let terminals: Vec<i64> = state.terminals.iter().copied().collect();
         let merchants: Vec<&str> = keys.iter().map(|k| k.merchant.as_str()).collect();
         let names: Vec<&str> = keys.iter().map(|k| k.terminal.as_str()).collect();
@@ -150,6 +142,7 @@ impl<'a> Sheet<'a> {
         let lock = db.statement(LOCK_TERMINALS)?;
         let select = db.statement(LOCK_PAYMENTS)?;
         let mark = db.statement(MARKERS)?;
+        self.begun.set(true);
         let (_, _, rows, markers) = db.with(async |client| {
             let lock = async { client.query(&lock, &[&terminals]).await };
             let select = async {
@@ -175,13 +168,31 @@ impl<'a> Sheet<'a> {
             };
             state.keys.insert(key, Some(id));
             state.payments.insert(id, Some(record));
+            state.unread.remove(&id);
+            state.intents.remove(&id);
         }
         for row in &markers {
             let place = Columns::of(&PgRow(row)).take::<i64>("place")?;
             let key = usize::try_from(place - 1).ok().and_then(|place| keys.get(place));
             state.markers.get_or_insert_default().extend(key);
         }
-        Ok(Sheet { db, state: RefCell::new(state) })
+        Ok(())
+    }
+
+    /// The connection, for what the sheet does not hold; within the transaction.
+    fn past(&self) -> Op<&Connection> {
+        if !self.begun.replace(true) {
+            self.db.simple("BEGIN")?;
+        }
+        Ok(self.db)
+    }
+
+    /// Takes the whole transaction back.
+    pub(super) fn roll_back(&self) -> Result<(), Fault> {
+        match self.begun.get() {
+            true => Ok(self.db.simple("ROLLBACK")?),
+            false => Ok(()),
+        }
     }
 
     /// The operation's changes stay.
@@ -218,165 +229,73 @@ impl<'a> Sheet<'a> {
         true
     }
 
-    /// Sends everything that the operations changed, in one exchange.
-    pub(super) fn write(self) -> Result<(), Fault> {
+    /// Sends everything that the operations changed and the commit, in one exchange. With an error nothing of the
+    /// transaction stands, unless the error is the engine's.
+    pub(super) fn commit(self) -> Result<(), Fault> {
         let state = self.state.into_inner();
         let record = |id: &Id| state.payments.get(id).and_then(|found| found.as_ref()?.as_ref().ok());
-        let inserted: Vec<&PaymentRecord> = state.inserted.iter().filter_map(record).collect();
         let fresh: HashSet<&Id> = state.inserted.iter().collect();
-        let mut updated: Vec<&Id> = state.updated.iter().filter(|id| !fresh.contains(id)).collect();
-        updated.sort_unstable();
-        let updated: Vec<&PaymentRecord> = updated.into_iter().filter_map(record).collect();
+        // What was not read is asked whether it is as it was thought to be, also when nothing moved.
+        let mut moved: Vec<&Id> =
+            state.updated.union(&state.intents).filter(|id| !fresh.contains(id)).collect();
+        moved.sort_unstable();
+        let moved = moved.into_iter().filter_map(|id| Some((record(id)?, state.unread.contains(id))));
+        let known = &mut *self.known.borrow_mut();
         let mut places: HashMap<Id, i32> = HashMap::new();
-        let lines: Vec<(i32, &Line)> = state
-            .lines
-            .iter()
-            .map(|line| {
-                let place = places.entry(line.of).or_insert(0);
-                *place += 1;
-                (*place, line)
-            })
-            .collect();
-        let statements = (self.db.statement(INSERT)?, self.db.statement(UPDATE)?, self.db.statement(APPEND)?);
-        self.db.with(async |client| {
-            let insert = async {
-                match inserted.is_empty() {
-                    true => Ok(0),
-                    false => insert(client, &statements.0, &inserted).await,
-                }
+        let lines = state.lines.iter().map(|line| {
+            let place = places.entry(line.of).or_insert(0);
+            *place += 1;
+            let before = match fresh.contains(&line.of) {
+                true => Some(0),
+                false if state.unread.contains(&line.of) => known.get(&line.of).map(|written| written.lines),
+                false => None,
             };
-            let update = async {
-                match updated.is_empty() {
-                    true => Ok(0),
-                    false => update(client, &statements.1, &updated).await,
+            Placed { line, place: *place, before }
+        });
+        let written = Written {
+            lines: lines.collect(),
+            made: state.inserted.iter().filter_map(record).collect(),
+            moved: moved.collect(),
+        };
+        let begun = self.begun.get();
+        if written.is_empty() && !begun {
+            return Ok(());
+        }
+        let statement = self.db.statement(WRITE)?;
+        let (result, committed) =
+            self.db.with(async |client| written.commit(client, &statement, !begun).await);
+        // A commit is sent once: when its outcome is not known, the store has failed. One behind a statement that
+        // the server refused has undone the transaction.
+        result?;
+        committed.map_err(|error| Fault::Engine(sentence(&error)))?;
+        drop(written);
+        for id in &state.inserted {
+            let begun = record(id).map(|record| known::Written {
+                record: record.clone(),
+                lines: places.get(id).copied().unwrap_or(0),
+            });
+            if let Some(begun) = begun.filter(known::Written::is_intent) {
+                known.keep(begun);
+            }
+        }
+        for id in state.payments.keys().filter(|id| !fresh.contains(id)) {
+            let lines =
+                known.get(id).map_or(0, |written| written.lines) + places.get(id).copied().unwrap_or(0);
+            match record(id) {
+                // After its outcome one more line comes: what the terminal was answered.
+                Some(record) if state.intents.contains(id) => {
+                    known.keep(known::Written { record: record.clone(), lines });
                 }
-            };
-            let append = async {
-                match lines.is_empty() {
-                    true => Ok(0),
-                    false => append(client, &statements.2, &lines).await,
-                }
-            };
-            tokio::try_join!(biased; insert, update, append)
-        })?;
+                _ => known.forget(id),
+            }
+        }
         Ok(())
     }
 }
 
-fn card(record: &PaymentRecord) -> Option<&CardRecord> {
-    record.card.as_ref()
-}
-
-fn answer(record: &PaymentRecord) -> Option<&Answer> {
-    record.answer.as_ref()
-}
-
-async fn insert(
-    client: &tokio_postgres::Client,
-    statement: &tokio_postgres::Statement,
-    rows: &[&PaymentRecord],
-) -> Result<u64, Error> {
-    client
-        .execute(
-            statement,
-            &[
-                &column(rows, |r| r.merchant.as_str()),
-                &column(rows, |r| r.id.0),
-                &column(rows, |r| r.terminal.as_str()),
-                &column(rows, |r| int4(r.batch.get())),
-                &column(rows, |r| int4(r.trace.get())),
-                &column(rows, |r| r.kind.code()),
-                &column(rows, |r| r.state.code()),
-                &column(rows, |r| fen(r.amount)),
-                &column(rows, |r| r.adjusted.map(fen)),
-                &column(rows, |r| int4(r.currency)),
-                &column(rows, |r| card(r).map(|c| c.masked.as_str())),
-                &column(rows, |r| card(r).map(|c| c.digest.as_slice())),
-                &column(rows, |r| card(r).map(|c| c.sealed.as_slice())),
-                &column(rows, |r| r.expiry.map(|e| int4(e.yymm()))),
-                &column(rows, |r| int4(r.entry_mode.code())),
-                &column(rows, |r| r.card_sequence.map(int4)),
-                &column(rows, |r| int4(r.condition)),
-                &column(rows, |r| int4(traits_number(r.terminal_traits))),
-                &column(rows, |r| r.request_digest.as_slice()),
-                &column(rows, |r| r.line.as_str()),
-                &column(rows, |r| int4(r.network.trace)),
-                &column(rows, |r| r.network.transmission.cast_signed()),
-                &column(rows, |r| r.rrn.as_str()),
-                &column(rows, |r| r.original.map(|o| o.0)),
-                &column(rows, |r| r.claimed_by.map(|c| c.0)),
-                &column(rows, |r| fen(r.refunded)),
-                &column(rows, |r| answer(r).map(|a| a.code.as_str())),
-                &column(rows, |r| answer(r).and_then(|a| a.auth_code.as_ref()).map(|c| c.as_str())),
-                &column(rows, |r| answer(r).and_then(|a| a.settle_date).map(int4)),
-                &column(rows, |r| answer(r).and_then(|a| a.issuer.as_deref())),
-                &column(rows, |r| answer(r).and_then(|a| a.balance.as_deref())),
-                &column(rows, |r| answer(r).and_then(|a| a.chip.as_deref())),
-                &column(rows, |r| answer(r).map(|a| millis(a.at))),
-                &column(rows, |r| r.reversal_reason.as_ref().map(|c| c.as_str())),
-                &column(rows, |r| i16::from(r.limited)),
-                &column(rows, |r| millis(r.created)),
-                &column(rows, |r| answer(r).and_then(|a| a.plan.as_deref())),
-            ],
-        )
-        .await
-}
-
-async fn update(
-    client: &tokio_postgres::Client,
-    statement: &tokio_postgres::Statement,
-    rows: &[&PaymentRecord],
-) -> Result<u64, Error> {
-    client
-        .execute(
-            statement,
-            &[
-                &column(rows, |r| r.merchant.as_str()),
-                &column(rows, |r| r.id.0),
-                &column(rows, |r| r.state.code()),
-                &column(rows, |r| r.claimed_by.map(|c| c.0)),
-                &column(rows, |r| fen(r.refunded)),
-                &column(rows, |r| answer(r).map(|a| a.code.as_str())),
-                &column(rows, |r| answer(r).and_then(|a| a.auth_code.as_ref()).map(|c| c.as_str())),
-                &column(rows, |r| answer(r).and_then(|a| a.settle_date).map(int4)),
-                &column(rows, |r| answer(r).and_then(|a| a.issuer.as_deref())),
-                &column(rows, |r| answer(r).and_then(|a| a.balance.as_deref())),
-                &column(rows, |r| answer(r).and_then(|a| a.chip.as_deref())),
-                &column(rows, |r| answer(r).map(|a| millis(a.at))),
-                &column(rows, |r| r.reversal_reason.as_ref().map(|c| c.as_str())),
-                &column(rows, |r| r.adjusted.map(fen)),
-                &column(rows, |r| answer(r).and_then(|a| a.plan.as_deref())),
-            ],
-        )
-        .await
-}
-
-async fn append(
-    client: &tokio_postgres::Client,
-    statement: &tokio_postgres::Statement,
-    rows: &[(i32, &Line)],
-) -> Result<u64, Error> {
-    let places: Vec<i32> = rows.iter().map(|(place, _)| *place).collect();
-    let rows: Vec<&Line> = rows.iter().map(|(_, line)| *line).collect();
-    client
-        .execute(
-            statement,
-            &[
-                &column(&rows, |l| l.of.0.as_str()),
-                &column(&rows, |l| l.of.1.0),
-                &places,
-                &column(&rows, |l| millis(l.entry.at)),
-                &column(&rows, |l| l.entry.kind.code()),
-                &column(&rows, |l| l.entry.bytes.as_slice()),
-                &column(&rows, |l| l.entry.note.as_str()),
-            ],
-        )
-        .await
-}
-
 impl Db for Sheet<'_> {
     fn rows(&self, sql: &str, params: &[Value<'_>], read: &mut dyn FnMut(&dyn Cells) -> Op<bool>) -> Op<()> {
-        self.db.rows(sql, params, read)
+        self.past()?.rows(sql, params, read)
     }
 
     fn execute(&self, sql: &str, params: &[Value<'_>]) -> Op<u64> {
@@ -385,7 +304,7 @@ impl Db for Sheet<'_> {
             state.wrote_past = true;
             state.markers = None;
         }
-        self.db.execute(sql, params)
+        self.past()?.execute(sql, params)
     }
 
     fn lock(&self, what: Lock<'_>) -> Op<bool> {
@@ -396,7 +315,7 @@ impl Db for Sheet<'_> {
             Lock::Payment(merchant, id) => self.state.borrow().payments.contains_key(&(merchant, id)),
             Lock::Sequence(_) => false,
         };
-        if held { Ok(false) } else { self.db.lock(what) }
+        if held { Ok(false) } else { self.past()?.lock(what) }
     }
 
     fn payment_by_trace(&self, key: Key) -> Op<Option<PaymentRecord>> {
@@ -404,7 +323,7 @@ impl Db for Sheet<'_> {
         match found {
             Some(Some((merchant, id))) => self.payment_by_id(merchant, id),
             Some(None) => Ok(None),
-            None => self.db.payment_by_trace(key),
+            None => self.past()?.payment_by_trace(key),
         }
     }
 
@@ -413,13 +332,13 @@ impl Db for Sheet<'_> {
             Some(Some(Ok(record))) => Ok(Some(record.clone())),
             Some(Some(Err(error))) => Err(error.clone().into()),
             Some(None) => Ok(None),
-            None => self.db.payment_by_id(merchant, id),
+            None => self.past()?.payment_by_id(merchant, id),
         }
     }
 
     fn has_marker(&self, key: Key) -> Op<bool> {
         let known = self.state.borrow().markers.as_ref().map(|markers| markers.contains(&key));
-        known.map_or_else(|| self.db.has_marker(key), Ok)
+        known.map_or_else(|| self.past()?.has_marker(key), Ok)
     }
 
     fn insert_payment(&self, record: &PaymentRecord) -> Op<()> {
@@ -442,7 +361,7 @@ impl Db for Sheet<'_> {
         let id = (record.merchant, record.id);
         if !state.payments.contains_key(&id) {
             state.wrote_past = true;
-            return self.db.update_payment(record);
+            return self.past()?.update_payment(record);
         }
         let before = state.payments.insert(id, Some(Ok(record.clone()))).flatten();
         state.changes.push(Change::Payment(id, Box::new(before)));
@@ -464,7 +383,11 @@ impl Db for Sheet<'_> {
         Ok(())
     }
 
+    fn under_way(&self) -> &'static str {
+        self.db.under_way()
+    }
+
     fn plain(&self) -> &dyn Db {
-        self.db
+        self
     }
 }

@@ -192,7 +192,9 @@ impl Journal for SqliteJournal {
 mod tests {
     use rusqlite::Connection;
 
-    use crate::payments::{BY_AUTHORISATION, BY_ID, BY_NETWORK_KEY, BY_REFERENCE, BY_TRACE, PENDING_BEFORE};
+    use crate::payments::{
+        BY_AUTHORISATION, BY_ID, BY_NETWORK_KEY, BY_REFERENCE, BY_TRACE, pending_before_text,
+    };
     use crate::{forwards, migrations};
 
     /// The look-ups of the payment path, and those of every pass of store-and-forward and recovery, go
@@ -200,8 +202,8 @@ mod tests {
     #[test]
     fn look_ups_go_straight_to_their_rows() {
         let db = Connection::open_in_memory().unwrap();
-        for sql in migrations::MIGRATIONS {
-            db.execute_batch(sql).unwrap();
+        for migration in migrations::MIGRATIONS {
+            db.execute_batch(migration.sqlite).unwrap();
         }
         let plans = [
             (BY_TRACE, "payment_key (merchant=? AND terminal=? AND batch=? AND trace=?)"),
@@ -209,7 +211,7 @@ mod tests {
             (BY_REFERENCE, "payment_rrn (merchant=? AND rrn=?)"),
             (BY_AUTHORISATION, "payment_authorisation (merchant=? AND auth_code=? AND card_digest=?)"),
             (BY_NETWORK_KEY, "payment_network (network_trace=? AND created>?)"),
-            (PENDING_BEFORE, "payment_open (state=? AND created<?)"),
+            (&pending_before_text("payment"), "payment_open (state=? AND created<?)"),
             (forwards::HEAD, "forward_open (line=? AND status=?)"),
             (forwards::DEPTH, "forward_open (line=? AND status=?)"),
         ];

@@ -31,10 +31,10 @@ pub(super) fn run(db: &mut Connection, directory: &Path, now: Timestamp) -> Resu
     if found > known() {
         return Err(StoreError::NewerSchema { directory: directory.to_owned(), found, known: known() });
     }
-    for (sql, number) in MIGRATIONS.iter().zip(1i64..).filter(|(_, number)| *number > found) {
+    for (migration, number) in MIGRATIONS.iter().zip(1i64..).filter(|(_, number)| *number > found) {
         let transaction = db.transaction().map_err(cannot)?;
         transaction.execute_batch(VERSIONS).map_err(cannot)?;
-        transaction.execute_batch(sql).map_err(cannot)?;
+        transaction.execute_batch(migration.sqlite).map_err(cannot)?;
         transaction
             .execute(
                 "INSERT INTO schema_version (version, applied_at) VALUES (?1, ?2)",

@@ -1,0 +1,2 @@
+-- Nothing changes here: this engine moves an index entry for the price of a row (see the file of the same number
+-- under postgres/).
