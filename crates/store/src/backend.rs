@@ -6,6 +6,7 @@ use acquiring::Clock;
 
 use crate::db::{Db, Op};
 use crate::error::StoreError;
+use crate::postgres::Care;
 use crate::readers::Readers;
 use crate::writer::{Admission, Touch, Writer};
 
@@ -13,6 +14,8 @@ pub(crate) struct Handles {
     /// None when the store was opened for reading.
     pub(crate) writer: Option<Writer>,
     pub(crate) readers: Readers,
+    /// What the engine needs done beside the payments.
+    pub(crate) care: Option<Care>,
     pub(crate) clock: Arc<dyn Clock>,
     /// Several nodes may write the same store.
     pub(crate) shared: bool,
@@ -25,6 +28,9 @@ impl Handles {
             writer.close().await;
         }
         self.readers.close();
+        if let Some(care) = &self.care {
+            care.stop();
+        }
     }
 
     pub(crate) fn now(&self) -> jiff::Timestamp {

@@ -45,6 +45,8 @@ fn supported(version: i32) -> Result<(), String> {
 pub(super) enum Purpose {
     Write,
     Read,
+    /// For work beside the payments, which must not hold them up.
+    Care,
 }
 
 impl Purpose {
@@ -61,6 +63,7 @@ impl Purpose {
                  SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off"
             }
             Purpose::Read => "SET default_transaction_read_only = on; SET jit = off",
+            Purpose::Care => "SET lock_timeout = '1s'; SET jit = off",
         }
     }
 }

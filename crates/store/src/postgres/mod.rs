@@ -12,6 +12,7 @@
 //!
 //! Connections are not encrypted: the server is on the same machine or in the same closed network.
 
+mod care;
 mod connection;
 mod group;
 mod known;
@@ -31,6 +32,7 @@ use crate::error::StoreError;
 use crate::readers::Readers;
 use crate::types::StoreOptions;
 use crate::writer::Writer;
+pub(crate) use care::Care;
 use connection::{Connection, Purpose};
 use group::PostgresJournal;
 
@@ -101,11 +103,15 @@ pub(crate) fn open(url: &str, options: StoreOptions, mode: Mode) -> Result<Handl
         }
         Mode::Read => None,
     };
+    let care = match mode {
+        Mode::Serve => Some(Care::start(address.clone())?),
+        Mode::Beside | Mode::Read => None,
+    };
     let open = move || {
         let connection = Connection::open(address.clone(), Purpose::Read)?;
         connection.check()?;
         Ok(connection)
     };
     let readers = Readers::start(readers.max(1), open)?;
-    Ok(Handles { writer, readers, clock, shared: true })
+    Ok(Handles { writer, readers, care, clock, shared: true })
 }

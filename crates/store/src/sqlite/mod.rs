@@ -67,7 +67,7 @@ fn open_to_write(options: StoreOptions, lock: Option<File>) -> Result<Handles, S
     let readers = start_readers(readers.max(1), &path)?;
     let open = move || Ok(SqliteJournal::new(SqliteDb(db), lock));
     let writer = Writer::start(open, queue.max(1), group_max.max(1))?;
-    Ok(Handles { writer: Some(writer), readers, clock, shared: false })
+    Ok(Handles { writer: Some(writer), readers, care: None, clock, shared: false })
 }
 
 pub(crate) fn open_read_only(directory: &Path) -> Result<Handles, StoreError> {
@@ -75,7 +75,7 @@ pub(crate) fn open_read_only(directory: &Path) -> Result<Handles, StoreError> {
     let db = open_reader(&path)?;
     migrate::check(&db, directory)?;
     let readers = start_readers(1, &path)?;
-    Ok(Handles { writer: None, readers, clock: Arc::new(acquiring::SystemClock), shared: false })
+    Ok(Handles { writer: None, readers, care: None, clock: Arc::new(acquiring::SystemClock), shared: false })
 }
 
 fn start_readers(count: usize, path: &Path) -> Result<Readers, StoreError> {
