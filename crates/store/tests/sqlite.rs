@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use acquiring::download::{Demand, List, ListItem, Scope as DownloadScope};
 use acquiring::kind::Kind;
 use acquiring::limit::{CardClass, Limit, LimitHold, LimitScope};
 use acquiring::payment::{EntryKind, PaymentRecord};
@@ -17,7 +18,9 @@ use acquiring::{BatchNo, PaymentId, ResponseCode};
 use common::{answer, at, keys, merchant, merchant_id, message, payment, terminal, terminal_id};
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
-use store::{BatchLine, Begun, CancelRequest, Cancelled, JOURNAL_FILE, Store, StoreError, StoreOptions};
+use store::{
+    BatchLine, Begun, CancelRequest, Cancelled, JOURNAL_FILE, Store, StoreError, StoreOptions, TerminalStatus,
+};
 
 fn open(directory: &Path) -> Store {
     Store::open(StoreOptions::new(directory)).unwrap()
@@ -81,6 +84,17 @@ async fn populate(store: &Store) {
     };
     store.batch_line(merchant_id(), terminal_id(), BatchNo::FIRST, line).await.unwrap();
     store.end_batch(merchant_id(), terminal_id(), BatchNo::FIRST, 1, false, at(6)).await.unwrap();
+    let item = ListItem {
+        list: List::Parameters,
+        scope: DownloadScope::Everyone,
+        name: "timeout".to_owned(),
+        value: "45".to_owned(),
+    };
+    store.put_list_items(vec![item]).await.unwrap();
+    store.download_begun(merchant_id(), terminal_id(), List::Parameters, 1).await.unwrap();
+    store.put_demands(vec![(merchant_id(), terminal_id())], vec![Demand::Status], at(7)).await.unwrap();
+    let status = TerminalStatus { at: at(8), items: b"1260".to_vec() };
+    store.save_terminal_status(merchant_id(), terminal_id(), status).await.unwrap();
 }
 
 fn tables(db: &Connection) -> Vec<String> {
@@ -110,6 +124,8 @@ async fn keys_on_the_payment_path_begin_with_the_merchant() {
         "unmatched_message",
         "forward_lease",
         "card_bin",
+        "list_item",
+        "list_stamp",
     ];
     let mut checked = 0;
     for table in tables(&db) {
