@@ -271,12 +271,22 @@ impl Connection {
     }
 }
 
+/// Why it ended is told to whoever waits for an answer.
+async fn drive(connection: impl Future<Output = Result<(), tokio_postgres::Error>>) {
+    let _ = connection.await;
+}
+
 async fn connect(address: &Address, purpose: Purpose) -> Result<Session, tokio_postgres::Error> {
-    let (client, connection) = address.config.connect(NoTls).await?;
-    let driver = tokio::spawn(async move {
-        // Why it ended is told to whoever waits for an answer.
-        let _ = connection.await;
-    });
+    let (client, driver) = match &address.tls {
+        Some(tls) => {
+            let (client, connection) = address.config.connect(tls.clone()).await?;
+            (client, tokio::spawn(drive(connection)))
+        }
+        None => {
+            let (client, connection) = address.config.connect(NoTls).await?;
+            (client, tokio::spawn(drive(connection)))
+        }
+    };
     client.batch_execute(purpose.settings()).await?;
     Ok(Session { client, driver, statements: HashMap::new() })
 }

@@ -10,7 +10,7 @@
 //! undoes one of the transactions before its commit, and its operations are run again, each by itself. A commit
 //! is sent once: when its outcome is unknown, the store has failed.
 //!
-//! Connections are not encrypted: the server is on the same machine or in the same closed network.
+//! Connections are encrypted when the address asks for it ([`tls`]).
 
 mod care;
 mod connection;
@@ -18,6 +18,7 @@ mod group;
 mod known;
 mod rows;
 mod sheet;
+mod tls;
 mod write;
 
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 
 use tokio_postgres::Config;
 use tokio_postgres::config::Host;
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::backend::Handles;
 use crate::error::StoreError;
@@ -51,15 +53,19 @@ pub(crate) enum Mode {
 #[derive(Clone)]
 pub(crate) struct Address {
     config: Config,
+    /// None without encryption.
+    tls: Option<MakeRustlsConnect>,
     name: Arc<str>,
 }
 
 impl Address {
     fn parse(url: &str) -> Result<Self, StoreError> {
-        let mut config = Config::from_str(url).map_err(|_| StoreError::CannotOpen {
-            // The text may contain a password.
-            path: PathBuf::from("postgres://…"),
-            reason: "the address cannot be read; it is postgres://user@host:port/database".to_owned(),
+        // The text may contain a password.
+        let cannot =
+            |reason: String| StoreError::CannotOpen { path: PathBuf::from("postgres://…"), reason };
+        let (wanted, url) = tls::Wanted::take(url).map_err(|reason| cannot(reason.to_owned()))?;
+        let mut config = Config::from_str(&url).map_err(|_| {
+            cannot("the address cannot be read; it is postgres://user@host:port/database".to_owned())
         })?;
         if config.get_application_name().is_none() {
             config.application_name("posp");
@@ -71,7 +77,14 @@ impl Address {
             None => String::new(),
         };
         let name = format!("postgres://{host}/{}", config.get_dbname().unwrap_or_default());
-        Ok(Address { config, name: name.into() })
+        let mut address = Address { config, tls: None, name: name.into() };
+        address.tls = wanted.connector().map_err(|reason| address.cannot_open(reason))?;
+        #[cfg(unix)]
+        if address.tls.is_some() && address.config.get_hosts().iter().any(|h| matches!(h, Host::Unix(_))) {
+            let reason = "over a socket there is no encryption; leave sslmode out, or name a host".to_owned();
+            return Err(address.cannot_open(reason));
+        }
+        Ok(address)
     }
 
     fn path(&self) -> PathBuf {

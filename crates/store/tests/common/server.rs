@@ -11,6 +11,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub struct Server {
     directory: PathBuf,
     binaries: PathBuf,
+    port: u16,
+    /// What is added to its command line.
+    options: String,
     /// Stops the server and removes the directory when its input ends, however this process ends.
     keeper: Child,
 }
@@ -55,6 +58,11 @@ fn run(command: &mut Command) {
 
 impl Server {
     pub fn start() -> Server {
+        Server::start_with(5432, |_| String::new())
+    }
+
+    /// With a port that names its socket, and options made when its directory is there.
+    pub fn start_with(port: u16, options: impl FnOnce(&Path) -> String) -> Server {
         let binaries = binaries();
         let directory = tempfile::tempdir().unwrap().keep();
         if is_root() {
@@ -75,7 +83,8 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let server = Server { directory, binaries, keeper };
+        let options = options(&directory);
+        let server = Server { directory, binaries, port, options, keeper };
         server.up();
         server
     }
@@ -83,7 +92,9 @@ impl Server {
     /// Starts the server; returns when it takes connections.
     pub fn up(&self) {
         let options =
-            format!("-k {} -c listen_addresses='' -c max_connections=200", self.directory.display());
+            format!("-k {} -c listen_addresses='' -c max_connections=200", self.directory.display())
+                + " "
+                + &self.options;
         let status = command(&self.binaries.join("pg_ctl"))
             .args(["start", "-w", "-o", &options, "-l"])
             .arg(self.directory.join("log"))
@@ -160,7 +171,8 @@ impl Server {
 
     /// The URL of a database.
     pub fn url(&self, database: &str) -> String {
-        format!("postgres:///{database}?user=posp&host={}", self.directory.display())
+        let port = if self.port == 5432 { String::new() } else { format!("&port={}", self.port) };
+        format!("postgres:///{database}?user=posp&host={}{port}", self.directory.display())
     }
 
     /// A new empty database.
@@ -174,6 +186,16 @@ impl Server {
     /// A connection beside the store's.
     pub async fn admin(&self, database: &str) -> tokio_postgres::Client {
         connect(&self.url(database)).await
+    }
+}
+
+/// A file that only the server may read.
+pub fn private(file: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::write(file, text).unwrap();
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    if is_root() {
+        run(Command::new("chown").arg("postgres").arg(file));
     }
 }
 
