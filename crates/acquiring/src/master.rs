@@ -19,6 +19,8 @@ pub struct Merchant {
     pub active: bool,
     /// Largest single payment; above it the answer is 61.
     pub limit_single: Option<Amount>,
+    /// Name of the profile that its terminals speak; without one, that of the listener they come through.
+    pub profile: Option<String>,
 }
 
 /// Which cipher a terminal's keys are for.
@@ -44,8 +46,6 @@ pub struct Terminal {
     pub cipher: TerminalCipher,
     /// Terminal master key (TMK) as the security module wraps it. Opaque to everybody else.
     pub master_key: String,
-    /// Name of the dialect profile it speaks.
-    pub profile: String,
     /// What changes while it works.
     pub session: TerminalSession,
 }

@@ -54,6 +54,11 @@ impl Authenticated {
         &self.entry
     }
 
+    /// The terminal, to be kept.
+    pub fn entry(&self) -> &Arc<TerminalEntry> {
+        &self.entry
+    }
+
     /// What is asked for.
     pub fn spec(&self) -> &'static KindSpec {
         self.spec

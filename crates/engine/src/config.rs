@@ -26,10 +26,11 @@ pub struct EngineConfig {
     pub forward_refusals_max: u32,
     /// A tip is at most so many per cent of its sale.
     pub tip_percent_max: u32,
-    /// The MAC key that a 40- or 60-byte key blob carries is double length.
-    pub double_length_mac_key: bool,
     /// What a terminal must do is asked for in every answer, not only after sign-in and downloads.
     pub requirement_everywhere: bool,
+    /// Names of the profiles that a merchant may have as its own. The door knows what they say; a terminal's entry
+    /// has its merchant's place in this list.
+    pub profiles: Vec<String>,
     /// How often to look whether master data changed.
     pub refresh: Duration,
     /// Several nodes on one store: how much longer than the patience with the network an operation may take,
@@ -52,8 +53,8 @@ impl EngineConfig {
             forward_pause_max: Duration::from_secs(60),
             forward_refusals_max: 10,
             tip_percent_max: 20,
-            double_length_mac_key: false,
             requirement_everywhere: false,
+            profiles: Vec::new(),
             refresh: Duration::from_secs(1),
             takeover_margin: Duration::from_secs(30),
             node: "node".to_owned(),

@@ -52,6 +52,28 @@ impl Session {
     }
 }
 
+/// Which profile the terminals of a merchant speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnProfile {
+    /// That of the listener they come through.
+    OfListener,
+    /// The merchant's own: its place among the profiles of the settings.
+    Own(usize),
+    /// The merchant's own, which the settings do not have.
+    Unknown,
+}
+
+impl OwnProfile {
+    fn of(merchant: &Merchant, profiles: &[String]) -> Self {
+        match &merchant.profile {
+            None => OwnProfile::OfListener,
+            Some(name) => {
+                profiles.iter().position(|known| known == name).map_or(OwnProfile::Unknown, OwnProfile::Own)
+            }
+        }
+    }
+}
+
 /// A terminal in memory.
 pub struct TerminalEntry {
     /// The merchant it stands at.
@@ -62,8 +84,8 @@ pub struct TerminalEntry {
     pub active: bool,
     /// Cipher of its keys.
     pub cipher: TerminalCipher,
-    /// Name of its dialect profile.
-    pub profile: String,
+    /// The profile it speaks.
+    pub profile: OwnProfile,
     /// Terminal master key.
     pub master_key: WrappedKey,
     session: Arc<RwLock<Session>>,
@@ -130,6 +152,8 @@ const SESSIONS: usize = 1_000;
 
 /// Merchants and terminals in memory.
 pub struct Directory {
+    /// Names of the profiles that a merchant may have.
+    profiles: Vec<String>,
     loaded: RwLock<Arc<Loaded>>,
     version: AtomicI64,
     /// Sessions of the store up to this version are in memory.
@@ -137,12 +161,13 @@ pub struct Directory {
 }
 
 impl Directory {
-    pub(crate) async fn load(store: &Store) -> Result<Self, EngineError> {
+    pub(crate) async fn load(store: &Store, profiles: Vec<String>) -> Result<Self, EngineError> {
         // The version first: a change between the two reads is then read again, never missed.
         let version = store.master_version().await?;
         let sessions = store.session_version().await?;
-        let loaded = read(store, None).await?;
+        let loaded = read(store, None, &profiles).await?;
         Ok(Directory {
+            profiles,
             loaded: RwLock::new(Arc::new(loaded)),
             version: AtomicI64::new(version),
             sessions: AtomicI64::new(sessions),
@@ -187,7 +212,7 @@ impl Directory {
         if version == self.version.load(Ordering::Acquire) {
             return Ok(false);
         }
-        let loaded = read(store, Some(&self.loaded())).await?;
+        let loaded = read(store, Some(&self.loaded()), &self.profiles).await?;
         *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
         self.version.store(version, Ordering::Release);
         Ok(true)
@@ -216,13 +241,19 @@ impl Directory {
 
 /// Reads master data. A terminal that stays keeps its session cell, so that a sign-in under way on another
 /// task is not lost; one whose master key changed starts over with what the store says.
-async fn read(store: &Store, before: Option<&Loaded>) -> Result<Loaded, EngineError> {
+async fn read(store: &Store, before: Option<&Loaded>, profiles: &[String]) -> Result<Loaded, EngineError> {
     let merchants: HashMap<_, _> = store.merchants().await?.into_iter().map(|m| (m.id, m)).collect();
+    for merchant in merchants.values() {
+        if OwnProfile::of(merchant, profiles) == OwnProfile::Unknown {
+            tracing::error!(merchant = %merchant.id, profile = merchant.profile,
+                "the merchant's profile is not in the configuration: its terminals are answered 31");
+        }
+    }
     let mut terminals = Terminals::new();
     for terminal in store.terminals().await? {
         let key = (terminal.merchant, terminal.id);
         let Some(merchant) = merchants.get(&terminal.merchant) else { continue };
-        let entry = live(merchant, &terminal, before.and_then(|b| b.terminals.get(&key)))?;
+        let entry = live(merchant, &terminal, before.and_then(|b| b.terminals.get(&key)), profiles)?;
         terminals.insert(key, Arc::new(entry));
     }
     Ok(Loaded { limits: Arc::new(store.limits().await?), merchants, terminals })
@@ -232,6 +263,7 @@ fn live(
     merchant: &Merchant,
     terminal: &Terminal,
     before: Option<&Arc<TerminalEntry>>,
+    profiles: &[String],
 ) -> Result<TerminalEntry, EngineError> {
     let unreadable = || EngineError::Key { merchant: merchant.id, terminal: terminal.id };
     let master_key: WrappedKey = terminal.master_key.parse().map_err(|_| unreadable())?;
@@ -248,7 +280,7 @@ fn live(
         id: terminal.id,
         active: terminal.active,
         cipher: terminal.cipher,
-        profile: terminal.profile.clone(),
+        profile: OwnProfile::of(merchant, profiles),
         master_key,
         session,
         wrong_macs,

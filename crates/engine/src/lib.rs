@@ -36,7 +36,7 @@ use tokio_util::task::TaskTracker;
 
 pub use authenticate::{Authenticated, MacClaim, TerminalMessage};
 pub use config::EngineConfig;
-pub use directory::{Directory, TerminalEntry};
+pub use directory::{Directory, OwnProfile, TerminalEntry};
 pub use payment::{PaymentRequest, Reply};
 
 /// Why a request goes no further: the code for the door, and words for operator and metrics.
@@ -106,7 +106,7 @@ impl Engine {
         channel: Arc<dyn Channel>,
         unsolicited: mpsc::Receiver<Unsolicited>,
     ) -> Result<Self, EngineError> {
-        let directory = Directory::load(&store).await?;
+        let directory = Directory::load(&store, config.profiles.clone()).await?;
         let downloads = downloads::Downloads::load(&store).await?;
         let numbers = numbers::Numbers::new("payment");
         // Nodes that share a store tell their runs apart by a number of its own.

@@ -54,11 +54,13 @@ impl Engine {
                 return Err(Silent);
             }
         };
+        let mut repeated = false;
         let (record, code) = match cancelled {
             // Nothing to undo, and remembered: should the payment still arrive, it is refused.
             Cancelled::Unknown => (None, ResponseCode::APPROVED),
             Cancelled::AmountDiffers(record) => (Some(*record), ResponseCode::AMOUNT_DIFFERS),
             Cancelled::Applied(applied) => {
+                repeated = applied.change.reception == Reception::Repeated;
                 let voided = applied.record.state == acquiring::PaymentState::Voided;
                 let code = match applied.change.reception {
                     Reception::Moved | Reception::Repeated | Reception::Late => ResponseCode::APPROVED,
@@ -99,7 +101,7 @@ impl Engine {
             rrn: Some(rrn),
             payment: record.map(|r| (r.merchant, r.id)),
             pan: None,
-            repeated: false,
+            repeated,
             reason: None,
         })
     }

@@ -10,6 +10,15 @@ use crate::authenticate::Authenticated;
 use crate::directory::LiveKeys;
 use crate::{Engine, Refusal};
 
+/// How a terminal's profile wants its working keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyForm {
+    /// The MAC key of a layout that has room for it is 16 bytes long instead of 8.
+    pub long_mac_key: bool,
+    /// The keys stand in records of 25 bytes instead of blocks.
+    pub records: bool,
+}
+
 /// What a sign-in answers with.
 pub struct SignedIn {
     /// Field 62: the working keys under the terminal's master key.
@@ -23,10 +32,16 @@ pub struct SignedIn {
 }
 
 impl Engine {
-    /// Gives a terminal new working keys, in the layout its 60.3 asked for (001, 003, 004, 006).
+    /// Gives a terminal new working keys, in the layout its 60.3 asked for (001, 003, 004, 006) and the form of its
+    /// profile.
     ///
     /// The old keys stay good until a message verifies under the new ones: the terminal may miss the answer.
-    pub async fn sign_in(&self, auth: &Authenticated, network_code: u16) -> Result<SignedIn, Refusal> {
+    pub async fn sign_in(
+        &self,
+        auth: &Authenticated,
+        network_code: u16,
+        form: KeyForm,
+    ) -> Result<SignedIn, Refusal> {
         debug_assert_eq!(auth.spec.kind, Kind::SignIn);
         let entry = &auth.entry;
         let layout = KeyBlobLayout::for_management_code(network_code)
@@ -41,7 +56,7 @@ impl Engine {
                 "key layout is not of the terminal's cipher",
             ));
         }
-        let (fresh, blob) = self.fresh_keys(layout, &entry.master_key).map_err(|error| {
+        let (fresh, blob) = self.fresh_keys(layout, form, &entry.master_key).map_err(|error| {
             tracing::error!(%error, "working keys cannot be made");
             Refusal::new(ResponseCode::MALFUNCTION, "security module failed")
         })?;
@@ -88,17 +103,21 @@ impl Engine {
     fn fresh_keys(
         &self,
         layout: KeyBlobLayout,
+        form: KeyForm,
         master: &WrappedKey,
     ) -> Result<(LiveKeys, Vec<u8>), HsmError> {
         let hsm = self.0.hsm.as_ref();
-        let long = self.0.config.double_length_mac_key && layout.mac_allowed(KeyAlgorithm::TripleDes2);
+        let long = form.long_mac_key && layout.mac_allowed(KeyAlgorithm::TripleDes2);
         let mac = match layout.algorithm() {
             KeyAlgorithm::Sm4 => KeyAlgorithm::Sm4,
             _ if long => KeyAlgorithm::TripleDes2,
             _ => KeyAlgorithm::Des,
         };
         let keys = LiveKeys::generate(hsm, layout, mac)?;
-        let blob = keys.to_blob(hsm, layout, master)?;
+        let blob = match form.records {
+            true => keys.to_records(hsm, layout, master)?,
+            false => keys.to_blob(hsm, layout, master)?,
+        };
         Ok((keys, blob))
     }
 

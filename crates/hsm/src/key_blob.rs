@@ -167,6 +167,61 @@ pub fn parse_key_blob(layout: KeyBlobLayout, blob: &[u8]) -> Result<KeyBlob, Hsm
     Ok(KeyBlob { pin, mac, track })
 }
 
+/// Bytes of one record: its type, a key of 16 bytes, eight characters of check value.
+const RECORD: usize = 25;
+
+/// What a record's type says, in the order of the records: PIN, MAC and track key (modelled).
+const RECORD_TYPES: [u8; 3] = *b"123";
+
+/// Builds field 62 as records of 25 bytes, in the order PIK, MAK and, where the layout has it, TDK. A key of 8 bytes is
+/// filled with zeros; the check value is the usual four bytes in hexadecimal. One vendor's form, whose codes are
+/// modelled.
+///
+/// # Errors
+/// As [`build_key_blob`].
+pub fn build_key_records(layout: KeyBlobLayout, keys: &[ExportedKey]) -> Result<Vec<u8>, HsmError> {
+    // The same rules on which keys go together.
+    build_key_blob(layout, keys)?;
+    let mut out = Vec::with_capacity(RECORD * keys.len());
+    for (key, kind) in keys.iter().zip(RECORD_TYPES) {
+        out.push(kind);
+        out.extend_from_slice(&key.cipher);
+        out.extend(std::iter::repeat_n(0, 16_usize.saturating_sub(key.cipher.len())));
+        out.extend_from_slice(hex::encode_upper(key.kcv.bytes()).as_bytes());
+    }
+    Ok(out)
+}
+
+/// Takes records of 25 bytes apart.
+///
+/// # Errors
+/// [`HsmError::KeyBlob`] when the number of the records is not the layout's, or a record is not as laid out.
+pub fn parse_key_records(layout: KeyBlobLayout, field: &[u8]) -> Result<KeyBlob, HsmError> {
+    let count = if layout.has_track() { 3 } else { 2 };
+    if field.len() != RECORD * count {
+        return Err(HsmError::KeyBlob("not the length of the layout's records"));
+    }
+    let mut keys = field.chunks(RECORD).zip(RECORD_TYPES).map(|(record, kind)| {
+        let bad = || HsmError::KeyBlob("a record that is not as laid out");
+        let (head, rest) = record.split_first().ok_or_else(bad)?;
+        let (cipher, check) = rest.split_at_checked(16).ok_or_else(bad)?;
+        let mut kcv = [0; 4];
+        if *head != kind || hex::decode_to_slice(check, &mut kcv).is_err() {
+            return Err(bad());
+        }
+        let single = layout.slot() == 8 || layout.algorithm() == KeyAlgorithm::TripleDes2 && kind == b'2';
+        let short = single && second_half_is_zero(cipher);
+        let (algorithm, len) = if short { (KeyAlgorithm::Des, 8) } else { (layout.algorithm(), 16) };
+        if layout.slot() == 8 && !short {
+            return Err(bad());
+        }
+        Ok(ExportedKey { algorithm, cipher: cipher.iter().copied().take(len).collect(), kcv: Kcv(kcv) })
+    });
+    let mut next = || keys.next().unwrap_or(Err(HsmError::KeyBlob("not the length of the layout's records")));
+    let (pin, mac) = (next()?, next()?);
+    Ok(KeyBlob { pin, mac, track: if layout.has_track() { Some(next()?) } else { None } })
+}
+
 /// Working keys of a terminal, inside the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkingKeys {
@@ -205,10 +260,25 @@ impl WorkingKeys {
         layout: KeyBlobLayout,
         terminal_master: &WrappedKey,
     ) -> Result<Vec<u8>, HsmError> {
+        build_key_blob(layout, &self.exported(hsm, terminal_master)?)
+    }
+
+    /// The same as records of 25 bytes: [`build_key_records`].
+    ///
+    /// # Errors
+    /// The keys do not fit the layout or the master key.
+    pub fn to_records(
+        &self,
+        hsm: &dyn Hsm,
+        layout: KeyBlobLayout,
+        terminal_master: &WrappedKey,
+    ) -> Result<Vec<u8>, HsmError> {
+        build_key_records(layout, &self.exported(hsm, terminal_master)?)
+    }
+
+    fn exported(&self, hsm: &dyn Hsm, terminal_master: &WrappedKey) -> Result<Vec<ExportedKey>, HsmError> {
         let keys = [Some(&self.pin), Some(&self.mac), self.track.as_ref()];
-        let exported: Result<Vec<_>, _> =
-            keys.into_iter().flatten().map(|key| hsm.export(key, terminal_master)).collect();
-        build_key_blob(layout, &exported?)
+        keys.into_iter().flatten().map(|key| hsm.export(key, terminal_master)).collect()
     }
 
     /// The terminal's side: takes field 62 apart, unwraps every key and compares every check value. The
@@ -222,11 +292,27 @@ impl WorkingKeys {
         blob: &[u8],
         terminal_master: &WrappedKey,
     ) -> Result<Self, HsmError> {
+        Self::received(hsm, &parse_key_blob(layout, blob)?, terminal_master)
+    }
+
+    /// The same with records of 25 bytes: [`parse_key_records`].
+    ///
+    /// # Errors
+    /// A number of records that is not the layout's, or [`HsmError::CheckValue`].
+    pub fn from_records(
+        hsm: &dyn Hsm,
+        layout: KeyBlobLayout,
+        field: &[u8],
+        terminal_master: &WrappedKey,
+    ) -> Result<Self, HsmError> {
+        Self::received(hsm, &parse_key_records(layout, field)?, terminal_master)
+    }
+
+    fn received(hsm: &dyn Hsm, parts: &KeyBlob, terminal_master: &WrappedKey) -> Result<Self, HsmError> {
         let load = |usage, key: &ExportedKey, name| {
             let wrapped = hsm.import(usage, key.algorithm, &key.cipher, terminal_master)?;
             if wrapped.kcv() == key.kcv { Ok(wrapped) } else { Err(HsmError::CheckValue(name)) }
         };
-        let parts = parse_key_blob(layout, blob)?;
         Ok(Self {
             pin: load(KeyUsage::Pin, &parts.pin, "the PIN key")?,
             mac: load(KeyUsage::Mac, &parts.mac, "the MAC key")?,

@@ -40,7 +40,9 @@ pub use emv::{CardContext, CryptogramVersion, KeyDerivation, public_key_checksum
 pub use error::HsmError;
 pub use hsm::Hsm;
 pub use key::{ExportedKey, Kcv, KeyAlgorithm, KeyUsage, WrappedKey};
-pub use key_blob::{KeyBlob, KeyBlobLayout, WorkingKeys, build_key_blob, parse_key_blob};
+pub use key_blob::{
+    KeyBlob, KeyBlobLayout, WorkingKeys, build_key_blob, build_key_records, parse_key_blob, parse_key_records,
+};
 pub use mac::MacAlgorithm;
 pub use pin::{EncryptedPinBlock, PIN_MAX, PIN_MIN, Pin, PinFormat, PinReference};
 #[cfg(feature = "pkcs11")]

@@ -7,12 +7,18 @@
 mod cup_pos;
 mod cups;
 mod profile;
+mod switches;
 
 use std::borrow::Cow;
+use std::sync::{Mutex, PoisonError};
 
 pub use cup_pos::CUP_POS;
 pub use cups::CUPS;
-pub use profile::{MacForm, NibbleCoding, Profile, Sm4PinCarrier};
+pub use profile::{
+    BalanceAnswer, Contradiction, KeyLayout, MacForm, MacRule, NibbleCoding, Profile, Sm4PinCarrier,
+    SwitchError,
+};
+pub use switches::{Fact, SWITCHES, Scope, Switch};
 
 /// What a field's characters are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -328,10 +334,21 @@ impl Dialect {
     /// The terminal dialect as `profile` writes it, kept for the life of the process.
     ///
     /// Drafts refer to dialects by static reference. Profiles are few and read once at start, so the memory is
-    /// given away on purpose.
+    /// given away on purpose; profiles with the same lines share it.
     #[must_use]
     pub fn for_profile(profile: &Profile) -> &'static Self {
-        Box::leak(Box::new(CUP_POS.with_profile(profile)))
+        static MADE: Mutex<Vec<&'static Dialect>> = Mutex::new(Vec::new());
+        let wanted = CUP_POS.with_profile(profile);
+        if wanted == CUP_POS {
+            return &CUP_POS;
+        }
+        let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(same) = made.iter().find(|dialect| ***dialect == wanted) {
+            return same;
+        }
+        let kept: &'static Self = Box::leak(Box::new(wanted));
+        made.push(kept);
+        kept
     }
 
     /// The same dialect with `D` instead of `=` between card number and expiry where tracks are ASCII; the

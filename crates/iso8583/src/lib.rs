@@ -39,8 +39,8 @@ pub mod text;
 pub mod tlv;
 
 pub use dialect::{
-    CUP_POS, CUPS, Coding, Dialect, FieldSpec, Format, Justify, Length, MacForm, NibbleCoding, Profile, Show,
-    Sm4PinCarrier,
+    BalanceAnswer, CUP_POS, CUPS, Coding, Contradiction, Dialect, FieldSpec, Format, Justify, KeyLayout,
+    Length, MacForm, MacRule, NibbleCoding, Profile, SWITCHES, Show, Sm4PinCarrier, SwitchError,
 };
 pub use draft::Draft;
 pub use error::{BuildError, BuildErrorKind, ErrorKind, ParseError};

@@ -163,6 +163,14 @@ impl Answer {
         Ok(())
     }
 
+    /// A field as the request had it.
+    pub fn as_sent(&mut self, request: &Message<'_>, number: u8) -> Result<(), AnswerError> {
+        if let Some(field) = request.field(number) {
+            self.draft.put_field(&field)?;
+        }
+        Ok(())
+    }
+
     /// Field 48 of 0510: the terminal's totals with our results.
     pub fn totals(
         &mut self,

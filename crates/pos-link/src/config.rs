@@ -1,12 +1,11 @@
 //! Settings of the door.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use acquiring::master::TerminalCipher;
-use hsm::MacAlgorithm;
-use iso8583::Profile;
+use crate::profile::Profiles;
 
-/// Settings of one listener.
+/// Settings of the door, for all its listeners.
 #[derive(Clone, Debug)]
 pub struct LinkConfig {
     /// Largest frame without its length; a longer one closes the connection.
@@ -25,16 +24,12 @@ pub struct LinkConfig {
     pub connects_per_second_max: u32,
     /// Frames of one address in work at a time; more wait unread.
     pub frames_per_address_max: usize,
-    /// Coding switches of the acquirer's terminals.
-    pub profile: Profile,
-    /// MAC of terminals with DES keys.
-    pub mac_des: MacAlgorithm,
-    /// MAC of terminals with SM4 keys.
-    pub mac_sm4: MacAlgorithm,
+    /// The profiles that listeners and merchants may have.
+    pub profiles: Arc<Profiles>,
 }
 
 impl LinkConfig {
-    /// The documented defaults, baseline profile `cup-pos-1`.
+    /// The documented defaults, with the baseline profile `cup-pos-1` alone.
     pub fn new() -> Self {
         LinkConfig {
             frame_max: 2_048,
@@ -45,17 +40,7 @@ impl LinkConfig {
             connections_per_address_max: 20_000,
             connects_per_second_max: 5_000,
             frames_per_address_max: 4_096,
-            profile: Profile::CUP_POS_1,
-            mac_des: MacAlgorithm::CupEcb,
-            mac_sm4: MacAlgorithm::Sm4Cup,
-        }
-    }
-
-    /// How a terminal with keys of this cipher computes MACs.
-    pub fn mac_algorithm(&self, cipher: TerminalCipher) -> MacAlgorithm {
-        match cipher {
-            TerminalCipher::TripleDes => self.mac_des,
-            TerminalCipher::Sm4 => self.mac_sm4,
+            profiles: Arc::default(),
         }
     }
 }

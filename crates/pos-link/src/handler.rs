@@ -1,19 +1,21 @@
 //! The way of one frame from top to bottom.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use acquiring::ResponseCode;
 use acquiring::kind::Kind;
-use engine::Refusal;
+use acquiring::settlement::BlockResult;
 use engine::authenticate::{Authenticated, MacClaim, Refused, TerminalMessage};
 use engine::payment::Silent;
-use hsm::MacAlgorithm;
+use engine::{OwnProfile, Refusal, TerminalEntry};
 use iso8583::frame;
-use iso8583::{Message, Mti};
+use iso8583::{BalanceAnswer, Message, Mti};
 
 use crate::answer::{Address, Answer, AnswerError, Signing, is_signed};
 use crate::management;
-use crate::request::{self, Head};
+use crate::profile::Spoken;
+use crate::request::{self, Head, Sender};
 use crate::server::Link;
 
 /// What becomes of a frame.
@@ -28,7 +30,7 @@ pub enum Verdict {
 /// Takes a frame through and leaves the answer in `out`.
 pub async fn handle(link: &Link, payload: &[u8], peer: SocketAddr, out: &mut Vec<u8>) -> Verdict {
     metrics::counter!("posp_link_frames_total").increment(1);
-    let frame = match frame::parse_pos(payload, &link.config.profile) {
+    let frame = match frame::parse_pos(payload, &link.spoken().profile) {
         Ok(frame) => frame,
         Err(error) => {
             if link.warnings.may_write() {
@@ -38,7 +40,7 @@ pub async fn handle(link: &Link, payload: &[u8], peer: SocketAddr, out: &mut Vec
         }
     };
     let address = Address { tpdu: frame.tpdu, header: frame.header };
-    let message = match link.dialect.parse(frame.body) {
+    let message = match link.spoken().dialect.parse(frame.body) {
         Ok(message) => message,
         Err(error) => {
             // The fields cannot be trusted, but when the type can be read the terminal learns why.
@@ -46,8 +48,8 @@ pub async fn handle(link: &Link, payload: &[u8], peer: SocketAddr, out: &mut Vec
             if link.warnings.may_write() {
                 tracing::warn!(%peer, %error, "malformed message");
             }
-            return match request_mti(frame.body) {
-                Some(mti) => finish(link, bare(link, mti, None, FORMAT), out, address, None),
+            return match request_mti(link.spoken(), frame.body) {
+                Some(mti) => finish(bare(link, mti, None, FORMAT), out, address, None),
                 None => Verdict::Close("message type unreadable"),
             };
         }
@@ -58,20 +60,37 @@ pub async fn handle(link: &Link, payload: &[u8], peer: SocketAddr, out: &mut Vec
         }
         return Verdict::Close("an answer came from a terminal");
     }
-    if !Kind::knows_mti(message.mti().value()) {
+    // The terminal is looked up before anything is judged: its merchant may have a profile of its own.
+    let sender = Sender::read(&message);
+    let entry = sender.and_then(|sender| link.engine.identify(sender.merchant, sender.terminal));
+    let (spoken, mismatch) = match entry.as_ref().map(|entry| entry.profile) {
+        Ok(OwnProfile::Own(place)) => {
+            let own = link.config.profiles.at(place);
+            (own, (!own.reads_as(link.spoken())).then_some(OTHER_FORM))
+        }
+        Ok(OwnProfile::Unknown) => (link.spoken(), Some(UNKNOWN_PROFILE)),
+        Ok(OwnProfile::OfListener) | Err(_) => (link.spoken(), None),
+    };
+    if let Some(refusal) = mismatch {
+        // Not signed: the keys are of the other profile's MAC, which the terminal may not compute here.
+        note_refusal(link, peer, &message, refusal);
+        return finish(bare(link, message.mti(), Some(&message), refusal), out, address, None);
+    }
+    if !spoken.knows_mti(message.mti().value()) {
         metrics::counter!("posp_link_unknown_mti_total").increment(1);
         if link.warnings.may_write() {
             tracing::warn!(%peer, mti = %message.mti(), "unknown message type");
         }
-        return finish(link, bare(link, message.mti(), Some(&message), UNKNOWN_TYPE), out, address, None);
+        return finish(bare(link, message.mti(), Some(&message), UNKNOWN_TYPE), out, address, None);
     }
-    let head = match Head::read(&message) {
+    let head = match sender.and_then(|sender| Head::read(&message, sender, spoken)) {
         Ok(head) => head,
         Err(refusal) => {
             note_refusal(link, peer, &message, refusal);
-            return refuse_unread(link, &message, refusal, out, address);
+            return refuse_unread(link, spoken, entry.ok(), &message, refusal, out, address);
         }
     };
+    let way = Way { link, spoken, message: &message, head: &head, address };
     let refused = |refusal: Refusal| {
         note_refusal(link, peer, &message, refusal);
         refusal
@@ -81,30 +100,51 @@ pub async fn handle(link: &Link, payload: &[u8], peer: SocketAddr, out: &mut Vec
             tracing::warn!(%peer, kind = head.spec.code, field, "mandatory field missing");
         }
         let refusal = refused(Refusal::new(ResponseCode::FORMAT_ERROR, "mandatory field missing"));
-        return refuse(link, &message, &head, Refused { refusal, keys: None }, out, address);
+        return refuse(way, entry.ok(), Refused { refusal, keys: None }, out);
     }
-    let auth = match authenticate(link, &message, &head).await {
-        Ok(auth) => auth,
-        Err(why) => {
-            refused(why.refusal);
-            return refuse(link, &message, &head, why, out, address);
-        }
+    let auth = match entry {
+        Ok(entry) => authenticate(way, &entry).await.map_err(|why| (Some(entry), why)),
+        Err(refusal) => Err((None, Refused { refusal, keys: None })),
     };
-    serve(link, &message, &head, auth, out, address, peer).await
+    match auth {
+        Ok(auth) => serve(way, auth, out, peer).await,
+        Err((entry, why)) => {
+            refused(why.refusal);
+            refuse(way, entry, why, out)
+        }
+    }
 }
+
+/// What is known of a message on its way, once it is known what it asks.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    link: &'a Link,
+    /// The profile in which it is answered.
+    spoken: &'a Spoken,
+    message: &'a Message<'a>,
+    head: &'a Head,
+    address: Address,
+}
+
+const OTHER_FORM: Refusal =
+    Refusal::new(ResponseCode::BAD_ACQUIRER, "the merchant's profile is not read at this listener");
+const NO_MAC_KEY: Refusal =
+    Refusal::new(ResponseCode::NOT_SUPPORTED, "key layout has no MAC key of the profile's length");
+const UNKNOWN_PROFILE: Refusal =
+    Refusal::new(ResponseCode::BAD_ACQUIRER, "the merchant's profile is not configured");
 
 const FORMAT: Refusal = Refusal::new(ResponseCode::FORMAT_ERROR, "malformed message");
 const UNKNOWN_TYPE: Refusal = Refusal::new(ResponseCode::NOT_SUPPORTED, "unknown message type");
 
 /// The type of a message that could not be parsed, when its first bytes are one of a known request.
-fn request_mti(body: &[u8]) -> Option<Mti> {
+fn request_mti(spoken: &Spoken, body: &[u8]) -> Option<Mti> {
     let [high, low, ..] = body else { return None };
     let digits = [high >> 4, high & 15, low >> 4, low & 15];
     if digits.iter().any(|digit| *digit > 9) {
         return None;
     }
     let value = digits.iter().fold(0u16, |value, digit| value * 10 + u16::from(*digit));
-    Kind::knows_mti(value).then(|| Mti::new(value))
+    spoken.knows_mti(value).then(|| Mti::new(value))
 }
 
 fn note_refusal(link: &Link, peer: SocketAddr, message: &Message<'_>, refusal: Refusal) {
@@ -126,13 +166,9 @@ fn note_refusal(link: &Link, peer: SocketAddr, message: &Message<'_>, refusal: R
     );
 }
 
-fn algorithm(link: &Link, auth: &Authenticated) -> MacAlgorithm {
-    link.config.mac_algorithm(auth.terminal().cipher)
-}
-
-async fn authenticate(link: &Link, message: &Message<'_>, head: &Head) -> Result<Authenticated, Refused> {
+async fn authenticate(way: Way<'_>, entry: &TerminalEntry) -> Result<Authenticated, Refused> {
     let unsigned = |refusal| Refused { refusal, keys: None };
-    let entry = link.engine.identify(head.merchant, head.terminal).map_err(unsigned)?;
+    let Way { link, spoken, message, head, .. } = way;
     let mac = message.mac_block().zip(message.bytes_of(64)).map(|(block, value)| MacClaim { block, value });
     // A message outside a session names whatever batch the terminal is in; a sign-in's answer tells the right one.
     let batch = match head.spec.kind {
@@ -145,7 +181,7 @@ async fn authenticate(link: &Link, message: &Message<'_>, head: &Head) -> Result
         terminal: head.terminal,
         batch,
         mac,
-        mac_algorithm: link.config.mac_algorithm(entry.cipher),
+        mac_algorithm: spoken.mac_algorithm(entry.cipher),
     };
     link.engine.authenticate(&message).await
 }
@@ -157,7 +193,7 @@ fn bare(
     request: Option<&Message<'_>>,
     refusal: Refusal,
 ) -> Result<Answer, AnswerError> {
-    let mut answer = Answer::bare(link.dialect, mti, request)?;
+    let mut answer = Answer::bare(link.spoken().dialect, mti, request)?;
     answer.outcome(refusal.code, link.engine.now())?;
     Ok(answer)
 }
@@ -165,56 +201,42 @@ fn bare(
 /// Answers a message that is of no transaction we know; signed when it was and the terminal has keys.
 fn refuse_unread(
     link: &Link,
+    spoken: &Spoken,
+    entry: Option<Arc<TerminalEntry>>,
     message: &Message<'_>,
     refusal: Refusal,
     out: &mut Vec<u8>,
     address: Address,
 ) -> Verdict {
     let made = bare(link, message.mti(), Some(message), refusal);
-    let merchant = message.text(42).and_then(|id| acquiring::MerchantId::new(id).ok());
-    let terminal = message.text(41).and_then(|id| acquiring::TerminalId::new(id).ok());
-    let entry = match (merchant, terminal) {
-        (Some(merchant), Some(terminal)) if message.has(64) => link.engine.identify(merchant, terminal).ok(),
-        _ => None,
-    };
+    let entry = entry.filter(|_| message.has(64));
     let keys = entry.as_ref().and_then(|entry| entry.session().keys);
-    let signing = match (&keys, &entry) {
-        (Some(keys), Some(entry)) => {
-            Some(Signing { engine: &link.engine, keys, algorithm: link.config.mac_algorithm(entry.cipher) })
-        }
-        _ => None,
-    };
-    finish(link, made, out, address, signing)
+    let signing = keys.as_deref().zip(entry.as_ref()).map(|(keys, entry)| Signing {
+        engine: &link.engine,
+        keys,
+        algorithm: spoken.mac_algorithm(entry.cipher),
+    });
+    finish(made, out, address, signing)
 }
 
 /// Answers with a refusal in the form of the transaction, signed when the terminal has keys.
-fn refuse(
-    link: &Link,
-    message: &Message<'_>,
-    head: &Head,
-    refused: Refused,
-    out: &mut Vec<u8>,
-    address: Address,
-) -> Verdict {
-    let made = Answer::to(link.dialect, message, head.spec).and_then(|mut answer| {
+fn refuse(way: Way<'_>, entry: Option<Arc<TerminalEntry>>, refused: Refused, out: &mut Vec<u8>) -> Verdict {
+    let Way { link, spoken, message, head, address } = way;
+    let made = Answer::to(link.spoken().dialect, message, head.spec).and_then(|mut answer| {
         answer.outcome(refused.refusal.code, link.engine.now())?;
         answer.reference(link.engine.config().acquirer.as_str(), None)?;
         Ok(answer)
     });
-    let keys = refused.keys.as_ref().filter(|_| is_signed(head.spec));
-    let cipher = link.engine.identify(head.merchant, head.terminal).map(|entry| entry.cipher);
-    let signing = match (keys, cipher) {
-        (Some(keys), Ok(cipher)) => {
-            let algorithm = link.config.mac_algorithm(cipher);
-            Some(Signing { engine: &link.engine, keys, algorithm })
-        }
-        _ => None,
-    };
-    finish(link, made, out, address, signing)
+    let keys = refused.keys.as_deref().filter(|_| is_signed(head.spec));
+    let signing = keys.zip(entry.as_ref()).map(|(keys, entry)| Signing {
+        engine: &link.engine,
+        keys,
+        algorithm: spoken.mac_algorithm(entry.cipher),
+    });
+    finish(made, out, address, signing)
 }
 
 fn finish(
-    _link: &Link,
     made: Result<Answer, AnswerError>,
     out: &mut Vec<u8>,
     address: Address,
@@ -242,18 +264,12 @@ impl From<Refusal> for Served {
     }
 }
 
-async fn serve(
-    link: &Link,
-    message: &Message<'_>,
-    head: &Head,
-    auth: Authenticated,
-    out: &mut Vec<u8>,
-    address: Address,
-    peer: SocketAddr,
-) -> Verdict {
-    let algorithm = algorithm(link, &auth);
+async fn serve(way: Way<'_>, auth: Authenticated, out: &mut Vec<u8>, peer: SocketAddr) -> Verdict {
+    let Way { link, spoken, message, head, address } = way;
+    let entry = Arc::clone(auth.entry());
+    let algorithm = spoken.mac_algorithm(entry.cipher);
     let keys = auth.keys().cloned();
-    let served = match transact(link, message, head, auth).await {
+    let served = match transact(way, auth).await {
         Ok(served) => served,
         Err(error) => {
             tracing::error!(%error, "an answer could not be made");
@@ -264,7 +280,7 @@ async fn serve(
         Served::Silent => Verdict::Close("outcome not durable"),
         Served::Refused(refusal) => {
             note_refusal(link, peer, message, refusal);
-            refuse(link, message, head, Refused { refusal, keys }, out, address)
+            refuse(way, Some(entry), Refused { refusal, keys }, out)
         }
         Served::Answer(answer, payment) => {
             let requirement = link.engine.requirement(head.merchant, head.terminal, head.spec.kind).await;
@@ -293,7 +309,7 @@ async fn serve(
 }
 
 fn masked(link: &Link, body: &[u8]) -> Option<Vec<u8>> {
-    link.dialect.parse(body).ok().map(|message| masked_copy(&message))
+    link.spoken().dialect.parse(body).ok().map(|message| masked_copy(&message))
 }
 
 fn masked_copy(message: &Message<'_>) -> Vec<u8> {
@@ -302,15 +318,12 @@ fn masked_copy(message: &Message<'_>) -> Vec<u8> {
     masked
 }
 
-async fn transact(
-    link: &Link,
-    message: &Message<'_>,
-    head: &Head,
-    auth: Authenticated,
-) -> Result<Served, AnswerError> {
+async fn transact(way: Way<'_>, auth: Authenticated) -> Result<Served, AnswerError> {
+    let Way { link, spoken, message, head, .. } = way;
     let engine = &link.engine;
     let acquirer = engine.config().acquirer.as_str();
-    let mut answer = Answer::to(link.dialect, message, head.spec)?;
+    let mut answer = Answer::to(link.spoken().dialect, message, head.spec)?;
+    let mut code = ResponseCode::APPROVED;
     let done = match head.spec.kind {
         Kind::Balance
         | Kind::Sale
@@ -337,7 +350,8 @@ async fn transact(
                 Ok(digest) => digest,
                 Err(refusal) => return Ok(refusal.into()),
             };
-            let request = match request::payment(head, message, digest, masked_copy(message)) {
+            let request = match request::payment(head, message, &spoken.profile, digest, masked_copy(message))
+            {
                 Ok(request) => request,
                 Err(refusal) => return Ok(refusal.into()),
             };
@@ -380,18 +394,26 @@ async fn transact(
                 Ok(request) => request,
                 Err(refusal) => return Ok(refusal.into()),
             };
-            let reply = match engine.reverse(auth, request).await {
+            let mut reply = match engine.reverse(auth, request).await {
                 Ok(reply) => reply,
                 Err(Silent) => return Ok(Served::Silent),
             };
+            if spoken.profile.reversed_is_25 && reply.repeated && reply.answer.code == ResponseCode::APPROVED
+            {
+                reply.answer.code = ResponseCode::NO_ORIGINAL;
+            }
             answer.payment(&reply, head.spec, acquirer)?;
             return Ok(Served::Answer(Box::new(answer), reply.payment));
         }
         Kind::SignIn => {
-            let code = head.field_60.network_code.unwrap_or(0);
-            match engine.sign_in(&auth, code).await {
+            let asked = head.network_code;
+            let signed_in = match spoken.serves_mac(asked) {
+                true => engine.sign_in(&auth, asked, spoken.key_form()).await,
+                false => Err(NO_MAC_KEY),
+            };
+            match signed_in {
                 Ok(signed_in) => {
-                    answer.batch(&head.field_60, signed_in.batch.get())?;
+                    answer.batch(&head.answered_60(spoken), signed_in.batch.get())?;
                     answer.private(&signed_in.keys)?;
                     answer.reference(acquirer, Some(signed_in.rrn))?;
                     answer.outcome(ResponseCode::APPROVED, signed_in.at)?;
@@ -420,7 +442,17 @@ async fn transact(
             };
             match totals {
                 Ok(compared) => {
-                    answer.totals(message, compared.domestic, compared.foreign)?;
+                    match spoken.profile.settlement {
+                        BalanceAnswer::Field48 => {
+                            answer.totals(message, compared.domestic, compared.foreign)?;
+                        }
+                        BalanceAnswer::Code95 => {
+                            answer.as_sent(message, 48)?;
+                            if [compared.domestic, compared.foreign] != [BlockResult::Balanced; 2] {
+                                code = ResponseCode::RECONCILE_ERROR;
+                            }
+                        }
+                    }
                     Ok(compared.at)
                 }
                 Err(refusal) => Err(refusal),
@@ -455,7 +487,7 @@ async fn transact(
         Ok(rrn) => rrn,
         Err(refusal) => return Ok(refusal.into()),
     };
-    answer.outcome(ResponseCode::APPROVED, at)?;
+    answer.outcome(code, at)?;
     answer.reference(acquirer, Some(rrn))?;
     Ok(Served::Answer(Box::new(answer), None))
 }

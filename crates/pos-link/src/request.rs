@@ -13,10 +13,36 @@ use engine::payment::{OriginalNumbers, PaymentRequest, TransferIn};
 use engine::reversal::ReversalRequest;
 use hsm::{EncryptedPinBlock, PinFormat};
 use iso8583::subfield::{BatchDetail48, BatchEnd48, Original61, PosField60, Totals48};
-use iso8583::{Message, tlv};
+use iso8583::{Message, Profile, Sm4PinCarrier, tlv};
+
+use crate::profile::Spoken;
 
 const fn format(reason: &'static str) -> Refusal {
     Refusal::new(ResponseCode::FORMAT_ERROR, reason)
+}
+
+/// Who sends.
+#[derive(Clone, Copy, Debug)]
+pub struct Sender {
+    /// Field 42.
+    pub merchant: MerchantId,
+    /// Field 41.
+    pub terminal: TerminalId,
+}
+
+impl Sender {
+    /// Reads merchant and terminal.
+    ///
+    /// # Errors
+    /// 30 when one is missing or malformed.
+    pub fn read(message: &Message<'_>) -> Result<Sender, Refusal> {
+        let terminal = message.text(41).and_then(|id| TerminalId::new(id).ok());
+        let merchant = message.text(42).and_then(|id| MerchantId::new(id).ok());
+        Ok(Sender {
+            terminal: terminal.ok_or(format("field 41 missing or malformed"))?,
+            merchant: merchant.ok_or(format("field 42 missing or malformed"))?,
+        })
+    }
 }
 
 /// Who sends and what is asked.
@@ -30,31 +56,39 @@ pub struct Head {
     pub terminal: TerminalId,
     /// Field 60.
     pub field_60: PosField60,
+    /// 60.3 as the transaction table has it; a profile may ask for SM4 keys by another code.
+    pub network_code: u16,
 }
 
 impl Head {
-    /// Reads terminal, merchant and field 60, and finds the transaction in the table.
+    /// Reads field 60 and finds the transaction in the table.
     ///
     /// # Errors
     /// 30 for a missing or malformed field, 40 for a transaction that is not in the table.
-    pub fn read(message: &Message<'_>) -> Result<Head, Refusal> {
-        let terminal = message.text(41).and_then(|id| TerminalId::new(id).ok());
-        let merchant = message.text(42).and_then(|id| MerchantId::new(id).ok());
-        let terminal = terminal.ok_or(format("field 41 missing or malformed"))?;
-        let merchant = merchant.ok_or(format("field 42 missing or malformed"))?;
+    pub fn read(message: &Message<'_>, sender: Sender, spoken: &Spoken) -> Result<Head, Refusal> {
         let field_60 = PosField60::of(message).map_err(|_| format("field 60 malformed"))?;
         let field_60 = field_60.ok_or(format("field 60 missing"))?;
         let first_two = |number: u64| u8::try_from(number / 10_000).ok();
-        let signature = Signature {
+        let signature = spoken.canonical(Signature {
             mti: message.mti().value(),
             processing: message.number(3).and_then(first_two),
             condition: message.number(25).and_then(|code| u8::try_from(code).ok()),
             message_type: Some(field_60.msg_type),
             network_code: field_60.network_code,
-        };
+        });
         let unknown = Refusal::new(ResponseCode::NOT_SUPPORTED, "transaction not supported");
         let spec = Kind::classify(signature).ok_or(unknown)?;
-        Ok(Head { spec, merchant, terminal, field_60 })
+        let Sender { merchant, terminal } = sender;
+        Ok(Head { spec, merchant, terminal, field_60, network_code: signature.network_code.unwrap_or(0) })
+    }
+
+    /// Field 60 as the answer to a sign-in has it: a profile may answer the code that asks for SM4 keys with another.
+    pub fn answered_60(&self, spoken: &Spoken) -> PosField60 {
+        let (asked, answered) = spoken.profile.sm4_sign_in;
+        match self.field_60.network_code {
+            Some(code) if code == asked => PosField60 { network_code: Some(answered), ..self.field_60 },
+            _ => self.field_60,
+        }
     }
 
     /// The batch number of 60.2.
@@ -90,26 +124,33 @@ fn security_digit(message: &Message<'_>, at: usize) -> u8 {
     message.digits(53).and_then(|d| d.as_bytes().get(at).map(|b| b.wrapping_sub(b'0'))).unwrap_or(0)
 }
 
-/// A PIN: field 52, or for SM4 its carrier (59 tag A1 or 63 `SM016`).
-fn pin(message: &Message<'_>) -> Result<Option<EncryptedPinBlock>, Refusal> {
+/// A PIN: field 52, or for SM4 the carrier of the profile (59 tag A1 or 63 `SM016`).
+fn pin(message: &Message<'_>, profile: &Profile) -> Result<Option<EncryptedPinBlock>, Refusal> {
     let Some(block) = message.bytes_of(52) else { return Ok(None) };
     if !message.has(26) {
         return Err(format("field 52 without field 26"));
     }
-    let malformed = |_| Refusal::new(ResponseCode::PIN_FORMAT, "PIN block malformed");
+    let refused = |reason| Refusal::new(ResponseCode::PIN_FORMAT, reason);
+    let malformed = |_| refused("PIN block malformed");
     if security_digit(message, 0) == 0 {
         return Err(format("field 52 without a PIN in field 53"));
     }
-    // Digit 2: 3 or 4 is SM4 (both are in use), 0 and 6 are DES.
-    if !matches!(security_digit(message, 1), 3 | 4) {
+    let digit = security_digit(message, 1);
+    if digit != profile.sm4_digit {
+        // 3 and 4 both say SM4, each in other families; one that is not the profile's is no DES block either.
+        if matches!(digit, 3 | 4) {
+            return Err(refused("field 53 says SM4 as another profile does"));
+        }
         return EncryptedPinBlock::new(PinFormat::Iso0, block).map(Some).map_err(malformed);
     }
-    let in_63 = message.bytes_of(63).and_then(|all| all.strip_prefix(b"SM016"));
-    let carrier = match in_63 {
-        Some(block) => Some(block),
-        None => message.bytes_of(59).and_then(|all| tlv::ascii_find(all, 3, b"A1").ok().flatten()),
+    let carrier = match (profile.sm4_pin, profile.tlv59_digits) {
+        (Sm4PinCarrier::Field63, _) => message.bytes_of(63).and_then(|all| all.strip_prefix(b"SM016")),
+        (Sm4PinCarrier::Tag59A1, Some(digits)) => {
+            message.bytes_of(59).and_then(|all| tlv::ascii_find(all, digits, b"A1").ok().flatten())
+        }
+        (Sm4PinCarrier::Tag59A1, None) => None,
     };
-    let carrier = carrier.ok_or(Refusal::new(ResponseCode::PIN_FORMAT, "SM4 PIN without its carrier"))?;
+    let carrier = carrier.ok_or(refused("SM4 PIN without its carrier"))?;
     EncryptedPinBlock::new(PinFormat::Sm4Extended, carrier).map(Some).map_err(malformed)
 }
 
@@ -189,6 +230,7 @@ pub fn signature_part(head: &Head, message: &Message<'_>) -> Result<SignaturePar
 pub fn payment(
     head: &Head,
     message: &Message<'_>,
+    profile: &Profile,
     digest: [u8; 32],
     masked: Vec<u8>,
 ) -> Result<PaymentRequest, Refusal> {
@@ -234,7 +276,7 @@ pub fn payment(
         ],
         track2: message.digits(35).map(|track| Secret::new(track.as_bytes())),
         track_encrypted: security_digit(message, 2) == 1,
-        pin: pin(message)?,
+        pin: pin(message, profile)?,
         chip_pan,
         chip: chip.map(Secret::new),
         original: original(message)?,

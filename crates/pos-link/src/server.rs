@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::Engine;
-use iso8583::{Dialect, frame};
+use iso8583::frame;
 use rustix::net::sockopt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,6 +19,7 @@ use crate::config::LinkConfig;
 use crate::gate::{Gate, Limits, Pass};
 use crate::handler::{self, Verdict};
 use crate::pool::{Borrowed, Pool};
+use crate::profile::Spoken;
 use crate::warnings::Warnings;
 
 /// Connections that the system completes and holds until they are accepted: what a storm may bring between two
@@ -38,8 +39,8 @@ pub struct Link {
     pub engine: Engine,
     /// Settings.
     pub config: LinkConfig,
-    /// The dialect with the profile's switches set.
-    pub dialect: &'static Dialect,
+    /// Place of the listener's profile among those of the settings.
+    profile: usize,
     /// How many warnings may be written.
     pub warnings: Warnings,
     pool: Arc<Pool>,
@@ -48,30 +49,53 @@ pub struct Link {
 }
 
 impl Link {
-    /// What the connections of a listener with these settings share.
+    /// What the connections of a listener with these settings and the baseline profile share.
     pub fn new(engine: Engine, config: LinkConfig) -> Self {
-        let dialect = Dialect::for_profile(&config.profile);
         let (pool, stop) = (Pool::new(config.frame_max), CancellationToken::new());
-        Link { engine, config, dialect, warnings: Warnings::default(), pool, stop }
+        Link { engine, config, profile: 0, warnings: Warnings::default(), pool, stop }
+    }
+
+    /// The profile of the listener.
+    pub fn spoken(&self) -> &Spoken {
+        self.config.profiles.at(self.profile)
     }
 }
 
-/// Serves terminals until `stop`, then lets every frame that is in work have its answer and returns.
-pub async fn serve(listener: TcpListener, engine: Engine, config: LinkConfig, stop: CancellationToken) {
-    if let Err(error) = prepare(&listener, &config) {
-        tracing::warn!(%error, "the listener keeps the system's settings");
-    }
+/// A socket that terminals connect to, and what they speak there.
+pub struct Listening {
+    /// The socket.
+    pub socket: TcpListener,
+    /// Place of its profile among those of the settings.
+    pub profile: usize,
+}
+
+/// Serves terminals on all listeners until `stop`, then lets every frame that is in work have its answer and returns.
+/// The limits hold for all listeners together: who may have so much has it once, through whichever door.
+pub async fn serve(listeners: Vec<Listening>, engine: Engine, config: LinkConfig, stop: CancellationToken) {
     let gate = Gate::new(Limits {
         connections: config.connections_max,
         per_address: config.connections_per_address_max,
         per_second: config.connects_per_second_max,
         frames: config.frames_per_address_max,
     });
-    let link = Arc::new(Link { stop: stop.clone(), ..Link::new(engine, config) });
+    let doors = TaskTracker::new();
+    for Listening { socket, profile } in listeners {
+        if let Err(error) = prepare(&socket, &config) {
+            tracing::warn!(%error, "the listener keeps the system's settings");
+        }
+        let link = Link { stop: stop.clone(), profile, ..Link::new(engine.clone(), config.clone()) };
+        doors.spawn(accept(socket, Arc::new(link), Arc::clone(&gate)));
+    }
+    doors.close();
+    doors.wait().await;
+}
+
+/// Takes connections of one listener until the stop, then waits for their ends.
+async fn accept(listener: TcpListener, link: Arc<Link>, gate: Arc<Gate>) {
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
-            () = stop.cancelled() => break,
+            () = link.stop.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
         let (stream, peer) = match accepted {

@@ -1,8 +1,11 @@
 //! What a terminal is told once, when it is enrolled. Kept as `config.json` in its directory; every key has a
 //! default but the three that identify it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use iso8583::Profile;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,17 +20,6 @@ pub enum ConnectionMode {
     /// Kept open until it fails or the terminal closes.
     #[default]
     Kept,
-}
-
-/// Where a PIN block under an SM4 key travels; field 52 is zeros then. Both are modelled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Sm4PinCarrier {
-    /// Field 59, tag A1, 16 raw bytes.
-    Field59A1,
-    /// Field 63, `SM016` and 16 raw bytes, as in the baseline profile.
-    #[default]
-    Field63Sm,
 }
 
 /// The configuration of one terminal.
@@ -49,9 +41,10 @@ pub struct TerminalConfig {
     /// TPDU, 10 hexadecimal digits.
     #[serde(default = "default_tpdu")]
     pub tpdu: String,
-    /// Message header, 12 hexadecimal digits; empty for acquirers that use none.
-    #[serde(default = "default_header")]
-    pub header: String,
+    /// The acquirer's profile: its switches that differ from the baseline, each with its value
+    /// (`{"header": "none", "field_60": "ascii"}`).
+    #[serde(default)]
+    pub profile: BTreeMap<String, String>,
     /// Connection per request, or kept.
     #[serde(default)]
     pub connection: ConnectionMode,
@@ -73,15 +66,6 @@ pub struct TerminalConfig {
     /// 60.4: 2 stripe, 5 contact chip, 6 contact and contactless.
     #[serde(default = "default_capability")]
     pub capability: u8,
-    /// Field 26: the longest PIN, 12 or 6.
-    #[serde(default = "default_pin_length")]
-    pub pin_length: u8,
-    /// Digit 2 of field 53 under SM4 keys: 3 or 4.
-    #[serde(default = "default_sm4_digit")]
-    pub sm4_digit: u8,
-    /// Carrier of an SM4 PIN block.
-    #[serde(default)]
-    pub sm4_pin_carrier: Sm4PinCarrier,
     /// Tracks are encrypted when the sign-in gave a track key.
     #[serde(default = "yes")]
     pub encrypt_tracks: bool,
@@ -140,9 +124,6 @@ fn default_operator() -> String {
 fn default_tpdu() -> String {
     "6000030000".into()
 }
-fn default_header() -> String {
-    "603200320001".into()
-}
 fn default_connect_timeout() -> u64 {
     10
 }
@@ -157,12 +138,6 @@ fn default_repeat_pause() -> u64 {
 }
 fn default_capability() -> u8 {
     5
-}
-fn default_pin_length() -> u8 {
-    12
-}
-fn default_sm4_digit() -> u8 {
-    4
 }
 fn yes() -> bool {
     true
@@ -197,7 +172,7 @@ impl TerminalConfig {
             merchant_name: default_merchant_name(),
             operator: default_operator(),
             tpdu: default_tpdu(),
-            header: default_header(),
+            profile: BTreeMap::new(),
             connection: ConnectionMode::default(),
             connect_timeout_seconds: default_connect_timeout(),
             answer_timeout_ms: default_answer_timeout(),
@@ -205,9 +180,6 @@ impl TerminalConfig {
             resend_retries: default_retries(),
             repeat_pause_ms: default_repeat_pause(),
             capability: default_capability(),
-            pin_length: default_pin_length(),
-            sm4_digit: default_sm4_digit(),
-            sm4_pin_carrier: Sm4PinCarrier::default(),
             encrypt_tracks: true,
             accept_unsigned_decline: true,
             reversal_with_atc: true,
@@ -240,13 +212,7 @@ impl TerminalConfig {
             (!self.host.is_empty() && self.host.contains(':'), "host: name:port"),
             (plain(&self.operator, 2), "operator: 2 characters"),
             (hexadecimal(&self.tpdu, 10), "tpdu: 10 hexadecimal digits"),
-            (
-                self.header.is_empty() || hexadecimal(&self.header, 12),
-                "header: 12 hexadecimal digits or empty",
-            ),
             (matches!(self.capability, 2 | 5 | 6), "capability: 2, 5 or 6"),
-            (matches!(self.pin_length, 6 | 12), "pin_length: 6 or 12"),
-            (matches!(self.sm4_digit, 3 | 4), "sm4_digit: 3 or 4"),
             (self.reversal_retries > 0 && self.resend_retries > 0, "retries: at least 1"),
             (self.answer_timeout_ms > 0, "answer_timeout_ms: more than 0"),
             (self.serial.is_ascii() && self.serial.len() >= 8, "serial: at least 8 characters"),
@@ -257,8 +223,21 @@ impl TerminalConfig {
         ];
         match rules.iter().find(|(holds, _)| !holds) {
             Some((_, rule)) => Err(PosError::Input((*rule).into())),
-            None => Ok(()),
+            None => self.speech().map(|_| ()),
         }
+    }
+
+    /// The acquirer's profile with its switches set.
+    ///
+    /// # Errors
+    /// [`PosError::Input`] naming the switch that is wrong, or the two that contradict each other.
+    pub fn speech(&self) -> Result<Profile, PosError> {
+        let mut profile = Profile::CUP_POS_1;
+        for (name, value) in &self.profile {
+            profile.set(name, value).map_err(|error| PosError::Input(format!("profile: {error}")))?;
+        }
+        profile.check().map_err(|error| PosError::Input(format!("profile: {error}")))?;
+        Ok(profile)
     }
 
     /// How long an answer is awaited.
@@ -278,6 +257,9 @@ mod tests {
         let mut bad = good.clone();
         bad.merchant.push('1');
         assert!(bad.check().unwrap_err().to_string().contains("merchant"));
+        let mut bad = good.clone();
+        bad.profile.insert("field_60".into(), "ebcdic".into());
+        assert!(bad.check().unwrap_err().to_string().contains("field_60 cannot be ebcdic"));
         let text = serde_json::to_string(&good).unwrap();
         assert_eq!(serde_json::from_str::<TerminalConfig>(&text).unwrap().tpdu, "6000030000");
         let minimal = r#"{"host":"h:1","merchant":"898000000000001","terminal":"00000001"}"#;

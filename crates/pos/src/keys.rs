@@ -3,6 +3,7 @@
 
 use hsm::key_blob::{self, KeyBlobLayout};
 use hsm::{Hsm, KeyAlgorithm, KeyComponent, KeyUsage, MacAlgorithm};
+use iso8583::{KeyLayout as Form, MacForm, MacRule, Profile};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -25,12 +26,12 @@ pub enum KeyLayout {
 
 impl KeyLayout {
     /// 60.3 of the sign-in.
-    pub fn network_code(self) -> &'static str {
+    pub fn network_code(self, profile: &Profile) -> u16 {
         match self {
-            Self::Des => "001",
-            Self::TripleDes => "003",
-            Self::TripleDesTrack => "004",
-            Self::Sm4 => "006",
+            Self::Des => 1,
+            Self::TripleDes => 3,
+            Self::TripleDesTrack => 4,
+            Self::Sm4 => profile.sm4_sign_in.0,
         }
     }
 
@@ -149,6 +150,7 @@ pub(crate) fn unpack(
     hsm: &dyn Hsm,
     keys: &Keys,
     layout: KeyLayout,
+    profile: &Profile,
     blob: &[u8],
 ) -> Result<WorkingKeys, PosError> {
     let master = match layout {
@@ -156,17 +158,25 @@ pub(crate) fn unpack(
         _ => keys.master.as_ref(),
     }
     .ok_or(PosError::NoMasterKey)?;
-    let fresh = key_blob::WorkingKeys::from_blob(hsm, layout.blob(), blob, master)
-        .map_err(|error| PosError::KeysRefused(error.to_string()))?;
+    let fresh = match profile.key_layout {
+        Form::Blocks => key_blob::WorkingKeys::from_blob(hsm, layout.blob(), blob, master),
+        Form::Records => key_blob::WorkingKeys::from_records(hsm, layout.blob(), blob, master),
+    };
+    let fresh = fresh.map_err(|error| PosError::KeysRefused(error.to_string()))?;
     Ok(WorkingKeys { layout, pin: fresh.pin, mac: fresh.mac, track: fresh.track })
 }
 
 impl WorkingKeys {
-    /// The MAC rule that goes with the MAC key.
-    pub(crate) fn mac_algorithm(&self) -> MacAlgorithm {
-        match self.mac.algorithm() {
-            KeyAlgorithm::Sm4 => MacAlgorithm::Sm4Cup,
-            _ => MacAlgorithm::CupEcb,
+    /// The MAC rule that goes with the MAC key and the profile.
+    pub(crate) fn mac_algorithm(&self, profile: &Profile) -> MacAlgorithm {
+        let hex = profile.mac_form == MacForm::Hex;
+        match (self.mac.algorithm(), profile.mac) {
+            (KeyAlgorithm::Sm4, _) => MacAlgorithm::Sm4Cup,
+            (_, MacRule::CupEcb) => MacAlgorithm::CupEcb,
+            (_, MacRule::X99) if hex => MacAlgorithm::X99Hex,
+            (_, MacRule::X99) => MacAlgorithm::X99,
+            (_, MacRule::X919) => MacAlgorithm::X919 { pad80: false, hex },
+            (_, MacRule::X919Pad80) => MacAlgorithm::X919 { pad80: true, hex },
         }
     }
 }

@@ -33,7 +33,7 @@
 //! The chip is a lab card that makes real cryptograms. The terminal's side of it is **not an EMV kernel**: it selects
 //! no application, reads no records and verifies no certificates.
 //!
-//! Modelled, and each one line to change: the carrier of an SM4 PIN block ([`Sm4PinCarrier`]), which lines go into a
+//! Modelled, and each one line to change: the carrier of an SM4 PIN block ([`iso8583::Sm4PinCarrier`]), which lines go into a
 //! batch upload (`settle`), whether a decline without MAC is an answer
 //! ([`TerminalConfig::accept_unsigned_decline`]), field 61 in the reversal of a void, the order of the
 //! parts of an e-signature, which tags a script result carries. Not sent: terminal information (field 59).
@@ -71,7 +71,7 @@ mod transact;
 mod wire;
 
 pub use card::{CardInput, Entry, luhn, mask};
-pub use config::{ConnectionMode, Sm4PinCarrier, TerminalConfig};
+pub use config::{ConnectionMode, TerminalConfig};
 pub use connection::{BoxFuture, Dial, FRAME_MAX, Link, TcpDialer};
 pub use download::{Download, DownloadCounts};
 pub use error::PosError;

@@ -1,7 +1,7 @@
 //! How outcomes look: lines for people, JSON for programs, and the bytes of both frames, masked.
 
 use iso8583::frame;
-use iso8583::{CUP_POS, describe, mask};
+use iso8583::{Dialect, describe, mask};
 use serde_json::{Value, json};
 
 use crate::amount::yuan;
@@ -9,7 +9,7 @@ use crate::config::TerminalConfig;
 use crate::connection::FRAME_MAX;
 use crate::outcome::{Outcome, Status};
 use crate::state::Record;
-use crate::wire::profile;
+use crate::wire::answered;
 
 /// The outcome on a few lines.
 pub fn outcome_text(outcome: &Outcome) -> String {
@@ -92,8 +92,8 @@ pub fn outcome_json(config: &TerminalConfig, outcome: &Outcome, with_bytes: bool
 
 /// A frame, masked, as hexadecimal text. What cannot be parsed is shown by its length alone.
 pub fn frame_hex(config: &TerminalConfig, bytes: &[u8]) -> String {
-    let Some((head, body)) = split(config, bytes) else { return unreadable(bytes) };
-    let Ok(message) = CUP_POS.parse(body) else { return unreadable(bytes) };
+    let Some((head, body, dialect)) = split(config, bytes) else { return unreadable(bytes) };
+    let Ok(message) = dialect.parse(body) else { return unreadable(bytes) };
     let mut masked = head.to_vec();
     mask::mask_message(&message, &mut masked);
     hex::encode_upper(masked)
@@ -101,8 +101,8 @@ pub fn frame_hex(config: &TerminalConfig, bytes: &[u8]) -> String {
 
 /// A frame, masked and decoded: one field on a line, the bytes below.
 pub fn frame_text(config: &TerminalConfig, bytes: &[u8]) -> String {
-    let Some((_, body)) = split(config, bytes) else { return unreadable(bytes) };
-    let Ok(message) = CUP_POS.parse(body) else { return unreadable(bytes) };
+    let Some((_, body, dialect)) = split(config, bytes) else { return unreadable(bytes) };
+    let Ok(message) = dialect.parse(body) else { return unreadable(bytes) };
     let mut text = describe::describe(&message).to_table(describe::Language::Chinese);
     if !text.ends_with('\n') {
         text.push('\n');
@@ -147,10 +147,17 @@ pub fn journal_text(records: &[Record]) -> String {
     text
 }
 
-fn split<'a>(config: &TerminalConfig, bytes: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+/// The parts of a frame before the message and of it, with its dialect. A request carries the block of the access
+/// equipment, an answer does not.
+fn split<'a>(config: &TerminalConfig, bytes: &'a [u8]) -> Option<(&'a [u8], &'a [u8], &'static Dialect)> {
     let (_, payload) = frame::split(bytes, FRAME_MAX).ok()??;
-    let parts = frame::parse_pos(payload, &profile(config)).ok()?;
-    bytes.split_at_checked(bytes.len().checked_sub(parts.body.len())?)
+    let profile = config.speech().ok()?;
+    let dialect = Dialect::for_profile(&profile);
+    let readings = [frame::parse_pos(payload, &profile), answered(payload, &profile)];
+    let body =
+        readings.into_iter().flatten().map(|parts| parts.body).find(|body| dialect.parse(body).is_ok())?;
+    let (head, body) = bytes.split_at_checked(bytes.len().checked_sub(body.len())?)?;
+    Some((head, body, dialect))
 }
 
 fn unreadable(bytes: &[u8]) -> String {

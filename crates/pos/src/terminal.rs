@@ -248,12 +248,13 @@ impl Terminal {
             return Err(PosError::NoMasterKey);
         }
         let batch = self.state.batch;
+        let profile = self.config.speech()?;
         let request = self
-            .management(Kind::SignIn, layout.network_code())
+            .management(Kind::SignIn, &format!("{:03}", layout.network_code(&profile)))
             .text(63, format!("{} ", self.config.operator));
         let (mut outcome, answer) = self.manage(request, batch).await?;
         let Some(answer) = answer.filter(|_| outcome.approved) else { return Ok(outcome) };
-        let fresh = keys::unpack(&self.vault, &self.state.keys, layout, &answer.private)?;
+        let fresh = keys::unpack(&self.vault, &self.state.keys, layout, &profile, &answer.private)?;
         let offered = answer.batch.unwrap_or(batch);
         if offered != batch && self.holds_transactions() {
             return Err(PosError::BatchUnsettled { held: batch, offered });

@@ -4,14 +4,13 @@
 //! leaves; the answer is judged, the chip heard, and the outcome is on disk before anyone is told.
 
 use hsm::{EncryptedPinBlock, Hsm, Pin, PinFormat};
-use iso8583::tlv;
+use iso8583::{Profile, Sm4PinCarrier, tlv};
 use zeroize::Zeroizing;
 
 use crate::amount::AMOUNT_MAX_FEN;
 use crate::card::{self, CardData, CardInput, Entry};
 use crate::chip::{self, ChipPayment, Setting, Verdict};
 use crate::codes;
-use crate::config::Sm4PinCarrier;
 use crate::deck::Behaviour;
 use crate::error::PosError;
 use crate::further::Points;
@@ -524,6 +523,7 @@ impl Terminal {
         with_pan: bool,
     ) -> Result<Request, PosError> {
         let row = kind.row();
+        let profile = self.config.speech()?;
         let keys =
             self.state.keys.working.as_ref().ok_or(PosError::MustSignIn("there are no working keys"))?;
         let fallback = entry == Entry::Fallback;
@@ -554,29 +554,16 @@ impl Terminal {
         }
         let with_pin = if pin.is_some() { 2 } else { 0 };
         if pin.is_some() || card.track2.is_some() {
-            let security = keys.layout.security_digit(self.config.sm4_digit);
+            let security = keys.layout.security_digit(profile.sm4_digit);
             request = request.digits(53, format!("{with_pin}{security}{encrypted}0000000000000"));
         }
         if let Some(pin) = pin {
             let format = if keys.layout == KeyLayout::Sm4 { PinFormat::Sm4Extended } else { PinFormat::Iso0 };
             let block = self.vault.encrypt_pin(pin, &card.pan, &keys.pin, format)?;
             request =
-                self.with_pin_block(request.digits(26, format!("{:02}", self.config.pin_length)), &block);
+                with_pin_block(request.digits(26, format!("{:02}", profile.pin_length)), &block, &profile);
         }
         Ok(request)
-    }
-
-    fn with_pin_block(&self, request: Request, block: &EncryptedPinBlock) -> Request {
-        if block.format != PinFormat::Sm4Extended {
-            return request.bytes(52, block.bytes());
-        }
-        let request = request.bytes(52, &[0; 8]);
-        let (field, mut value) = match self.config.sm4_pin_carrier {
-            Sm4PinCarrier::Field59A1 => (59, b"A1016".to_vec()),
-            Sm4PinCarrier::Field63Sm => (63, b"SM016".to_vec()),
-        };
-        value.extend_from_slice(block.bytes());
-        request.bytes(field, &value)
     }
 
     pub(crate) fn record(&self, job: &Job, trace: u32, batch: u32) -> Result<Record, PosError> {
@@ -700,4 +687,19 @@ pub(crate) fn check_amount(amount_fen: u64) -> Result<(), PosError> {
     } else {
         Err(PosError::Input("the amount is 0.01 to 9999999999.99".into()))
     }
+}
+
+/// Puts a PIN block where the profile has it.
+fn with_pin_block(request: Request, block: &EncryptedPinBlock, profile: &Profile) -> Request {
+    if block.format != PinFormat::Sm4Extended {
+        return request.bytes(52, block.bytes());
+    }
+    let request = request.bytes(52, &[0; 8]);
+    let (field, mut value) = match (profile.sm4_pin, profile.tlv59_digits) {
+        (Sm4PinCarrier::Tag59A1, Some(2)) => (59, b"A116".to_vec()),
+        (Sm4PinCarrier::Tag59A1, _) => (59, b"A1016".to_vec()),
+        (Sm4PinCarrier::Field63, _) => (63, b"SM016".to_vec()),
+    };
+    value.extend_from_slice(block.bytes());
+    request.bytes(field, &value)
 }

@@ -1,8 +1,9 @@
 //! From a request to a frame, and from a frame to a judged answer.
 
 use hsm::Hsm;
-use iso8583::frame::{self, PosHeader, Tpdu};
-use iso8583::{CUP_POS, Draft, Message, Mti, Profile};
+use iso8583::FrameError;
+use iso8583::frame::{self, LRI_LEN, PosFrame, Tpdu};
+use iso8583::{Dialect, Draft, Message, Mti, Profile};
 
 use crate::codes;
 use crate::config::TerminalConfig;
@@ -12,14 +13,20 @@ use crate::message::{Kind, Request, Value};
 use crate::rules::Event;
 use crate::state::WorkingKeys;
 
-/// The codec profile of a terminal's configuration.
-pub(crate) fn profile(config: &TerminalConfig) -> Profile {
-    Profile { header: header(config), ..Profile::CUP_POS_1 }
+/// Message type of an e-signature in the table of kinds.
+const SIGNATURE_MTI: u16 = 820;
+
+/// The message type of a request as the profile has it.
+fn mti(request: &Request, profile: &Profile) -> Mti {
+    match (request.kind, request.mti) {
+        (Kind::Signature, SIGNATURE_MTI) => Mti::new(profile.signature_mti),
+        (_, mti) => Mti::new(mti),
+    }
 }
 
-fn header(config: &TerminalConfig) -> Option<PosHeader> {
-    let mut bytes = [0; 6];
-    hex::decode_to_slice(&config.header, &mut bytes).ok().map(|()| PosHeader::new(bytes))
+/// Takes a received payload apart. The block of the access equipment is added on a request's way only.
+pub(crate) fn answered<'a>(payload: &'a [u8], profile: &Profile) -> Result<PosFrame<'a>, FrameError> {
+    frame::parse_pos(payload, &Profile { lri: false, ..profile.clone() })
 }
 
 /// Writes the whole frame; `keys` sign it when the kind carries a MAC.
@@ -28,8 +35,9 @@ pub(crate) fn write(
     request: &Request,
     keys: Option<(&dyn Hsm, &WorkingKeys)>,
 ) -> Result<Vec<u8>, PosError> {
+    let profile = config.speech()?;
     let mut draft = Draft::new();
-    draft.start(&CUP_POS, Mti::new(request.mti));
+    draft.start(Dialect::for_profile(&profile), mti(request, &profile));
     for (field, value) in request.entries() {
         match value {
             Value::Digits(digits) => draft.put_digits(field, digits)?,
@@ -45,10 +53,15 @@ pub(crate) fn write(
     hex::decode_to_slice(&config.tpdu, &mut tpdu)
         .map_err(|_| PosError::Build("the TPDU is not hexadecimal".into()))?;
     let mut out = Vec::with_capacity(512);
-    let mark = frame::begin_pos(&mut out, Tpdu::new(tpdu), header(config));
+    let mark = frame::begin_pos(&mut out, Tpdu::new(tpdu), profile.header.filter(|_| !profile.lri));
+    if profile.lri {
+        // What the equipment on a dialled line puts in: nobody called from anywhere.
+        out.extend_from_slice(&[0; LRI_LEN]);
+        out.extend_from_slice(profile.header.map(|header| header.bytes()).as_slice().as_flattened());
+    }
     match (request.kind.row().mac, keys) {
         (true, Some((hsm, keys))) => draft.write_with_mac(&mut out, |block| {
-            hsm.mac(&keys.mac, keys.mac_algorithm(), block).map_err(PosError::from)
+            hsm.mac(&keys.mac, keys.mac_algorithm(&profile), block).map_err(PosError::from)
         })?,
         (true, None) => return Err(PosError::MustSignIn("there are no working keys")),
         (false, _) => draft.write(&mut out)?,
@@ -111,28 +124,30 @@ pub(crate) fn judge(
     received: &[u8],
 ) -> Result<Judged, PosError> {
     let unfitting = |why: String| Ok(Judged::Unfitting(why));
-    let profile = profile(config);
+    let profile = config.speech()?;
     let payload = match frame::split(received, FRAME_MAX) {
         Ok(Some((_, payload))) => payload,
         Ok(None) => return unfitting("the frame is cut off".into()),
         Err(error) => return unfitting(error.to_string()),
     };
-    let parts = match frame::parse_pos(payload, &profile) {
+    let parts = match answered(payload, &profile) {
         Ok(parts) => parts,
         Err(error) => return unfitting(error.to_string()),
     };
-    let message = match CUP_POS.parse(parts.body) {
+    let message = match Dialect::for_profile(&profile).parse(parts.body) {
         Ok(message) => message,
         Err(error) => return unfitting(error.to_string()),
     };
-    if message.mti() != Mti::new(request.mti).response() {
+    if message.mti() != mti(request, &profile).response() {
         return unfitting(format!("message type {} does not answer {:04}", message.mti(), request.mti));
     }
     let code = message.text(39).unwrap_or_default().to_owned();
     let approves = codes::approves(&code);
     if let (true, Some((hsm, keys))) = (request.kind.row().mac, keys) {
         let authentic = match (message.mac_block(), message.bytes_of(64)) {
-            (Some(block), Some(mac)) => hsm.verify_mac(&keys.mac, keys.mac_algorithm(), block, mac)?,
+            (Some(block), Some(mac)) => {
+                hsm.verify_mac(&keys.mac, keys.mac_algorithm(&profile), block, mac)?
+            }
             _ => !approves && config.accept_unsigned_decline,
         };
         if !authentic {
@@ -228,6 +243,7 @@ fn custom63(bytes: &[u8]) -> (Option<String>, Option<String>) {
 #[cfg(test)]
 mod tests {
     use hsm::{KeyAlgorithm, KeyUsage, SoftVault};
+    use iso8583::CUP_POS;
     use proptest::prelude::*;
 
     use super::*;
@@ -237,7 +253,7 @@ mod tests {
     fn config(terminal: &str, merchant: &str, tpdu: &str, header: &str) -> TerminalConfig {
         let mut config = TerminalConfig::new("host:1", merchant, terminal);
         config.tpdu = tpdu.into();
-        config.header = header.into();
+        config.profile.insert("header".into(), header.into());
         config
     }
 
@@ -260,7 +276,7 @@ mod tests {
             "003C600003000060310031100108000020000000C000120000033133333030303136313838303230313330303132303136001100\
              00000100300003303120"
         );
-        let without = config("12345671", "123456789012345", "6000320000", "");
+        let without = config("12345671", "123456789012345", "6000320000", "none");
         let frame = write(&without, &sign_in(&without, "000012", "001"), None).unwrap();
         assert_eq!(
             hex::encode_upper(frame),
@@ -313,10 +329,10 @@ mod tests {
             draft.put_text(42, "898000000000001").unwrap();
             draft.put_text(49, "156").unwrap();
             let mut out = Vec::new();
-            let mark = frame::begin_pos(&mut out, Tpdu::new([0x60, 0, 0, 0, 3]), header(&self.config));
+            let mark = frame::begin_pos(&mut out, Tpdu::new([0x60, 0, 0, 0, 3]), Profile::CUP_POS_1.header);
             draft
                 .write_with_mac::<PosError>(&mut out, |block| {
-                    Ok(self.vault.mac(&self.keys.mac, self.keys.mac_algorithm(), block)?)
+                    Ok(self.vault.mac(&self.keys.mac, self.keys.mac_algorithm(&Profile::CUP_POS_1), block)?)
                 })
                 .unwrap();
             frame::finish_pos(&mut out, mark).unwrap();

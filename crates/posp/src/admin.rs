@@ -51,6 +51,12 @@ struct MerchantAdd {
     /// Take the limit away.
     #[arg(long, conflicts_with = "limit")]
     no_limit: bool,
+    /// A profile of its own, from the configuration; a new merchant has that of the listener.
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+    /// Take its own profile away.
+    #[arg(long, conflicts_with = "profile")]
+    no_profile: bool,
     #[command(flatten)]
     door: Door,
     /// Data directory of the node (default: node.data of the configuration).
@@ -162,6 +168,10 @@ fn changed(args: MerchantAdd, present: Option<Merchant>) -> anyhow::Result<Merch
             true => None,
             false => args.limit.or(kept.and_then(|merchant| merchant.limit_single)),
         },
+        profile: match args.no_profile {
+            true => None,
+            false => args.profile.or(kept.and_then(|merchant| merchant.profile.clone())),
+        },
     })
 }
 
@@ -169,6 +179,9 @@ fn changed(args: MerchantAdd, present: Option<Merchant>) -> anyhow::Result<Merch
 pub async fn merchant(config: &Config, args: MerchantArgs, screen: &mut Screen) -> anyhow::Result<ExitCode> {
     match args.command {
         MerchantCommand::Add(args) => {
+            if let Some(profile) = &args.profile {
+                config.check_merchant_profile(profile)?;
+            }
             let store = open(config, args.data.as_ref())?;
             let present = store.merchants().await?.into_iter().find(|merchant| merchant.id == args.id);
             let merchant = changed(args, present)?;
@@ -197,12 +210,13 @@ pub async fn merchant(config: &Config, args: MerchantArgs, screen: &mut Screen) 
                         m.name.clone(),
                         format!("{:04}", m.mcc),
                         m.limit_single.map_or("-".to_owned(), |a| format!("¥{a}")),
+                        m.profile.clone().unwrap_or_else(|| "-".to_owned()),
                         if m.active { "open" } else { "closed" }.to_owned(),
                     ]
                 })
                 .collect();
-            for line in table(&["商户号 merchant", "名称 name", "MCC", "限额 limit", "状态 state"], &rows)
-            {
+            let heading = ["商户号 merchant", "名称 name", "MCC", "限额 limit", "规范 profile", "状态 state"];
+            for line in table(&heading, &rows) {
                 screen.line(line)?;
             }
         }
@@ -231,7 +245,7 @@ pub async fn terminal(config: &Config, args: TerminalArgs, screen: &mut Screen) 
                 if args.json {
                     let line = serde_json::json!({
                         "merchant": t.merchant, "terminal": t.id, "active": t.active, "cipher": t.cipher,
-                        "profile": t.profile, "batch": t.session.batch, "signed_in_at": signed_in,
+                        "batch": t.session.batch, "signed_in_at": signed_in,
                         "kcv": { "tmk": tmk, "pik": pik, "mak": mak, "tdk": tdk },
                     });
                     screen.line(line.to_string())?;
@@ -311,7 +325,6 @@ async fn add_terminal(config: &Config, args: TerminalAdd, screen: &mut Screen) -
         active: args.door.active(present.as_ref().map(|terminal| terminal.active)),
         cipher,
         master_key,
-        profile: present.map_or_else(|| "cup-pos-1".to_owned(), |terminal| terminal.profile),
         session: TerminalSession::NEW,
     };
     store.put_terminal(&terminal).await?;

@@ -1,12 +1,15 @@
 //! The configuration file: one TOML file, every key with a default, every key overridable from the
 //! environment as `POSP_SECTION__KEY`.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use acquiring::InstitutionId;
 use anyhow::{Context, bail};
+use iso8583::Profile;
 use serde::{Deserialize, Serialize};
 
 /// Everything that can be set.
@@ -19,8 +22,12 @@ pub struct Config {
     pub hsm: Hsm,
     /// Log output.
     pub log: Log,
-    /// The door for POS terminals.
+    /// The door for POS terminals, and its first listener.
     pub pos: Pos,
+    /// Further listeners.
+    pub listen: Vec<Listen>,
+    /// Profiles of acquirers and terminal families: switches by name.
+    pub profile: BTreeMap<String, BTreeMap<String, Setting>>,
     /// Health and metrics.
     pub ops: Ops,
     /// The line to UnionPay.
@@ -139,6 +146,8 @@ impl Default for Log {
 pub struct Pos {
     /// Address for terminals.
     pub listen: SocketAddr,
+    /// What terminals speak there.
+    pub profile: String,
     /// Largest frame in bytes, without its length.
     pub frame_max: usize,
     /// Seconds for a frame from its first to its last byte.
@@ -161,6 +170,7 @@ impl Default for Pos {
     fn default() -> Self {
         Pos {
             listen: SocketAddr::from(([127, 0, 0, 1], 8583)),
+            profile: BASELINE.to_owned(),
             frame_max: 2_048,
             frame_seconds: 10,
             idle_seconds: 300,
@@ -169,6 +179,47 @@ impl Default for Pos {
             connects_per_second_max: 5_000,
             frames_per_address_max: 4_096,
             write_seconds: 10,
+        }
+    }
+}
+
+/// The profile that is always there.
+const BASELINE: &str = "cup-pos-1";
+
+/// A section `[[listen]]`: a further address for terminals.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listen {
+    /// The address.
+    pub address: SocketAddr,
+    /// What terminals speak there.
+    #[serde(default = "baseline")]
+    pub profile: String,
+}
+
+fn baseline() -> String {
+    BASELINE.to_owned()
+}
+
+/// The value of a switch as a file may have it: `lri = true`, `field_60_max = 19`, `field_60 = "ascii"`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Setting {
+    /// Yes or no.
+    Flag(bool),
+    /// A number.
+    Number(u64),
+    /// A word.
+    Text(String),
+}
+
+impl std::fmt::Display for Setting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Setting::Flag(true) => f.write_str("yes"),
+            Setting::Flag(false) => f.write_str("no"),
+            Setting::Number(number) => write!(f, "{number}"),
+            Setting::Text(text) => f.write_str(text),
         }
     }
 }
@@ -240,8 +291,6 @@ pub struct Engine {
     pub tip_percent_max: u32,
     /// What a terminal must do is asked for in every answer, not only after sign-in and downloads.
     pub requirement_everywhere: bool,
-    /// Double-length MAC keys in the sign-in of 3DES terminals.
-    pub double_length_mac_key: bool,
     /// Milliseconds beyond the patience with the network after which other nodes on the same store take up what a
     /// node left.
     pub takeover_ms: u64,
@@ -259,7 +308,6 @@ impl Default for Engine {
             forward_refusals_max: 10,
             tip_percent_max: 20,
             requirement_everywhere: false,
-            double_length_mac_key: false,
             takeover_ms: 30_000,
         }
     }
@@ -330,16 +378,74 @@ impl Config {
             forward_refusals_max: e.forward_refusals_max,
             tip_percent_max: e.tip_percent_max,
             requirement_everywhere: e.requirement_everywhere,
-            double_length_mac_key: e.double_length_mac_key,
+            profiles: self.profiles()?.names(),
             takeover_margin: Duration::from_millis(e.takeover_ms),
             node: self.node.name.clone(),
             ..engine::EngineConfig::new(acquirer)
         })
     }
 
+    /// The profiles: the baseline and those of the file, by name.
+    pub fn profiles(&self) -> anyhow::Result<pos_link::Profiles> {
+        let mut made = Vec::with_capacity(self.profile.len());
+        for (name, switches) in &self.profile {
+            let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            if name.is_empty() || name.len() > 32 || !name.chars().all(good) {
+                bail!("profile.{name}: a name has at most 32 small letters, digits and hyphens");
+            }
+            let mut profile = Profile::named(name.clone());
+            for (switch, value) in switches {
+                let value = value.to_string();
+                profile.set(switch, &value).with_context(|| format!("profile.{name}"))?;
+            }
+            made.push(profile);
+        }
+        Ok(pos_link::Profiles::new(made)?)
+    }
+
+    /// The addresses for terminals with what is spoken at each, the one of `[pos]` first, and the setting that names it.
+    pub fn listeners(&self) -> anyhow::Result<Vec<Listener>> {
+        let profiles = self.profiles()?;
+        let first = (self.pos.listen, &self.pos.profile, "pos.listen".to_owned());
+        let others = self
+            .listen
+            .iter()
+            .enumerate()
+            .map(|(at, l)| (l.address, &l.profile, format!("listen[{at}].address")));
+        let mut listeners: Vec<Listener> = Vec::with_capacity(1 + self.listen.len());
+        for (address, name, key) in std::iter::once(first).chain(others) {
+            // Port 0 is whichever is free, so it is never the same.
+            let taken = listeners.iter().find(|other| address.port() != 0 && other.address == address);
+            if let Some(other) = taken {
+                bail!("{key}: {address} is taken by {} already", other.key);
+            }
+            let Some(profile) = profiles.find(name) else {
+                bail!("{key}: there is no profile {name}; there are: {}", profiles.names().join(", "));
+            };
+            listeners.push(Listener { address, profile, name: name.clone(), key });
+        }
+        Ok(listeners)
+    }
+
+    /// Looks whether a merchant can have this profile: it must be there, and some listener must read it.
+    pub fn check_merchant_profile(&self, name: &str) -> anyhow::Result<()> {
+        let profiles = self.profiles()?;
+        let Some(place) = profiles.find(name) else {
+            bail!("there is no profile {name}; there are: {}", profiles.names().join(", "));
+        };
+        let own = profiles.at(place);
+        if self.listeners()?.iter().any(|listener| own.reads_as(profiles.at(listener.profile))) {
+            return Ok(());
+        }
+        bail!(
+            "no listener reads profile {name}: its header, lri, field_23, field_32, field_55_max, field_59, field_60, \
+             field_60_max and pads must be those of a listener's profile"
+        )
+    }
+
     /// The settings of the door for terminals.
-    pub fn link(&self) -> pos_link::LinkConfig {
-        pos_link::LinkConfig {
+    pub fn link(&self) -> anyhow::Result<pos_link::LinkConfig> {
+        Ok(pos_link::LinkConfig {
             frame_max: self.pos.frame_max,
             frame_patience: Duration::from_secs(self.pos.frame_seconds),
             idle_max: Duration::from_secs(self.pos.idle_seconds),
@@ -348,8 +454,8 @@ impl Config {
             connects_per_second_max: self.pos.connects_per_second_max,
             frames_per_address_max: self.pos.frames_per_address_max,
             write_patience: Duration::from_secs(self.pos.write_seconds),
-            ..pos_link::LinkConfig::new()
-        }
+            profiles: Arc::new(self.profiles()?),
+        })
     }
 
     /// The settings of the line to UnionPay.
@@ -426,6 +532,19 @@ impl Config {
     }
 }
 
+/// An address for terminals.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Where.
+    pub address: SocketAddr,
+    /// Place of its profile among [`Config::profiles`].
+    pub profile: usize,
+    /// Name of its profile.
+    pub name: String,
+    /// The setting that names the address.
+    pub key: String,
+}
+
 /// An address of a store with asterisks for its password, wherever an address can have one.
 pub fn without_password(url: &str) -> String {
     const HIDDEN: &str = "***";
@@ -477,5 +596,51 @@ mod tests {
             assert_eq!(config.printable().store.url, shown);
             assert!(!toml::to_string(&config.printable()).unwrap().contains("secret"));
         }
+    }
+
+    fn read(text: &str) -> Config {
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_wrong_profile_or_listener_is_named() {
+        for (text, said) in [
+            ("[pos]\nprofile = 'north'", "pos.listen: there is no profile north; there are: cup-pos-1"),
+            (
+                "[[listen]]\naddress = '127.0.0.1:8584'\nprofile = 'north'",
+                "listen[0].address: there is no profile",
+            ),
+            ("[[listen]]\naddress = '127.0.0.1:8583'", "127.0.0.1:8583 is taken by pos.listen already"),
+            ("[profile.north]\nfield_61 = 'ascii'", "there is no switch field_61; there are: header"),
+            ("[profile.north]\nfield_60 = 'ebcdic'", "field_60 cannot be ebcdic; it is one of: bcd, ascii"),
+            ("[profile.north]\nfield_60_max = 16", "field_60_max cannot be 16"),
+            ("[profile.north]\nmac = 'x9.19'", "profile north: mac = x9.19 needs MAC keys of double length"),
+            ("[profile.north]\nmac_form = 'raw'", "mac = cup-ecb is hexadecimal"),
+            ("[profile.north]\nsm4_pin = '59-a1'\nfield_59 = 'opaque'", "needs field 59 in items"),
+            ("[profile.North]", "small letters"),
+            ("[profile.cup-pos-1]", "two profiles of the name cup-pos-1"),
+        ] {
+            let error = format!("{:#}", read(text).listeners().unwrap_err());
+            assert!(error.contains(said), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_merchant_may_have_what_a_listener_reads() {
+        let config = read(
+            "[profile.bare]\nheader = 'none'\n[profile.nine]\nmac = 'x9.9'\n[profile.barenine]\nheader = \
+             'none'\nmac = 'x9.9'\nlri = false",
+        );
+        config.check_merchant_profile("nine").unwrap();
+        let refused = config.check_merchant_profile("barenine").unwrap_err().to_string();
+        assert!(refused.contains("no listener reads profile barenine"), "{refused}");
+        let with = Config {
+            listen: vec![Listen { address: ([127, 0, 0, 1], 1).into(), profile: "bare".to_owned() }],
+            ..config
+        };
+        with.check_merchant_profile("barenine").unwrap();
+        assert!(with.check_merchant_profile("none").is_err());
+        let printed = toml::to_string(&with.printable()).unwrap();
+        assert!(printed.contains("[profile.barenine]") && printed.contains("[[listen]]"), "{printed}");
     }
 }

@@ -36,10 +36,8 @@ pub async fn run(config: &Config, args: DoctorArgs, screen: &mut Screen) -> anyh
     let mut findings = vec![("主密钥 master key", master_key(config))];
     findings.push(("区域主密钥 zone master key", zone_key(config)));
     findings.push(("流水库 journal", journal(config).await));
-    findings.push((
-        "终端入口 door for terminals",
-        port(&config.pos.listen.to_string(), "is `posp up` running?", patience).await,
-    ));
+    findings.extend(doors(config, patience).await);
+    findings.push(("规范 profiles", merchants_profiles(config).await));
     findings.push((
         "银联 network",
         port(&config.unionpay.network, "is the address right, is the network (or `posp sim`) up?", patience)
@@ -118,6 +116,63 @@ async fn journal(config: &Config) -> Finding {
             Finding::Good(format!("{payments} payments, {} reversals waiting", counts.waiting))
         }
         Err(error) => bad(error.to_string(), "look at the disk; restore the journal from its backup"),
+    }
+}
+
+/// Each listener with what is spoken there.
+async fn doors(config: &Config, patience: Duration) -> Vec<(&'static str, Finding)> {
+    const DOOR: &str = "终端入口 door for terminals";
+    let listeners = match config.listeners() {
+        Ok(listeners) => listeners,
+        Err(error) => {
+            return vec![(
+                DOOR,
+                bad(format!("{error:#}"), "see docs/profiles.md for listeners and profiles"),
+            )];
+        }
+    };
+    let mut findings = Vec::new();
+    for listener in listeners {
+        let finding = port(&listener.address.to_string(), "is `posp up` running?", patience).await;
+        findings.push((
+            DOOR,
+            match finding {
+                Finding::Good(text) => Finding::Good(format!("{text}, profile {}", listener.name)),
+                broken => broken,
+            },
+        ));
+    }
+    findings
+}
+
+/// Merchants whose own profile the node cannot serve.
+async fn merchants_profiles(config: &Config) -> Finding {
+    let stored = match config.open_store_to_read(None) {
+        Ok(store) => store.merchants().await,
+        Err(error) => Err(error),
+    };
+    let merchants = match stored {
+        Ok(merchants) => merchants,
+        Err(error) => return bad(error.to_string(), "the journal cannot be read; see above"),
+    };
+    let own = merchants.iter().filter_map(|m| m.profile.as_deref().map(|profile| (m.id, profile)));
+    let own: Vec<_> = own.collect();
+    for (merchant, profile) in &own {
+        if let Err(error) = config.check_merchant_profile(profile) {
+            return bad(
+                format!("merchant {merchant}: {error:#}"),
+                "`posp merchant add NUMBER --profile NAME`, or --no-profile; its terminals are answered 31",
+            );
+        }
+    }
+    match config.profiles() {
+        Ok(profiles) => Finding::Good(format!(
+            "{}; {} of {} merchants have their own",
+            profiles.names().join(", "),
+            own.len(),
+            merchants.len()
+        )),
+        Err(error) => bad(format!("{error:#}"), "see docs/profiles.md for what a profile can say"),
     }
 }
 

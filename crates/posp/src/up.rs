@@ -10,6 +10,7 @@ use channels::unionpay_card::UnionPayCard;
 use engine::Engine;
 use hsm::Hsm;
 use metrics_exporter_prometheus::PrometheusHandle;
+use pos_link::Listening;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use store::Store;
 use tokio::net::TcpListener;
@@ -44,8 +45,10 @@ pub struct Node {
     pub engine: Engine,
     /// The store, to be closed last.
     pub store: Store,
-    /// Where terminals connect.
+    /// Where terminals connect: the address of `[pos]`.
     pub pos: std::net::SocketAddr,
+    /// All addresses for terminals, in the order of the settings.
+    pub listeners: Vec<std::net::SocketAddr>,
     /// Where health and metrics are.
     pub ops: std::net::SocketAddr,
     /// Where the network connects to us.
@@ -65,6 +68,7 @@ impl Node {
     ) -> anyhow::Result<Node> {
         // A setting that is missing is found before anything is made.
         let (mut line, rules) = (config.line()?, config.engine()?);
+        let (listeners, mut link) = (config.listeners()?, config.link()?);
         let store = config.open_store().context("the store cannot be opened")?;
         bind(&store, &*vault).await.with_context(|| {
             let key = config.node.master_key.display();
@@ -87,7 +91,11 @@ impl Node {
             line.management_from = u32::try_from(from).unwrap_or_default();
         }
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let pos_listener = listen(config.pos.listen, "terminals", "pos.listen").await?;
+        let mut listening = Vec::with_capacity(listeners.len());
+        for listener in &listeners {
+            let socket = listen(listener.address, "terminals", &listener.key).await?;
+            listening.push(Listening { socket, profile: listener.profile });
+        }
         let ops_listener = listen(config.ops.listen, "health and metrics", "ops.listen").await?;
         let (unsolicited, unexpected) = mpsc::channel(UNSOLICITED_MAX);
         let channel = UnionPayCard::start(line, Arc::clone(&vault), Arc::clone(&clock), unsolicited)
@@ -97,13 +105,30 @@ impl Node {
         let watched = Arc::clone(&vault);
         let engine = Engine::start(rules, store.clone(), vault, clock, channel.clone(), unexpected).await?;
         let stop = CancellationToken::new();
-        let (pos, ops) = (pos_listener.local_addr()?, ops_listener.local_addr()?);
+        let ops = ops_listener.local_addr()?;
+        let mut addresses = Vec::with_capacity(listening.len());
+        for (listener, listening) in listeners.iter().zip(&listening) {
+            let address = listening.socket.local_addr()?;
+            tracing::info!(%address, profile = listener.name, "terminals are awaited");
+            addresses.push(address);
+        }
         tokio::spawn(watch(watched, stop.clone()));
-        let mut link = config.link();
         link.connections_max = affordable(link.connections_max);
-        let doors = tokio::spawn(pos_link::serve(pos_listener, engine.clone(), link, stop.clone()));
+        let doors = tokio::spawn(pos_link::serve(listening, engine.clone(), link, stop.clone()));
         let ops_task = tokio::spawn(ops::serve(ops_listener, engine.clone(), metrics, stop.clone()));
-        Ok(Node { engine, store, pos, ops, network_listener, channel, stop, doors, ops_task })
+        let pos = addresses.first().copied().unwrap_or(config.pos.listen);
+        Ok(Node {
+            engine,
+            store,
+            pos,
+            listeners: addresses,
+            ops,
+            network_listener,
+            channel,
+            stop,
+            doors,
+            ops_task,
+        })
     }
 
     /// Stops taking, finishes what is under way, closes the store.
@@ -192,7 +217,7 @@ pub async fn run(mut config: Config, args: UpArgs) -> anyhow::Result<ExitCode> {
     }
     if args.announce {
         let line = serde_json::json!({
-            "pos": node.pos, "ops": node.ops, "network_listener": node.network_listener,
+            "pos": node.pos, "listeners": node.listeners, "ops": node.ops, "network_listener": node.network_listener,
         });
         crate::screen::Screen::new().line(line.to_string())?;
     }

@@ -100,10 +100,14 @@ pub async fn furnish(world: &Arc<World>, hsm: Arc<dyn Hsm>, count: u64) -> Vec<T
     }
     let store = world.disk.open(world.clock.clone(), Arc::new(Quick), 16, 16, false);
     let merchant = MerchantId::new(MERCHANT).expect("an id");
-    let row =
-        Merchant {
-            id: merchant, name: "仿真商户".to_owned(), mcc: 5411, active: true, limit_single: None
-        };
+    let row = Merchant {
+        id: merchant,
+        name: "仿真商户".to_owned(),
+        mcc: 5411,
+        active: true,
+        limit_single: None,
+        profile: None,
+    };
     store.put_merchant(&row).await.expect("a merchant");
     let mut terminals = Vec::new();
     for number in 1..=count {
@@ -115,7 +119,6 @@ pub async fn furnish(world: &Arc<World>, hsm: Arc<dyn Hsm>, count: u64) -> Vec<T
             active: true,
             cipher: TerminalCipher::TripleDes,
             master_key: master.to_string(),
-            profile: "cup-pos-1".to_owned(),
             session: TerminalSession::NEW,
         };
         store.put_terminal(&row).await.expect("a terminal");

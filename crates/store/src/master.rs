@@ -29,6 +29,7 @@ fn merchant(c: &mut Columns<'_>) -> Op<Merchant> {
         mcc: c.take("mcc")?,
         active: c.flag("active")?,
         limit_single: c.maybe_amount("limit_single")?,
+        profile: c.take("profile")?,
     })
 }
 
@@ -49,7 +50,6 @@ fn terminal(c: &mut Columns<'_>) -> Op<Terminal> {
         active: c.flag("active")?,
         cipher: c.text("cipher", cipher_from)?,
         master_key: c.take("master_key")?,
-        profile: c.take("profile")?,
         session: TerminalSession {
             keys: keys(c)?,
             previous_keys: keys(c)?,
@@ -61,13 +61,13 @@ fn terminal(c: &mut Columns<'_>) -> Op<Terminal> {
 
 macro_rules! merchant_columns {
     () => {
-        "merchant, name, mcc, active, limit_single"
+        "merchant, name, mcc, active, limit_single, profile"
     };
 }
 
 macro_rules! terminal_columns {
     () => {
-        "merchant, terminal, active, cipher, master_key, profile, pin_key, mac_key, track_key, \
+        "merchant, terminal, active, cipher, master_key, pin_key, mac_key, track_key, \
          pin_key_before, mac_key_before, track_key_before, signed_in_at, batch"
     };
 }
@@ -149,12 +149,20 @@ pub(crate) fn put_merchant(db: &dyn Db, new: &Merchant) -> Op<()> {
     if merchant_of(db, new.id)?.as_ref() == Some(new) {
         return Ok(());
     }
-    let upsert = "INSERT INTO merchant (merchant, name, mcc, active, limit_single) VALUES (?1, ?2, ?3, ?4, ?5) \
+    let upsert = "INSERT INTO merchant (merchant, name, mcc, active, limit_single, profile) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
          ON CONFLICT (merchant) DO UPDATE SET name = excluded.name, mcc = excluded.mcc, \
-         active = excluded.active, limit_single = excluded.limit_single";
+         active = excluded.active, limit_single = excluded.limit_single, profile = excluded.profile";
     db.execute(
         upsert,
-        params![new.id.as_str(), &new.name, new.mcc, u8::from(new.active), new.limit_single.map(fen)],
+        params![
+            new.id.as_str(),
+            &new.name,
+            new.mcc,
+            u8::from(new.active),
+            new.limit_single.map(fen),
+            new.profile.as_deref()
+        ],
     )?;
     advance(db, MASTER_VERSION, 1)?;
     Ok(())
@@ -178,10 +186,10 @@ pub(crate) fn put_terminal(db: &dyn Db, new: &Terminal) -> Op<()> {
     if stored.as_ref() == Some(&wanted) {
         return Ok(());
     }
-    let upsert = "INSERT INTO terminal (merchant, terminal, active, cipher, master_key, profile, batch) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
+    let upsert = "INSERT INTO terminal (merchant, terminal, active, cipher, master_key, batch) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
          ON CONFLICT (merchant, terminal) DO UPDATE SET active = excluded.active, \
-         cipher = excluded.cipher, master_key = excluded.master_key, profile = excluded.profile";
+         cipher = excluded.cipher, master_key = excluded.master_key";
     db.execute(
         upsert,
         params![
@@ -190,7 +198,6 @@ pub(crate) fn put_terminal(db: &dyn Db, new: &Terminal) -> Op<()> {
             u8::from(wanted.active),
             cipher_code(wanted.cipher),
             &wanted.master_key,
-            &wanted.profile,
             wanted.session.batch.get()
         ],
     )?;

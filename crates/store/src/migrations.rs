@@ -31,6 +31,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/0012_under_way.sql"),
         postgres: include_str!("../migrations/postgres/0012_under_way.sql"),
     },
+    both(include_str!("../migrations/0013_profile.sql")),
 ];
 
 /// The table that says which were applied, and when.

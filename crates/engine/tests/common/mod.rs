@@ -268,7 +268,7 @@ impl Stage {
 
     pub async fn sign_in(&self) {
         let auth = self.authenticate(Kind::SignIn).await.unwrap_or_else(|_| panic!("sign-in"));
-        self.engine.sign_in(&auth, 3).await.unwrap();
+        self.engine.sign_in(&auth, 3, engine::sign_in::KeyForm::default()).await.unwrap();
     }
 
     pub async fn authenticate(&self, kind: Kind) -> Result<Authenticated, engine::Refusal> {
@@ -344,6 +344,7 @@ async fn furnish(store: &Store, vault: &SoftVault) {
             mcc: 5411,
             active: true,
             limit_single: Amount::from_fen(1_000_000),
+            profile: None,
         })
         .await
         .unwrap();
@@ -355,7 +356,6 @@ async fn furnish(store: &Store, vault: &SoftVault) {
             active: true,
             cipher: TerminalCipher::TripleDes,
             master_key: key.to_string(),
-            profile: "cup-pos-1".to_owned(),
             session: TerminalSession::NEW,
         })
         .await

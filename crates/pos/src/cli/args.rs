@@ -403,9 +403,10 @@ pub struct EnrolArgs {
     /// TPDU, 10 hexadecimal digits
     #[arg(long)]
     tpdu: Option<String>,
-    /// Message header, 12 hexadecimal digits; empty for none
-    #[arg(long)]
-    header: Option<String>,
+    /// A switch of the acquirer's profile that differs from the baseline, NAME=VALUE (header=none, field_60=ascii);
+    /// once for each
+    #[arg(long = "switch", value_name = "NAME=VALUE", value_parser = switch)]
+    switches: Vec<(String, String)>,
     /// Seconds to wait for an answer
     #[arg(long)]
     timeout: Option<u64>,
@@ -587,6 +588,11 @@ impl PinArgs {
     }
 }
 
+fn switch(text: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = text.split_once('=').ok_or("a switch is NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 impl EnrolArgs {
     /// The number of the terminal to make.
     pub(super) fn terminal(&self) -> &str {
@@ -607,9 +613,7 @@ impl EnrolArgs {
         if let Some(tpdu) = self.tpdu {
             config.tpdu = tpdu;
         }
-        if let Some(header) = self.header {
-            config.header = header;
-        }
+        config.profile.extend(self.switches);
         if let Some(seconds) = self.timeout {
             config.answer_timeout_ms = seconds.saturating_mul(1_000);
         }

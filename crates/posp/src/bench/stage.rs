@@ -84,6 +84,7 @@ pub async fn enrol(config: &Config, vault: &dyn Hsm, terminals: usize) -> anyhow
                 mcc: 5411,
                 active: true,
                 limit_single: None,
+                profile: None,
             };
             store.put_merchant(&new).await?;
         }
@@ -95,7 +96,6 @@ pub async fn enrol(config: &Config, vault: &dyn Hsm, terminals: usize) -> anyhow
             active: true,
             cipher: TerminalCipher::TripleDes,
             master_key: key.to_string(),
-            profile: "cup-pos-1".to_owned(),
             session: TerminalSession::NEW,
         };
         let components = components.map(|component| component.reveal_hex().to_string());

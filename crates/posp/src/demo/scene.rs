@@ -50,6 +50,7 @@ impl Scene {
                 mcc: 5411,
                 active: true,
                 limit_single: Amount::from_fen(5_000_000),
+                profile: None,
             })
             .await?;
         let mut props = Vec::new();
@@ -67,7 +68,6 @@ impl Scene {
                     active: true,
                     cipher,
                     master_key: key.to_string(),
-                    profile: "cup-pos-1".to_owned(),
                     session: TerminalSession::NEW,
                 })
                 .await?;

@@ -97,6 +97,7 @@ pub fn merchant() -> Merchant {
         mcc: 5812,
         active: true,
         limit_single: Some(fen(5_000_000)),
+        profile: None,
     }
 }
 
@@ -107,7 +108,6 @@ pub fn terminal() -> Terminal {
         active: true,
         cipher: TerminalCipher::TripleDes,
         master_key: "wrapped-tmk-1".to_owned(),
-        profile: "cup".to_owned(),
         session: TerminalSession::NEW,
     }
 }
