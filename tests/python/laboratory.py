@@ -79,8 +79,10 @@ def lab_tmk(merchant: str, terminal: str) -> bytes:
 class Laboratory:
     """Simulator and node, with terminals ready to be handed out."""
 
-    def __init__(self, des_terminals: int, sm4_terminals: int = 0, engine: dict | None = None):
+    def __init__(self, des_terminals: int, sm4_terminals: int = 0, engine: dict | None = None,
+                 profile: dict | None = None):
         self.binary = binary()
+        self._profile = profile  # switches of the listener's profile, where it is not the baseline
         self.directory = Path(tempfile.mkdtemp(prefix="posp-python-"))
         self.data = self.directory / "node"
         self.processes: list[tuple[str, subprocess.Popen]] = []
@@ -124,9 +126,13 @@ class Laboratory:
 
     def _configure(self, zone_key: str) -> None:
         engine = "".join(f"{key} = {json.dumps(value)}\n" for key, value in self._engine.items())
+        spoken, profile = "", ""
+        if self._profile:
+            switches = "".join(f"{key} = {json.dumps(value)}\n" for key, value in self._profile.items())
+            spoken, profile = 'profile = "lab"\n', f"[profile.lab]\n{switches}"
         (self.directory / "posp.toml").write_text(
             f'[node]\ndata = "{self.data}"\nmaster_key = "{self.directory}/master.key"\n'
-            f'[pos]\nlisten = "127.0.0.1:0"\nframe_seconds = 2\n'
+            f'[pos]\nlisten = "127.0.0.1:0"\nframe_seconds = 2\n{spoken}{profile}'
             f'[ops]\nlisten = "127.0.0.1:0"\n'
             f'[unionpay]\nnetwork = "127.0.0.1:{self.network_port}"\n'
             f'listen = "127.0.0.1:{self.member_port}"\n{zone_key}\n'
@@ -344,9 +350,9 @@ class Laboratory:
         number = SHARED_NUMBER
         return self._terminal(MERCHANT, number, "des"), self._terminal(NEIGHBOUR, number, "des")
 
-    def _terminal(self, merchant: str, number: str, cipher: str, **options) -> Terminal:
+    def _terminal(self, merchant: str, number: str, cipher: str, make=Terminal, **options) -> Terminal:
         key = lab_tmk(merchant, number)
-        made = Terminal(self.host, self.port, merchant, number, key, cipher=cipher, **options)
+        made = make(self.host, self.port, merchant, number, key, cipher=cipher, **options)
         self.terminals.append(made)
         return made
 

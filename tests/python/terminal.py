@@ -575,9 +575,9 @@ class Terminal:
             if len(block) == 8:
                 fields["52"] = block.hex().upper()
             else:
-                # SM4: the block does not fit, 52 is zeros and tag A1 of field 59 carries it.
+                # SM4: the block does not fit, 52 is zeros and field 63 carries it.
                 fields["52"] = "00" * 8
-                fields["59"] = f"A1{len(block):03}" + block.decode("latin-1")
+                fields["63"] = f"SM{len(block):03}" + block.decode("latin-1")
         return fields
 
     def _security(self, with_pin: bool) -> str:

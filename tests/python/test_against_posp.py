@@ -509,7 +509,7 @@ class DoubleLengthMacKey(Scenario):
 
     @classmethod
     def setUpClass(cls) -> None:
-        cls.lab = Laboratory(des_terminals=2, engine={"double_length_mac_key": True})
+        cls.lab = Laboratory(des_terminals=2, profile={"mac_key": 16})
         cls.addClassCleanup(cls.lab.close)
 
     def test_sales_with_16_byte_mac_keys(self):

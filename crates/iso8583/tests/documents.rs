@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use iso8583::dialect::{Coding, Dialect, FieldSpec, Format, Justify, Length, Show};
+use iso8583::dialect::{Coding, Dialect, Fact, FieldSpec, Format, Justify, Length, SWITCHES, Scope, Show};
 use iso8583::subfield::COMPOSITE_60;
 use iso8583::{CUP_POS, CUPS};
 
@@ -33,26 +33,39 @@ switches of the profile.
 const PROFILE: &str = "
 ## Switches of a profile
 
-Acquirers and terminal families differ; a profile changes lines of the table, never code
-(`crates/iso8583/src/dialect/profile.rs`).
+Acquirers and terminal families differ; a profile sets switches, never code. Printed from the table
+`crates/iso8583/src/dialect/switches.rs`; [Profiles](profiles.md) tells how they are chosen. The baseline's value stands
+first. *Listener*: it must be known before a message can be read, so only a listener's profile chooses it. *Merchant*: a
+merchant's own profile may choose it too.
 
-| switch | baseline `cup-pos-1` | other readings |
-|---|---|---|
-| message header | 603200320001 | any template, or none |
-| access equipment block after the TPDU | none | 33 bytes |
-| field 23, odd digits | to the right (`001` is 00 01) | to the left |
-| field 32, odd digits | to the left | to the right |
-| field 60 | packed, at most 17 digits | ASCII; up to 999 |
-| field 55 | at most 255 bytes | up to 999; 700 is known |
-| filler nibble sent after an odd number of digits | 0 | 15; for field 2 by itself |
-| field 64 | 8 hexadecimal characters | 8 raw bytes |
-| items of field 59 | length of 3 digits | 2 digits; opaque |
-| field 53, second digit with SM4 keys | 4 | 3 |
-| SM4 PIN | field 63, `SM016` and 16 bytes (modelled) | field 59, tag A1 |
-| field 26 | 12 | 06 |
+| switch | 名称 | values | chosen by | meaning |
+|---|---|---|---|---|
+";
 
+const AFTER: &str = "
 Any filler nibble after left-justified digits is accepted on receipt; the one before right-justified digits must be 0.
 ";
+
+fn switches() -> String {
+    let mut rows = String::new();
+    for switch in SWITCHES {
+        let scope = match switch.scope {
+            Scope::Listener => "listener",
+            Scope::Merchant => "merchant",
+        };
+        let modelled = match switch.fact {
+            Fact::Seen => "",
+            Fact::Modelled => " **Modelled.**",
+        };
+        writeln!(
+            rows,
+            "| `{}` | {} | {} | {scope} | {}{modelled} |",
+            switch.name, switch.zh, switch.values, switch.en
+        )
+        .unwrap();
+    }
+    rows
+}
 
 fn format(spec: &FieldSpec, dialect: &Dialect) -> String {
     let kind = match spec.format {
@@ -113,6 +126,8 @@ fn document() -> String {
     out.push_str("Message type 2 bytes packed, bitmap 8 bytes, digits and length prefixes packed.\n\n");
     table(&mut out, &CUP_POS);
     out.push_str(PROFILE);
+    out.push_str(&switches());
+    out.push_str(AFTER);
     out.push_str("\n## Network dialect `cups`\n\nFrame: length 4 ASCII digits, header 46, message; `0000` alone is the ");
     out.push_str(
         "heartbeat. Message type 4 ASCII digits, bitmap 16 bytes, digits and length prefixes ASCII.\n\n",

@@ -6,7 +6,7 @@ use iso8583::describe::{Language, describe};
 use iso8583::frame::{parse_cups, parse_pos, split, split_cups};
 use iso8583::mask::mask_message;
 use iso8583::text::{encode, put_value, raw_value};
-use iso8583::{CUP_POS, CUPS, Dialect, Draft, Format, Length, Message, Mti, Profile, tlv};
+use iso8583::{CUP_POS, CUPS, Dialect, Draft, Format, Length, Message, Mti, Profile, SWITCHES, tlv};
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 
@@ -92,6 +92,41 @@ proptest! {
         let _ = (split(&bytes, 2048), split_cups(&bytes, 2048), parse_cups(&bytes));
         let _ = parse_pos(&bytes, &Profile { lri: true, ..Profile::CUP_POS_1 });
         let _ = iso8583::text::decode_hex(&hex::encode(&bytes));
+    }
+
+    /// No combination of switches makes the codec panic: any bytes, bytes after a sound head, and whole messages with
+    /// every field that the choice of `numbers` names.
+    #[test]
+    fn any_switches(
+        choices in vec(any::<proptest::sample::Index>(), SWITCHES.len()),
+        bits in any::<u64>(),
+        bytes in vec(any::<u8>(), 0..300),
+        numbers in numbers(&CUP_POS),
+        seed in vec(any::<u8>(), 1..40),
+    ) {
+        let mut profile = Profile::named("any");
+        for (switch, choice) in SWITCHES.iter().zip(&choices) {
+            let values: Vec<&str> = match switch.name {
+                "header" => vec!["603200320001", "000000000000", "6132003FFFF1", "none"],
+                "field_55_max" => vec!["255", "700", "999"],
+                "field_60_max" => vec!["17", "19", "999"],
+                _ => switch.values.split(", ").collect(),
+            };
+            let value = values[choice.index(values.len())];
+            profile.set(switch.name, value).unwrap();
+            prop_assert_eq!((switch.get)(&profile).into_owned(), value);
+        }
+        let _ = profile.check();
+        let dialect = Dialect::for_profile(&profile);
+        if let Ok(frame) = parse_pos(&bytes, &profile) {
+            exercise(frame.body, dialect);
+        }
+        let known = dialect.specs().fold(0, |bits, spec| bits | 1u64 << (64 - spec.number));
+        let mut sound = vec![0x02, 0x00];
+        sound.extend((bits & known).to_be_bytes());
+        sound.extend(&bytes);
+        exercise(&sound, dialect);
+        round_trip(dialect, 200, &numbers, &seed);
     }
 
     /// Random bytes seldom pass the bitmap, so here the head is sound and the rest random.

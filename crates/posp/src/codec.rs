@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
 
+use crate::config::Config;
 use crate::screen::{Screen, Tone};
 
 /// Arguments of `posp 8583`.
@@ -45,6 +46,9 @@ struct DecodeArgs {
     /// With --json: raw values, unmasked. For test material only.
     #[arg(long, requires = "json")]
     clear: bool,
+    /// Read terminal messages as this profile of the configuration has them.
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
     /// Language of the table.
     #[arg(long, value_enum, default_value = "both")]
     language: LanguageArg,
@@ -80,7 +84,7 @@ impl From<LanguageArg> for Language {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ClearMessage {
-    /// `cup-pos` or `cups`.
+    /// `cup-pos-1`, `cups`, or the name of a profile.
     dialect: String,
     /// Four digits.
     mti: String,
@@ -98,10 +102,20 @@ struct ClearMessage {
 }
 
 /// Runs `posp 8583`.
-pub fn run(args: CodecArgs, screen: &mut Screen) -> anyhow::Result<ExitCode> {
+pub fn run(
+    config: impl Fn() -> anyhow::Result<Config>,
+    args: CodecArgs,
+    screen: &mut Screen,
+) -> anyhow::Result<ExitCode> {
     match args.command {
-        CodecCommand::Decode(args) => decode(args, screen)?,
-        CodecCommand::Encode(args) => encode(args, screen)?,
+        CodecCommand::Decode(args) => {
+            let dialect = match &args.profile {
+                Some(name) => of_profile(&config()?, name)?,
+                None => &CUP_POS,
+            };
+            decode(args, dialect, screen)?;
+        }
+        CodecCommand::Encode(args) => encode(config, args, screen)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -119,8 +133,17 @@ fn input(file: Option<PathBuf>) -> anyhow::Result<String> {
     }
 }
 
-fn decode(args: DecodeArgs, screen: &mut Screen) -> anyhow::Result<()> {
-    let decoded = text::decode_hex(&input(args.file)?)?;
+/// The dialect of a configured profile.
+fn of_profile(config: &Config, name: &str) -> anyhow::Result<&'static Dialect> {
+    let profiles = config.profiles()?;
+    let place = profiles
+        .find(name)
+        .with_context(|| format!("there is no profile {name}; there are: {}", profiles.names().join(", ")))?;
+    Ok(profiles.at(place).dialect)
+}
+
+fn decode(args: DecodeArgs, dialect: &'static Dialect, screen: &mut Screen) -> anyhow::Result<()> {
+    let decoded = text::decode_hex_with(&input(args.file)?, dialect)?;
     let message = decoded.message()?;
     let envelope = match decoded.envelope {
         Envelope::Bare => "no frame around it".to_owned(),
@@ -174,13 +197,18 @@ fn decode(args: DecodeArgs, screen: &mut Screen) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn encode(args: EncodeArgs, screen: &mut Screen) -> anyhow::Result<()> {
+fn encode(
+    config: impl Fn() -> anyhow::Result<Config>,
+    args: EncodeArgs,
+    screen: &mut Screen,
+) -> anyhow::Result<()> {
     let clear: ClearMessage = serde_json::from_str(&input(args.file)?)
         .context("the message is not as `decode --json --clear` prints it")?;
-    let dialect: &'static Dialect = [&CUP_POS, &CUPS]
-        .into_iter()
-        .find(|dialect| dialect.name() == clear.dialect)
-        .with_context(|| format!("dialect is {} or {}", CUP_POS.name(), CUPS.name()))?;
+    let dialect: &'static Dialect = match [&CUP_POS, &CUPS].into_iter().find(|d| d.name() == clear.dialect) {
+        Some(dialect) => dialect,
+        None => of_profile(&config()?, &clear.dialect)
+            .with_context(|| format!("dialect is {}, {} or a profile", CUP_POS.name(), CUPS.name()))?,
+    };
     let mti = match clear.mti.parse::<u16>() {
         Ok(mti) if clear.mti.len() == 4 => Mti::new(mti),
         _ => bail!("mti has four digits"),

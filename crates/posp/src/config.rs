@@ -25,8 +25,10 @@ pub struct Config {
     /// The door for POS terminals, and its first listener.
     pub pos: Pos,
     /// Further listeners.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub listen: Vec<Listen>,
     /// Profiles of acquirers and terminal families: switches by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub profile: BTreeMap<String, BTreeMap<String, Setting>>,
     /// Health and metrics.
     pub ops: Ops,

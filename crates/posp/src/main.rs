@@ -136,7 +136,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Ok(runtime.block_on(pos::cli::run(args, &mut screen))?.code().into())
         }
         Command::Txn(args) => runtime.block_on(txn::run(&load()?, args, &mut screen)),
-        Command::Codec(args) => codec::run(args, &mut screen),
+        Command::Codec(args) => codec::run(load, args, &mut screen),
         Command::Doctor(args) => runtime.block_on(doctor::run(&load()?, args, &mut screen)),
         Command::Key(args) => runtime.block_on(keys::run(&load()?, args, &mut screen)),
         Command::Merchant(args) => runtime.block_on(admin::merchant(&load()?, args, &mut screen)),

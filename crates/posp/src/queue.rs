@@ -95,8 +95,9 @@ async fn show(config: &Config, args: BatchShow, screen: &mut Screen) -> anyhow::
         print(screen, &DIFFERENCES, &differences(&found.items), found.next)?;
     }
     screen.line("")?;
+    let readings = txn::Readings::of(config);
     for entry in store.batch_history(args.merchant, args.terminal, args.batch).await? {
-        txn::print_entry(&entry, args.bytes, screen)?;
+        txn::print_entry(&entry, &readings, args.bytes, screen)?;
     }
     Ok(())
 }

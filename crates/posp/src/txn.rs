@@ -9,6 +9,7 @@ use acquiring::payment::{EntryKind, JournalEntry, PaymentRecord, PaymentState};
 use acquiring::{Amount, Beijing, MerchantId, PaymentId, TerminalId};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
+use iso8583::Dialect;
 use iso8583::describe::{self, Language};
 use jiff::Timestamp;
 use serde_json::json;
@@ -306,8 +307,9 @@ async fn show(config: &Config, mut args: ShowArgs, screen: &mut Screen) -> anyho
     };
     let record = record.as_ref();
     let history = store.history(record.merchant, record.id).await?;
+    let readings = Readings::of(config);
     if args.json {
-        let history: Vec<_> = history.iter().map(entry_json).collect();
+        let history: Vec<_> = history.iter().map(|entry| entry_json(entry, &readings)).collect();
         let object = json!({"payment": summary(record), "history": history});
         screen.line(serde_json::to_string_pretty(&object)?)?;
         return Ok(ExitCode::SUCCESS);
@@ -349,7 +351,7 @@ async fn show(config: &Config, mut args: ShowArgs, screen: &mut Screen) -> anyho
     let heading = screen.paint(Tone::Strong, "经过 history");
     screen.line(heading)?;
     for entry in &history {
-        print_entry(entry, args.bytes, screen)?;
+        print_entry(entry, &readings, args.bytes, screen)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -409,7 +411,12 @@ fn print_payment(record: &PaymentRecord, screen: &mut Screen) -> anyhow::Result<
     Ok(())
 }
 
-pub(crate) fn print_entry(entry: &JournalEntry, bytes: bool, screen: &mut Screen) -> anyhow::Result<()> {
+pub(crate) fn print_entry(
+    entry: &JournalEntry,
+    readings: &Readings,
+    bytes: bool,
+    screen: &mut Screen,
+) -> anyhow::Result<()> {
     let (arrow, who) = match entry.kind {
         EntryKind::TerminalIn => ("▶", "terminal → posp"),
         EntryKind::TerminalOut => ("◀", "posp → terminal"),
@@ -421,7 +428,7 @@ pub(crate) fn print_entry(entry: &JournalEntry, bytes: bool, screen: &mut Screen
     if entry.kind == EntryKind::Note {
         return Ok(screen.line(format!("{time} {arrow} {}", entry.note))?);
     }
-    match describe_entry(entry) {
+    match readings.describe(entry) {
         Some(description) => {
             screen.line(format!("{time} {arrow} {who}  {}", summary_of(&description)))?;
             if bytes {
@@ -440,14 +447,32 @@ pub(crate) fn print_entry(entry: &JournalEntry, bytes: bool, screen: &mut Screen
     Ok(())
 }
 
-/// Reads a journaled message by the dialect of its side.
-fn describe_entry(entry: &JournalEntry) -> Option<describe::Description> {
-    let dialect = match entry.kind {
-        EntryKind::TerminalIn | EntryKind::TerminalOut => &iso8583::dialect::CUP_POS,
-        EntryKind::NetworkIn | EntryKind::NetworkOut => &iso8583::dialect::CUPS,
-        EntryKind::Note => return None,
-    };
-    dialect.parse(&entry.bytes).ok().map(|message| describe::describe(&message))
+/// The dialects that journaled messages of terminals may be in: those of the configured profiles, in the order of the
+/// listeners, then the others. The journal keeps a message as it came, so it is read by the first that can.
+pub(crate) struct Readings(Vec<&'static Dialect>);
+
+impl Readings {
+    pub(crate) fn of(config: &Config) -> Self {
+        let mut dialects: Vec<&'static Dialect> = Vec::new();
+        // Without a right configuration there is still the baseline: a journal can be read whatever the settings say.
+        if let (Ok(profiles), Ok(listeners)) = (config.profiles(), config.listeners()) {
+            dialects.extend(listeners.iter().map(|listener| profiles.at(listener.profile).dialect));
+            dialects.extend(profiles.iter().map(|spoken| spoken.dialect));
+        }
+        dialects.push(&iso8583::CUP_POS);
+        Readings(dialects)
+    }
+
+    /// Reads a journaled message by the dialect of its side.
+    fn describe(&self, entry: &JournalEntry) -> Option<describe::Description> {
+        let dialects: &[&Dialect] = match entry.kind {
+            EntryKind::TerminalIn | EntryKind::TerminalOut => &self.0,
+            EntryKind::NetworkIn | EntryKind::NetworkOut => &[&iso8583::CUPS],
+            EntryKind::Note => return None,
+        };
+        let read = dialects.iter().find_map(|dialect| dialect.parse(&entry.bytes).ok());
+        read.map(|message| describe::describe(&message))
+    }
 }
 
 /// Type and the two fields that tell most: trace and response code.
@@ -466,12 +491,12 @@ fn summary_of(description: &describe::Description) -> String {
     text
 }
 
-fn entry_json(entry: &JournalEntry) -> serde_json::Value {
+fn entry_json(entry: &JournalEntry, readings: &Readings) -> serde_json::Value {
     json!({
         "at": entry.at.to_string(),
         "kind": entry.kind.code(),
         "note": entry.note,
-        "message": describe_entry(entry).map(|d| crate::codec::description_json(&d)),
+        "message": readings.describe(entry).map(|d| crate::codec::description_json(&d)),
         "masked_hex": hex::encode_upper(&entry.bytes),
     })
 }

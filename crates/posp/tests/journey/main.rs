@@ -15,6 +15,7 @@ mod limits;
 mod node;
 mod offline;
 mod preauth;
+mod profiles;
 mod rotation;
 mod undoing;
 

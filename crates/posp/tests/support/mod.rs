@@ -198,6 +198,10 @@ pub struct Setup {
     pub engine: &'static str,
     /// Where the journal is; empty for the data directory.
     pub store: String,
+    /// Sections of profiles, each line ended.
+    pub profiles: &'static str,
+    /// Profiles of further listeners.
+    pub listeners: &'static [&'static str],
 }
 
 impl Default for Setup {
@@ -211,6 +215,8 @@ impl Default for Setup {
             door: "",
             engine: "",
             store: String::new(),
+            profiles: "",
+            listeners: &[],
         }
     }
 }
@@ -221,6 +227,8 @@ pub struct Lab {
     pub dir: TempDir,
     /// Where terminals connect.
     pub pos: SocketAddr,
+    /// Further listeners, in their order.
+    pub listeners: Vec<SocketAddr>,
     /// Health and metrics.
     pub ops: SocketAddr,
     /// The network.
@@ -251,6 +259,7 @@ impl Lab {
             (free_port(), free_port(), free_port(), free_port(), free_port());
         let lab = Lab {
             pos: local(pos),
+            listeners: setup.listeners.iter().map(|_| local(free_port())).collect(),
             ops: local(ops),
             network_address: local(network_address),
             page: local(page),
@@ -260,9 +269,13 @@ impl Lab {
             dir,
         };
         let data = lab.data();
+        let mut listeners = setup.profiles.to_owned();
+        for (address, profile) in lab.listeners.iter().zip(setup.listeners) {
+            listeners.push_str(&format!("[[listen]]\naddress = '{address}'\nprofile = '{profile}'\n"));
+        }
         let mut config = format!(
             "[node]\ndata = '{}'\nmaster_key = '{}'\n\
-             [pos]\nlisten = '{}'\nframe_seconds = 1\n{}\
+             [pos]\nlisten = '{}'\nframe_seconds = 1\n{}{}\
              [ops]\nlisten = '{}'\n\
              [engine]\nnetwork_patience_ms = {}\nforward_pause_ms = 100\nforward_pause_max_ms = 1000\n{}\
              [store]\nurl = '{}'\n\
@@ -271,6 +284,7 @@ impl Lab {
             lab.key_file().display(),
             lab.pos,
             setup.door,
+            listeners,
             lab.ops,
             setup.network_patience_ms,
             setup.engine,
