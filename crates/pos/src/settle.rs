@@ -4,6 +4,7 @@
 //! Modelled: approved transactions without a TC (stripe, keyed, tapped, voids, refunds) travel in the detail lines
 //! (201), those with a TC one by one (203 or 205); what an adjustment made of a sale stands in the sale's own line.
 
+use iso8583::BalanceAnswer;
 use zeroize::Zeroizing;
 
 use crate::card::Entry;
@@ -21,6 +22,7 @@ const LINES_MAX: usize = 8;
 /// Field 39 of a host that says in it, and not in field 48, that the totals differ.
 const TOTALS_DIFFER: &str = "95";
 /// Result digits of field 48.
+const BALANCED: u8 = 1;
 const NOT_BALANCED: u8 = 2;
 const RESULT_ERROR: u8 = 3;
 
@@ -102,8 +104,14 @@ impl Terminal {
             let Some(answer) = answer.filter(|_| outcome.approved || differs) else {
                 return Ok(Outcome { preceding, ..outcome });
             };
-            let results = answer.totals.filter(|_| !differs).unwrap_or_default();
-            let missing = if differs { NOT_BALANCED } else { RESULT_ERROR };
+            // Where the profile says it in the code, field 48 comes back as it was sent and tells nothing.
+            let in_code = self.config.speech()?.settlement == BalanceAnswer::Code95;
+            let results = answer.totals.filter(|_| !differs && !in_code).unwrap_or_default();
+            let missing = match (differs, in_code) {
+                (true, _) => NOT_BALANCED,
+                (false, true) => BALANCED,
+                (false, false) => RESULT_ERROR,
+            };
             let digit =
                 |at: usize| results.as_bytes().get(at).map_or(missing, |digit| digit.wrapping_sub(b'0'));
             self.state.settlement = Some(Progress {
