@@ -14,7 +14,9 @@
 //! The terminals are written from the specification, on `iso8583` and `hsm` alone. All of them live in one thread:
 //! the generator must cost little beside what it measures.
 
+pub mod bare;
 pub mod chart;
+pub mod idle;
 pub mod mix;
 pub mod process;
 pub mod report;

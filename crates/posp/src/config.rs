@@ -328,11 +328,13 @@ pub struct Store {
     pub queue: usize,
     /// Operations that share one commit at most.
     pub group_max: usize,
+    /// Milliseconds that work may wait for the writer before new payments are refused.
+    pub wait_max_ms: u64,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Store { url: String::new(), readers: 4, queue: 4_096, group_max: 256 }
+        Store { url: String::new(), readers: 4, queue: 4_096, group_max: 256, wait_max_ms: 50 }
     }
 }
 
@@ -484,6 +486,7 @@ impl Config {
             readers: self.store.readers,
             queue: self.store.queue,
             group_max: self.store.group_max,
+            wait_max: Duration::from_millis(self.store.wait_max_ms),
             ..store::StoreOptions::new(&self.node.data)
         }
     }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use acquiring::download::{Demand, List};
 use acquiring::kind::Kind;
@@ -33,6 +34,9 @@ pub struct StoreOptions {
     pub queue: usize,
     /// Most operations that share a commit.
     pub group_max: usize,
+    /// The longest that operations may have waited for the writer before new payments are refused, as long as more
+    /// than a group waits.
+    pub wait_max: Duration,
     /// Time of what happens inside the store: reserved number blocks, migrations, released forwards.
     pub clock: Arc<dyn Clock>,
 }
@@ -46,6 +50,7 @@ impl StoreOptions {
             readers: 2,
             queue: 4_096,
             group_max: 256,
+            wait_max: Duration::from_millis(50),
             clock: Arc::new(SystemClock),
         }
     }

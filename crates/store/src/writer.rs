@@ -3,11 +3,12 @@
 //!
 //! Metrics: `posp_store_queue_depth` (operations that wait), `posp_store_group_size`,
 //! `posp_store_group_seconds` (a whole group), `posp_store_commit_seconds` (its flush),
-//! `posp_store_refused_total` (new payments refused by a full queue), `posp_store_failed_total`.
+//! `posp_store_refused_total` (new payments refused by a full queue or a long wait), `posp_store_failed_total`.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use acquiring::{MerchantId, PaymentId};
 use tokio::sync::mpsc::error::TrySendError;
@@ -53,11 +54,14 @@ pub(crate) trait Task: Send {
     fn reply(self: Box<Self>, failure: Option<&StoreError>);
     /// What it will look at; nothing when that is not known, or not worth to share.
     fn touches(&self) -> &[Touch];
+    /// Since when it waits.
+    fn asked_at(&self) -> Instant;
 }
 
 struct Asked<T, F> {
     op: F,
     touches: Vec<Touch>,
+    at: Instant,
     result: Option<Result<T, StoreError>>,
     answer: oneshot::Sender<Result<T, StoreError>>,
 }
@@ -81,6 +85,10 @@ impl<T: Send, F: Fn(&dyn Db) -> Op<T> + Send> Task for Asked<T, F> {
 
     fn touches(&self) -> &[Touch] {
         &self.touches
+    }
+
+    fn asked_at(&self) -> Instant {
+        self.at
     }
 }
 
@@ -109,8 +117,21 @@ pub(crate) trait Journal: 'static {
     fn finish(&mut self) {}
 }
 
+/// When new work is refused although the queue has room: so long has the last group waited, and more than a group
+/// waits again. A single slow flush refuses nobody; a writer that cannot keep up does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// The longest wait.
+    pub(crate) wait_max: Duration,
+    /// Operations of a group.
+    pub(crate) group_max: usize,
+}
+
 pub(crate) struct Writer {
     queue: mpsc::Sender<Command>,
+    patience: Patience,
+    /// How long the first of the last group had waited, microseconds.
+    waited: Arc<AtomicU64>,
     failure: watch::Receiver<Option<String>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -120,8 +141,11 @@ impl Writer {
     pub(crate) fn start<J: Journal>(
         open: impl FnOnce() -> Result<J, StoreError> + Send + 'static,
         queue: usize,
-        group_max: usize,
+        patience: Patience,
     ) -> Result<Self, StoreError> {
+        let group_max = patience.group_max;
+        let waited = Arc::new(AtomicU64::new(0));
+        let told = Arc::clone(&waited);
         let (sender, receiver) = mpsc::channel(queue);
         let (failure, failed) = watch::channel(None);
         let (ready, opened) = std::sync::mpsc::sync_channel(1);
@@ -138,11 +162,11 @@ impl Writer {
                     }
                 };
                 let _ = ready.send(Ok(()));
-                Worker { journal, queue: receiver, group_max, failure }.work();
+                Worker { journal, queue: receiver, group_max, failure, waited: told }.work();
             })
             .map_err(|e| StoreError::Failed { reason: e.to_string() })?;
         opened.recv().unwrap_or(Err(StoreError::Closed))?;
-        Ok(Writer { queue: sender, failure: failed, thread: Mutex::new(Some(thread)) })
+        Ok(Writer { queue: sender, patience, waited, failure: failed, thread: Mutex::new(Some(thread)) })
     }
 
     /// A writer without a thread: `work` gets the queue and the place to tell of a failure.
@@ -153,7 +177,10 @@ impl Writer {
     ) -> (Self, W) {
         let (sender, receiver) = mpsc::channel(queue);
         let (failure, failed) = watch::channel(None);
-        let writer = Writer { queue: sender, failure: failed, thread: Mutex::new(None) };
+        // Nobody measures a wait here: virtual time stands still while work is done.
+        let patience = Patience { wait_max: Duration::MAX, group_max: usize::MAX };
+        let waited = Arc::default();
+        let writer = Writer { queue: sender, patience, waited, failure: failed, thread: Mutex::new(None) };
         (writer, work(receiver, failure))
     }
 
@@ -174,6 +201,16 @@ impl Writer {
         }
     }
 
+    fn waiting(&self) -> usize {
+        self.queue.max_capacity().saturating_sub(self.queue.capacity())
+    }
+
+    /// Whether the writer does not keep up.
+    fn is_behind(&self) -> bool {
+        let waited = Duration::from_micros(self.waited.load(Ordering::Relaxed));
+        waited > self.patience.wait_max && self.waiting() > self.patience.group_max
+    }
+
     /// Why no answer came: the writer is gone.
     fn gone(&self) -> StoreError {
         self.failure().unwrap_or(StoreError::Closed)
@@ -186,8 +223,12 @@ impl Writer {
         op: impl Fn(&dyn Db) -> Op<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
-        let operation: Operation = Box::new(Asked { op, touches, result: None, answer });
+        let operation: Operation = Box::new(Asked { op, touches, at: Instant::now(), result: None, answer });
         match admission {
+            Admission::Refuse if self.is_behind() => {
+                metrics::counter!("posp_store_refused_total").increment(1);
+                return Err(StoreError::Overloaded { waiting: self.waiting() });
+            }
             Admission::Refuse => match self.queue.try_send(Command::Run(operation)) {
                 Ok(()) => {}
                 Err(TrySendError::Full(_)) => {
@@ -245,6 +286,7 @@ struct Worker<J> {
     queue: mpsc::Receiver<Command>,
     group_max: usize,
     failure: watch::Sender<Option<String>>,
+    waited: Arc<AtomicU64>,
 }
 
 impl<J: Journal> Worker<J> {
@@ -293,6 +335,10 @@ impl<J: Journal> Worker<J> {
     fn commit_group(&mut self, mut operations: Vec<Operation>) -> Result<(), String> {
         let size = operations.len();
         let began = Instant::now();
+        if let Some(first) = operations.first() {
+            let waited = began.saturating_duration_since(first.asked_at()).as_micros();
+            self.waited.store(u64::try_from(waited).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
         match self.journal.commit(&mut operations) {
             Ok(()) => {
                 metrics::histogram!("posp_store_group_size").record(count(size));

@@ -427,6 +427,38 @@ async fn g12_overload_refuses_new_payments_and_finishes_old_ones() {
     }
 }
 
+/// Long before the queue is full, a writer that is behind refuses new payments and goes on with accepted work; when it
+/// has caught up it takes them again.
+#[tokio::test]
+async fn a_long_wait_refuses_new_work_and_passes() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = StoreOptions {
+        wait_max: std::time::Duration::ZERO,
+        group_max: 1,
+        ..StoreOptions::new(directory.path())
+    };
+    let store = Store::open(options).unwrap();
+    let tasks: Vec<_> = (1..=200)
+        .map(|id| {
+            let store = store.clone();
+            tokio::spawn(async move { begin(&store, id).await })
+        })
+        .collect();
+    let mut refused = 0;
+    for task in tasks {
+        match task.await.unwrap() {
+            Ok(Begun::Journaled) => {}
+            Err(StoreError::Overloaded { waiting }) => {
+                assert!(waiting < 4_096);
+                refused += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(refused > 0 && refused < 200, "{refused} of 200 refused");
+    assert!(matches!(begin(&store, 201).await, Ok(Begun::Journaled)));
+}
+
 /// `posp txn` reads beside a running server, sees what was answered, and cannot write.
 #[tokio::test]
 async fn a_reader_beside_a_running_writer() {

@@ -8,10 +8,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use ::bench::bare;
 use ::bench::chart;
+use ::bench::idle;
 use ::bench::mix::{Kind, Mix};
 use ::bench::process;
-use ::bench::report::{Check, Cost, KindLine, Report, Step};
+use ::bench::report::{Bare, Check, Cost, KindLine, Report, Step};
 use ::bench::run::{Arrival, Connections, Generator, Plan, Progress, Span, Watch};
 use ::bench::tally::Tally;
 use ::bench::terminal::Enrolled;
@@ -38,6 +40,10 @@ const EXAMPLES: &str = "Examples:
       five of a hundred sales meet a decline, silence, or a late or double answer
   posp bench --rate 20000 --overload
       more than the node can take: it must refuse early and serve the rest in time
+  posp bench --find-peak --bare
+      the same beside a bare relay of the same bytes between three processes
+  posp bench idle --connections 10000
+      what an idle connection costs
   posp bench enrol --terminals 500 --out terminals.json --config posp.toml
   posp bench --target 10.0.0.5:8583 --enrolled terminals.json
       a node that runs already, with terminals made for the purpose";
@@ -56,6 +62,32 @@ pub struct BenchArgs {
 enum BenchCommand {
     /// Enter merchants and terminals into the store of a node and write what the load needs of them.
     Enrol(EnrolArgs),
+    /// What one idle connection costs the node: builds up many, holds them, reads the node's memory.
+    Idle(IdleArgs),
+    /// Play the network of the bare relay.
+    #[command(hide = true)]
+    Echo(DoorArgs),
+    /// Play the node of the bare relay.
+    #[command(hide = true)]
+    Relay(DoorArgs),
+}
+
+#[derive(Args)]
+struct IdleArgs {
+    /// Connections.
+    #[arg(long, default_value_t = 10_000)]
+    connections: usize,
+    /// Directory for the node and network that are started; emptied first.
+    #[arg(long, value_name = "DIR", default_value = "var/bench")]
+    dir: PathBuf,
+}
+
+#[derive(Args)]
+struct DoorArgs {
+    #[arg(long)]
+    listen: SocketAddr,
+    #[arg(long)]
+    network: Option<SocketAddr>,
 }
 
 #[derive(Args)]
@@ -100,6 +132,9 @@ struct RunArgs {
     /// Payments under way at a time while the peak is looked for.
     #[arg(long, default_value_t = 256)]
     depth: usize,
+    /// Measure a bare relay of the same bytes between three processes afterwards, and report the ratio.
+    #[arg(long, conflicts_with = "target")]
+    bare: bool,
     /// Start of the random sequence.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -144,6 +179,25 @@ pub async fn run(
             let enrolled = stage::enrol(&config, vault.as_ref(), args.terminals).await?;
             write_private(&args.out, &serde_json::to_vec(&enrolled)?)?;
             Screen::new().line(format!("{} terminals written to {}", enrolled.len(), args.out.display()))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(BenchCommand::Idle(args)) => {
+            raise_file_limit();
+            let mut config = Config::load(None)?;
+            config.pos.connections_max = args.connections.saturating_add(100);
+            let stage = Stage::raise(&args.dir, config, 1, 30_000, "warn", None).await?;
+            let pid = stage.pids().0.context("no node")?;
+            let idle = idle::hold(stage.config.pos.listen, pid, args.connections, &progress_bar()).await?;
+            Screen::new().line(serde_json::to_string(&idle)?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(BenchCommand::Echo(args)) => {
+            bare::echo(tokio::net::TcpListener::bind(args.listen).await?).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(BenchCommand::Relay(args)) => {
+            let listener = tokio::net::TcpListener::bind(args.listen).await?;
+            bare::relay(listener, args.network.context("--network is missing")?).await?;
             Ok(ExitCode::SUCCESS)
         }
         None => measure(args.run).await,
@@ -229,7 +283,10 @@ async fn measure(args: RunArgs) -> anyhow::Result<ExitCode> {
     let mut stage = match args.target {
         None => {
             let database = args.store.as_deref();
-            Some(Stage::raise(&args.dir, args.terminals, patience_ms, &args.log_level, database).await?)
+            let config = Config::load(None)?;
+            let stage =
+                Stage::raise(&args.dir, config, args.terminals, patience_ms, &args.log_level, database);
+            Some(stage.await?)
         }
         Some(_) => None,
     };
@@ -266,7 +323,22 @@ async fn measure(args: RunArgs) -> anyhow::Result<ExitCode> {
     if let Some(stage) = &mut stage {
         checks.extend(book_checks(stage, &outcome).await?);
     }
-    let report = report(&args, terminals, outcome, checks);
+    let mut report = report(&args, terminals, outcome, checks);
+    if args.bare
+        && let Some(stage) = &stage
+    {
+        let depth = args.depth;
+        let relay = stage.raise_relay().await?;
+        let address = relay.address;
+        let span = Duration::from_secs(5);
+        let measured = tokio::task::spawn_blocking(move || bare::round_trips(address, depth, span)).await??;
+        let most = report.steps.iter().filter(|step| step.sustained).map(|step| step.throughput).max();
+        report.bare = Some(Bare {
+            round_trips: measured,
+            bytes: (bare::TERMINAL_BYTES, bare::NETWORK_BYTES),
+            payments_percent: most.unwrap_or(report.throughput) * 100 / measured.max(1),
+        });
+    }
     let mut screen = Screen::new();
     screen.line(report.markdown())?;
     if let Some(file) = &args.json {

@@ -121,6 +121,7 @@ impl Stage {
     /// The payments are in `database`, a PostgreSQL of the caller's that must be empty, or in a file there.
     pub async fn raise(
         dir: &Path,
+        mut config: Config,
         terminals: usize,
         patience_ms: u64,
         level: &str,
@@ -139,8 +140,6 @@ impl Stage {
         let program = dir.join("posp");
         std::fs::copy(std::env::current_exe()?, &program)?;
         let [pos, ops, inbound, network, control] = free_ports(5)?[..] else { bail!("no free ports") };
-        // The settings of the environment are in force, so that a run can try others.
-        let mut config = Config::load(None)?;
         config.node.data = dir.join("data");
         if let Some(url) = database {
             url.clone_into(&mut config.store.url);
@@ -215,6 +214,20 @@ impl Stage {
         }
     }
 
+    /// Starts a bare relay and its echo, a process each.
+    pub async fn raise_relay(&self) -> anyhow::Result<Relay> {
+        let [network, address] = free_ports(2)?[..] else { bail!("no free ports") };
+        let mut echo = self.command("echo.log")?;
+        echo.args(["bench", "echo", "--listen", &network.to_string()]);
+        let mut relay = Relay { address, children: vec![echo.spawn()?] };
+        reachable(network).await?;
+        let mut node = self.command("relay.log")?;
+        node.args(["bench", "relay", "--listen", &address.to_string(), "--network", &network.to_string()]);
+        relay.children.push(node.spawn()?);
+        reachable(address).await?;
+        Ok(relay)
+    }
+
     /// Process numbers of node and network.
     pub fn pids(&self) -> (Option<u32>, Option<u32>) {
         (self.node.as_ref().map(Child::id), self.network.as_ref().map(Child::id))
@@ -273,6 +286,34 @@ impl Stage {
         let url = format!("http://{}{path}", self.control);
         Ok(self.http.get(url).send().await?.error_for_status()?.json().await?)
     }
+}
+
+/// A bare relay under load. Dropped, it ends.
+pub struct Relay {
+    /// Where it takes frames.
+    pub address: SocketAddr,
+    children: Vec<Child>,
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            // Gone already is as good.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+async fn reachable(address: SocketAddr) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    while tokio::net::TcpStream::connect(address).await.is_err() {
+        if begun.elapsed() > START_MAX {
+            bail!("{address} does not come up");
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
 }
 
 impl Drop for Stage {

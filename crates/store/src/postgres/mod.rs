@@ -33,7 +33,7 @@ use crate::backend::Handles;
 use crate::error::StoreError;
 use crate::readers::Readers;
 use crate::types::StoreOptions;
-use crate::writer::Writer;
+use crate::writer::{Patience, Writer};
 pub(crate) use care::Care;
 use connection::{Connection, Purpose};
 use group::PostgresJournal;
@@ -98,7 +98,7 @@ impl Address {
 
 /// Opens the store behind a URL; the directory of the options is not used.
 pub(crate) fn open(url: &str, options: StoreOptions, mode: Mode) -> Result<Handles, StoreError> {
-    let StoreOptions { readers, queue, group_max, clock, .. } = options;
+    let StoreOptions { readers, queue, group_max, wait_max, clock, .. } = options;
     let address = Address::parse(url)?;
     let writer = match mode {
         Mode::Serve | Mode::Beside => {
@@ -112,7 +112,8 @@ pub(crate) fn open(url: &str, options: StoreOptions, mode: Mode) -> Result<Handl
                 }
                 PostgresJournal::new(connection)
             };
-            Some(Writer::start(open, queue.max(1), group_max.max(1))?)
+            let patience = Patience { wait_max, group_max: group_max.max(1) };
+            Some(Writer::start(open, queue.max(1), patience)?)
         }
         Mode::Read => None,
     };

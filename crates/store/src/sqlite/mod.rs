@@ -17,7 +17,7 @@ use crate::backend::Handles;
 use crate::error::StoreError;
 use crate::readers::Readers;
 use crate::types::{JOURNAL_FILE, StoreOptions};
-use crate::writer::Writer;
+use crate::writer::{Patience, Writer};
 use engine::{SqliteDb, SqliteJournal, sentence};
 
 /// Locked by the process that writes the journal.
@@ -47,7 +47,7 @@ pub(crate) fn open_beside(options: StoreOptions) -> Result<Handles, StoreError> 
 }
 
 fn open_to_write(options: StoreOptions, lock: Option<File>) -> Result<Handles, StoreError> {
-    let StoreOptions { directory, readers, queue, group_max, clock } = options;
+    let StoreOptions { directory, readers, queue, group_max, wait_max, clock } = options;
     let path = directory.join(JOURNAL_FILE);
     let cannot = |e: rusqlite::Error| cannot_open(&path, &e);
     let mut db = Connection::open_with_flags(
@@ -66,7 +66,8 @@ fn open_to_write(options: StoreOptions, lock: Option<File>) -> Result<Handles, S
     }
     let readers = start_readers(readers.max(1), &path)?;
     let open = move || Ok(SqliteJournal::new(SqliteDb(db), lock));
-    let writer = Writer::start(open, queue.max(1), group_max.max(1))?;
+    let patience = Patience { wait_max, group_max: group_max.max(1) };
+    let writer = Writer::start(open, queue.max(1), patience)?;
     Ok(Handles { writer: Some(writer), readers, care: None, clock, shared: false })
 }
 

@@ -1,0 +1,64 @@
+//! Idle connections: how many a node holds, and what one costs it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use anyhow::Context;
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::process;
+use crate::run::{Progress, Watch};
+
+/// Connections from one source address: fewer than it has ports.
+const PER_SOURCE: usize = 20_000;
+/// Connections that are built up at a time.
+const BATCH: usize = 500;
+
+/// What was found.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct Idle {
+    /// Connections held.
+    pub connections: usize,
+    /// Memory of the node before, kB.
+    pub before_kb: u64,
+    /// And with all of them.
+    pub after_kb: u64,
+    /// Bytes a connection.
+    pub bytes_each: u64,
+}
+
+/// Holds so many connections to a node at one time and reads its memory before and after. A connection that the node
+/// does not keep is a failure.
+///
+/// # Errors
+/// A connection cannot be built up or does not stay, or the process cannot be looked at.
+pub async fn hold(node: SocketAddr, pid: u32, connections: usize, watch: &Watch) -> anyhow::Result<Idle> {
+    let memory = || process::resident_kb(pid).context("the node's memory cannot be read");
+    let before_kb = memory()?;
+    let mut held: Vec<TcpStream> = Vec::with_capacity(connections);
+    while held.len() < connections {
+        let mut batch = tokio::task::JoinSet::new();
+        for index in held.len()..connections.min(held.len() + BATCH) {
+            batch.spawn(async move {
+                let socket = TcpSocket::new_v4()?;
+                let source = Ipv4Addr::new(127, 0, 2, (index / PER_SOURCE) as u8);
+                socket.bind(SocketAddr::from((source, 0)))?;
+                socket.connect(node).await
+            });
+        }
+        while let Some(done) = batch.join_next().await {
+            held.push(done?.with_context(|| format!("after {} connections", held.len()))?);
+        }
+        let (done, total) = (held.len() as u64, connections as u64);
+        watch(Progress { phase: "connecting", done, total, rate: 0 });
+    }
+    // The node has taken them when the last one answers; what it closed has an end to read.
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let mut nothing = [0; 1];
+    let gone = held.iter().filter(|stream| matches!(stream.try_read(&mut nothing), Ok(_))).count();
+    if gone > 0 {
+        anyhow::bail!("the node closed {gone} of {connections} connections");
+    }
+    let after_kb = memory()?;
+    let bytes_each = after_kb.saturating_sub(before_kb) * 1_024 / (connections as u64).max(1);
+    Ok(Idle { connections, before_kb, after_kb, bytes_each })
+}
