@@ -20,6 +20,7 @@ pub mod forward;
 pub mod numbers;
 pub mod payment;
 pub mod recovery;
+mod replies;
 pub mod reversal;
 pub mod sign_in;
 
@@ -90,6 +91,7 @@ pub(crate) struct Inner {
     pub(crate) forward_wake: Notify,
     /// Length of the store-and-forward queue as it was last looked at.
     pub(crate) forward_depth: AtomicU64,
+    pub(crate) replies: replies::Replies,
     /// Payments under way; they finish even when the door that brought them is gone.
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
@@ -126,6 +128,7 @@ impl Engine {
             node,
             forward_wake: Notify::new(),
             forward_depth: AtomicU64::new(0),
+            replies: replies::Replies::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         }));

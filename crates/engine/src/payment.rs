@@ -564,19 +564,6 @@ impl Engine {
             Refusal::new(ResponseCode::MALFUNCTION, "security module failed")
         })
     }
-
-    /// Journals the answer as the door sent it. Nobody waits for it: it repeats what is durable already.
-    pub fn journal_reply(&self, payment: (MerchantId, PaymentId), masked: Vec<u8>) {
-        let entry = JournalEntry::message(self.now(), EntryKind::TerminalOut, masked);
-        let store = self.0.store.clone();
-        self.0.tasks.spawn(async move {
-            let (merchant, id) = payment;
-            if let Err(error) = store.append(merchant, id, vec![entry]).await {
-                metrics::counter!("posp_journal_reply_lost_total").increment(1);
-                tracing::warn!(%error, payment = id.0, "an answer is missing in the journal");
-            }
-        });
-    }
 }
 
 /// What a sealed account number is bound to.

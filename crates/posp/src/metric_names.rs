@@ -48,6 +48,8 @@ const METRICS: &[(&str, Shape, &str)] = &[
     ("posp_store_group_size", Histogram, "Operations that shared a commit."),
     ("posp_store_group_seconds", Histogram, "Time of such a group from its first operation to the end of its commit."),
     ("posp_store_commit_seconds", Histogram, "Time of the commit with its flush, on PostgreSQL with the statement that writes the group."),
+    ("posp_store_checkpoint_seconds", Histogram, "Time of moving the log into the journal beside the writer (SQLite)."),
+    ("posp_store_log_pages", Gauge, "Pages of 4 KB in the log when it was last moved (SQLite)."),
     ("posp_store_queue_depth", Gauge, "Operations waiting for the writer."),
     ("posp_store_refused_total", Counter, "Payments refused because that queue was full."),
     ("posp_store_failed_total", Counter, "Failed commits. One ends the node."),

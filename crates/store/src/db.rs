@@ -154,6 +154,10 @@ pub(crate) trait Db {
         payments::by_id(self.plain(), merchant, id)
     }
 
+    fn has_payment(&self, merchant: MerchantId, id: PaymentId) -> Op<bool> {
+        Ok(self.payment_by_id(merchant, id)?.is_some())
+    }
+
     fn has_marker(&self, key: Key) -> Op<bool> {
         payments::has_marker(self.plain(), key)
     }
@@ -163,7 +167,7 @@ pub(crate) trait Db {
     }
 
     fn update_payment(&self, record: &PaymentRecord) -> Op<()> {
-        payments::update_row(self.plain(), record)
+        payments::update_row(self.plain(), payments::payment_update!(""), record)
     }
 
     /// Appends to a payment's history. `new` when this transaction made the payment, so that it has none yet.
@@ -180,6 +184,11 @@ pub(crate) trait Db {
     /// What holds the payments under way, for a statement that asks for those only.
     fn under_way(&self) -> &'static str {
         "payment"
+    }
+
+    /// A payment's history, the oldest first.
+    fn history(&self, merchant: MerchantId, id: PaymentId) -> Op<Vec<JournalEntry>> {
+        payments::history_rows(self.plain(), merchant, id)
     }
 
     /// The engine, for the statements behind the methods above.

@@ -40,7 +40,7 @@ pub use error::StoreError;
 pub use store::Store;
 pub use types::{
     Applied, BatchEnd, BatchFilter, BatchLine, Begun, CancelRequest, Cancelled, Counts, Cursor, Difference,
-    EndedBatch, ForwardFilter, ForwardItem, HeldList, JOURNAL_FILE, JournalEntry, PAGE_MAX, Page, PageOf,
-    PartKept, PaymentFilter, Settlement, SettlementRecord, Signature, StoreOptions, TerminalDemand,
-    TerminalStatus,
+    EndedBatch, ForwardFilter, ForwardItem, HeldList, HistoryLine, JOURNAL_FILE, JournalEntry, PAGE_MAX,
+    Page, PageOf, PartKept, PaymentFilter, Settlement, SettlementRecord, Signature, StoreOptions,
+    TerminalDemand, TerminalStatus,
 };

@@ -32,6 +32,10 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../migrations/postgres/0012_under_way.sql"),
     },
     both(include_str!("../migrations/0013_profile.sql")),
+    Migration {
+        sqlite: include_str!("../migrations/sqlite/0014_in_order.sql"),
+        postgres: include_str!("../migrations/postgres/0014_in_order.sql"),
+    },
 ];
 
 /// The table that says which were applied, and when.

@@ -9,10 +9,10 @@ use acquiring::transition::{self, BeyondEffect, Change, Event, Forward, Original
 use acquiring::{AuthCode, MerchantId, PaymentId, ResponseCode, Rrn};
 use jiff::Timestamp;
 
-use crate::db::{Db, Key, Lock, Op, params};
+use crate::db::{Db, Fault, Key, Lock, Op, params};
 use crate::error::StoreError;
 use crate::rows::{all, fen, millis, number_of, one, payment_columns, traits_number};
-use crate::types::{Applied, Begun, CancelRequest, Cancelled};
+use crate::types::{Applied, Begun, CancelRequest, Cancelled, HistoryLine};
 use crate::{forwards, limits};
 
 // Look-ups; a test asks the engine for their plans.
@@ -92,13 +92,14 @@ pub(crate) fn pending_before(db: &dyn Db, at: Timestamp, limit: usize) -> Op<Vec
     all(db, &pending_before_text(db.under_way()), params![millis(at), limit], |c| c.payment())
 }
 
-pub(crate) fn history(db: &dyn Db, merchant: MerchantId, id: PaymentId) -> Op<Vec<JournalEntry>> {
+/// The statement behind [`Db::history`], where lines are counted for each payment.
+pub(crate) fn history_rows(db: &dyn Db, merchant: MerchantId, id: PaymentId) -> Op<Vec<JournalEntry>> {
     let select = "SELECT at, kind, message, note FROM journal_entry WHERE merchant = ?1 AND payment = ?2 \
          ORDER BY sequence";
     all(db, select, params![merchant.as_str(), id.0], |c| c.entry())
 }
 
-/// The statement behind [`Db::append_entries`].
+/// The statement behind [`Db::append_entries`], where lines are counted for each payment.
 pub(crate) fn append_rows(
     db: &dyn Db,
     merchant: MerchantId,
@@ -143,10 +144,23 @@ pub(crate) fn append_checked(
     entries: &[JournalEntry],
 ) -> Op<()> {
     db.lock(Lock::Payment(merchant, id))?;
-    if db.payment_by_id(merchant, id)?.is_none() {
+    if !db.has_payment(merchant, id)? {
         return Err(StoreError::UnknownPayment { merchant, id }.into());
     }
     append(db, merchant, id, entries)
+}
+
+/// Appends a line to the history of each payment that exists; how many do not.
+pub(crate) fn append_each(db: &dyn Db, lines: &[HistoryLine]) -> Op<usize> {
+    let mut missing = 0;
+    for (merchant, id, entry) in lines {
+        match append_checked(db, *merchant, *id, std::slice::from_ref(entry)) {
+            Ok(()) => {}
+            Err(Fault::Rule(StoreError::UnknownPayment { .. })) => missing += 1,
+            Err(fault) => return Err(fault),
+        }
+    }
+    Ok(missing)
 }
 
 fn insert(db: &dyn Db, record: &PaymentRecord, entries: &[JournalEntry]) -> Op<()> {
@@ -209,11 +223,22 @@ pub(crate) fn insert_row(db: &dyn Db, record: &PaymentRecord) -> Op<()> {
     Ok(())
 }
 
-/// Writes what may change of a payment: the statement behind [`Db::update_payment`].
-pub(crate) fn update_row(db: &dyn Db, record: &PaymentRecord) -> Op<()> {
-    let update = "UPDATE payment SET state = ?3, claimed_by = ?4, refunded = ?5, answer_code = ?6, auth_code = ?7, \
-         settle_date = ?8, issuer = ?9, balance = ?10, answer_chip = ?11, answered_at = ?12, \
-         reversal_reason = ?13, adjusted = ?14, answer_plan = ?15 WHERE merchant = ?1 AND id = ?2";
+/// What may change of a payment.
+macro_rules! payment_update {
+    ($more:literal) => {
+        concat!(
+            "UPDATE payment SET state = ?3, claimed_by = ?4, refunded = ?5, answer_code = ?6, auth_code = ?7, \
+             settle_date = ?8, issuer = ?9, balance = ?10, answer_chip = ?11, answered_at = ?12, \
+             reversal_reason = ?13, adjusted = ?14, answer_plan = ?15",
+            $more,
+            " WHERE merchant = ?1 AND id = ?2"
+        )
+    };
+}
+pub(crate) use payment_update;
+
+/// Writes what may change of a payment by [`payment_update`]: the statement behind [`Db::update_payment`].
+pub(crate) fn update_row(db: &dyn Db, update: &str, record: &PaymentRecord) -> Op<()> {
     let answer = record.answer.as_ref();
     db.execute(
         update,

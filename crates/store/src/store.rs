@@ -18,7 +18,7 @@ use crate::error::StoreError;
 use crate::postgres::Mode;
 use crate::types::{
     Applied, BatchFilter, BatchLine, Begun, CancelRequest, Cancelled, Counts, Difference, EndedBatch,
-    ForwardFilter, ForwardItem, JournalEntry, Page, PageOf, PartKept, PaymentFilter, Settlement,
+    ForwardFilter, ForwardItem, HistoryLine, JournalEntry, Page, PageOf, PartKept, PaymentFilter, Settlement,
     SettlementRecord, Signature, StoreOptions,
 };
 use crate::writer::{Admission, Touch};
@@ -276,6 +276,12 @@ impl Store {
     ) -> Result<(), StoreError> {
         let op = move |db: &dyn Db| payments::append_checked(db, merchant, id, &entries);
         self.db.write(Admission::Wait, vec![Touch::History(merchant, id)], op).await
+    }
+
+    /// Appends a line to the history of each payment, in one transaction; how many of them do not exist.
+    pub async fn append_each(&self, lines: Vec<HistoryLine>) -> Result<usize, StoreError> {
+        let touches = lines.iter().map(|(merchant, id, _)| Touch::Payment(*merchant, *id)).collect();
+        self.db.write(Admission::Wait, touches, move |db| payments::append_each(db, &lines)).await
     }
 
     /// Keeps a message of the network that belongs to no payment: masked bytes and a note for the operator.
@@ -729,7 +735,7 @@ impl Store {
         merchant: MerchantId,
         id: PaymentId,
     ) -> Result<Vec<JournalEntry>, StoreError> {
-        self.db.read(move |db| payments::history(db, merchant, id)).await
+        self.db.read(move |db| db.history(merchant, id)).await
     }
 
     /// How the journal stands: payments by state since a moment, and everything that is open.

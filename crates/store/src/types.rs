@@ -20,6 +20,9 @@ pub use acquiring::payment::JournalEntry;
 /// Name of the journal in the data directory.
 pub const JOURNAL_FILE: &str = "journal.db";
 
+/// A line for the history of a payment.
+pub type HistoryLine = (MerchantId, PaymentId, JournalEntry);
+
 /// Most rows that one page holds.
 pub const PAGE_MAX: usize = 500;
 

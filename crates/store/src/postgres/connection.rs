@@ -365,7 +365,7 @@ impl Db for Connection {
     }
 
     fn update_payment(&self, record: &PaymentRecord) -> Op<()> {
-        payments::update_row(self, record)?;
+        payments::update_row(self, payments::payment_update!(""), record)?;
         self.note_under_way(record)
     }
 

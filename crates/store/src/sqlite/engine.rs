@@ -1,15 +1,28 @@
 //! SQLite as the operations see it, and its group commit: one transaction, and a savepoint an operation where one of
 //! them fails half way.
 
+use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::time::Instant;
 
+use acquiring::payment::{JournalEntry, PaymentRecord};
+use acquiring::{MerchantId, PaymentId};
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, Row, params_from_iter};
 use tokio::sync::mpsc;
 
-use crate::db::{Cells, Db, Fault, Op, Value, WrongType};
+use super::checkpoint::Checkpointer;
+use super::pending::Pending;
+use crate::db::{Cells, Db, Fault, Op, Value, WrongType, params};
+use crate::payments::{self, payment_update};
+use crate::rows::{all, millis, one};
 use crate::writer::{Command, Journal, Operation, Verdict};
+
+const APPEND: &str = "INSERT INTO journal_entry (merchant, payment, at, kind, message, note) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+const HISTORY: &str = "SELECT at, kind, message, note FROM journal_entry WHERE payment = ?2 AND merchant = ?1 \
+     ORDER BY number";
+const EXISTS: &str = "SELECT 1 FROM payment WHERE id = ?2 AND merchant = ?1";
 
 /// The engine's failure as a sentence. SQLite names columns and files in its messages, never values.
 pub(super) fn sentence(error: &rusqlite::Error) -> String {
@@ -70,11 +83,37 @@ impl Cells for Row<'_> {
     }
 }
 
-pub(super) struct SqliteDb(pub(super) Connection);
+/// A connection.
+pub(super) struct SqliteDb {
+    pub(super) connection: Connection,
+    pending: RefCell<Pending>,
+    /// The count of changes by other connections when `pending` was last right.
+    changes_beside: Cell<i64>,
+}
+
+impl SqliteDb {
+    pub(super) fn new(connection: Connection) -> Self {
+        SqliteDb { connection, pending: RefCell::default(), changes_beside: Cell::new(0) }
+    }
+
+    /// Something was undone, or was changed past the methods here.
+    pub(super) fn forget(&self) {
+        self.pending.borrow_mut().forget();
+    }
+
+    /// Forgets what another connection may have changed. Inside a transaction, where that cannot happen any more.
+    fn look_beside(&self) -> Op<()> {
+        let count = one(self, "PRAGMA data_version", &[], |c| c.take::<i64>("data_version"))?;
+        if self.changes_beside.replace(count.unwrap_or_default()) != count.unwrap_or_default() {
+            self.forget();
+        }
+        Ok(())
+    }
+}
 
 impl Db for SqliteDb {
     fn rows(&self, sql: &str, params: &[Value<'_>], read: &mut dyn FnMut(&dyn Cells) -> Op<bool>) -> Op<()> {
-        let mut statement = self.0.prepare_cached(sql)?;
+        let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query(params_from_iter(params))?;
         while let Some(row) = rows.next()? {
             if !read(row)? {
@@ -85,8 +124,49 @@ impl Db for SqliteDb {
     }
 
     fn execute(&self, sql: &str, params: &[Value<'_>]) -> Op<u64> {
-        let changed = self.0.prepare_cached(sql)?.execute(params_from_iter(params))?;
+        let changed = self.connection.prepare_cached(sql)?.execute(params_from_iter(params))?;
         Ok(u64::try_from(changed).unwrap_or(u64::MAX))
+    }
+
+    fn payment_by_id(&self, merchant: MerchantId, id: PaymentId) -> Op<Option<PaymentRecord>> {
+        if let Some(record) = self.pending.borrow().get(id) {
+            return Ok(Some(record).filter(|record| record.merchant == merchant).cloned());
+        }
+        payments::by_id(self, merchant, id)
+    }
+
+    fn has_payment(&self, merchant: MerchantId, id: PaymentId) -> Op<bool> {
+        Ok(one(self, EXISTS, params![merchant.as_str(), id.0], |_| Ok(()))?.is_some())
+    }
+
+    fn insert_payment(&self, record: &PaymentRecord) -> Op<()> {
+        payments::insert_row(self, record)?;
+        self.pending.borrow_mut().written(record);
+        Ok(())
+    }
+
+    fn update_payment(&self, record: &PaymentRecord) -> Op<()> {
+        payments::update_row(self, payment_update!(", room = NULL"), record)?;
+        self.pending.borrow_mut().written(record);
+        Ok(())
+    }
+
+    fn append_entries(
+        &self,
+        merchant: MerchantId,
+        id: PaymentId,
+        _new: bool,
+        entries: &[JournalEntry],
+    ) -> Op<()> {
+        for entry in entries {
+            let (at, kind) = (millis(entry.at), entry.kind.code());
+            self.execute(APPEND, params![merchant.as_str(), id.0, at, kind, &entry.bytes, &entry.note])?;
+        }
+        Ok(())
+    }
+
+    fn history(&self, merchant: MerchantId, id: PaymentId) -> Op<Vec<JournalEntry>> {
+        all(self, HISTORY, params![merchant.as_str(), id.0], |c| c.entry())
     }
 
     fn plain(&self) -> &dyn Db {
@@ -97,12 +177,13 @@ impl Db for SqliteDb {
 /// The writing connection, with the lock that is held as long as the journal is open for writing.
 pub(super) struct SqliteJournal {
     db: SqliteDb,
+    checkpointer: Option<Checkpointer>,
     _lock: Option<File>,
 }
 
 impl SqliteJournal {
-    pub(super) fn new(db: SqliteDb, lock: Option<File>) -> Self {
-        SqliteJournal { db, _lock: lock }
+    pub(super) fn new(db: SqliteDb, checkpointer: Option<Checkpointer>, lock: Option<File>) -> Self {
+        SqliteJournal { db, checkpointer, _lock: lock }
     }
 
     #[cfg(feature = "simulation")]
@@ -111,18 +192,23 @@ impl SqliteJournal {
     }
 
     fn run(&self, sql: &str) -> Result<(), String> {
-        let result = self.db.0.prepare_cached(sql).and_then(|mut statement| statement.execute([]));
+        let result = self.db.connection.prepare_cached(sql).and_then(|mut statement| statement.execute([]));
         result.map(|_| ()).map_err(|e| sentence(&e))
+    }
+
+    fn begin(&self) -> Result<(), String> {
+        self.run("BEGIN IMMEDIATE")?;
+        self.db.look_beside().map_err(|fault| format!("changes by others cannot be counted: {fault:?}"))
     }
 
     /// Runs the operations one after the other. False when one came to nothing after it had written: its writes
     /// cannot be told from the others' then.
     fn run_together(&self, group: &mut [Operation]) -> Result<bool, String> {
         for operation in group {
-            let before = self.db.0.total_changes();
+            let before = self.db.connection.total_changes();
             match operation.run(&self.db) {
                 Verdict::Keep => {}
-                Verdict::Undo | Verdict::Contested if self.db.0.total_changes() == before => {}
+                Verdict::Undo | Verdict::Contested if self.db.connection.total_changes() == before => {}
                 Verdict::Undo | Verdict::Contested => return Ok(false),
                 Verdict::Fatal(reason) => return Err(reason),
             }
@@ -137,6 +223,7 @@ impl SqliteJournal {
             match operation.run(&self.db) {
                 Verdict::Keep => self.run("RELEASE operation"),
                 Verdict::Undo | Verdict::Contested => {
+                    self.db.forget();
                     self.run("ROLLBACK TO operation").and_then(|()| self.run("RELEASE operation"))
                 }
                 Verdict::Fatal(reason) => Err(reason),
@@ -152,6 +239,9 @@ impl Journal for SqliteJournal {
         group: &mut Vec<Command>,
         max: usize,
     ) -> Result<usize, String> {
+        if let Some(checkpointer) = &self.checkpointer {
+            checkpointer.finish_long(&self.db.connection);
+        }
         Ok(queue.blocking_recv_many(group, max))
     }
 
@@ -161,26 +251,32 @@ impl Journal for SqliteJournal {
     /// and only an operation that fails after it has written needs one. When there is such an operation, all is
     /// undone and runs once more, each in its savepoint.
     fn commit(&mut self, group: &mut Vec<Operation>) -> Result<(), String> {
-        self.run("BEGIN IMMEDIATE")?;
+        self.begin()?;
         let each = match self.run_together(group) {
             Ok(true) => Ok(()),
-            Ok(false) => self
-                .run("ROLLBACK")
-                .and_then(|()| self.run("BEGIN IMMEDIATE"))
-                .and_then(|()| self.run_apart(group)),
+            Ok(false) => {
+                self.db.forget();
+                self.run("ROLLBACK").and_then(|()| self.begin()).and_then(|()| self.run_apart(group))
+            }
             Err(reason) => Err(reason),
         };
         let ran = Instant::now();
         let committed = each.and_then(|()| self.run("COMMIT"));
         metrics::histogram!("posp_store_commit_seconds").record(ran.elapsed().as_secs_f64());
+        if let (Ok(()), Some(checkpointer)) = (&committed, &mut self.checkpointer) {
+            checkpointer.committed(group.len());
+        }
         committed.inspect_err(|_| {
             // The engine may have undone it already; either way nothing of it may stand.
+            self.db.forget();
             let _ = self.run("ROLLBACK");
         })
     }
 
     fn finish(&mut self) {
-        let result = self.db.0.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+        self.checkpointer = None;
+        let result =
+            self.db.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
         if let Err(error) = result {
             // The log stays beside the file and is read at the next start: nothing is lost.
             tracing::warn!(reason = sentence(&error), "the log was not moved into the journal");
@@ -207,8 +303,10 @@ mod tests {
         }
         let plans = [
             (BY_TRACE, "payment_key (merchant=? AND terminal=? AND batch=? AND trace=?)"),
-            (BY_ID, "sqlite_autoindex_payment_1 (merchant=? AND id=?)"),
-            (BY_REFERENCE, "payment_rrn (merchant=? AND rrn=?)"),
+            (BY_ID, "INTEGER PRIMARY KEY (rowid=?)"),
+            (super::EXISTS, "INTEGER PRIMARY KEY (rowid=?)"),
+            (super::HISTORY, "journal_entry_payment (payment=?)"),
+            (BY_REFERENCE, "payment_rrn (rrn=?)"),
             (BY_AUTHORISATION, "payment_authorisation (merchant=? AND auth_code=? AND card_digest=?)"),
             (BY_NETWORK_KEY, "payment_network (network_trace=? AND created>?)"),
             (&pending_before_text("payment"), "payment_open (state=? AND created<?)"),

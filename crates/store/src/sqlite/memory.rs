@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use acquiring::payment::JournalEntry;
+use acquiring::{MerchantId, PaymentId};
 use jiff::Timestamp;
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
@@ -35,6 +37,20 @@ impl Db for OnVirtualTime<'_> {
         self.db.execute(sql, params)
     }
 
+    fn append_entries(
+        &self,
+        merchant: MerchantId,
+        id: PaymentId,
+        new: bool,
+        entries: &[JournalEntry],
+    ) -> Op<()> {
+        self.db.append_entries(merchant, id, new, entries)
+    }
+
+    fn history(&self, merchant: MerchantId, id: PaymentId) -> Op<Vec<JournalEntry>> {
+        self.db.history(merchant, id)
+    }
+
     fn plain(&self) -> &dyn Db {
         self
     }
@@ -55,7 +71,7 @@ impl Memory {
         db.pragma_update(None, "foreign_keys", "ON").map_err(cannot)?;
         db.pragma_update(None, "temp_store", "MEMORY").map_err(cannot)?;
         migrate::run(&mut db, path, now)?;
-        Ok(Memory(Arc::new(Mutex::new(SqliteJournal::new(SqliteDb(db), None)))))
+        Ok(Memory(Arc::new(Mutex::new(SqliteJournal::new(SqliteDb::new(db), None, None)))))
     }
 
     fn lock(&self) -> MutexGuard<'_, SqliteJournal> {
@@ -69,8 +85,9 @@ impl Memory {
     /// Commits a group of one of several nodes: as [`Memory::commit`], on a database with a clock of its own.
     pub(crate) fn commit_shared(&self, group: &mut [Operation], now: Timestamp) -> Result<(), String> {
         let journal = self.lock();
-        let sql = |text| journal.db().0.execute_batch(text).map_err(|e| sentence(&e));
+        let sql = |text| journal.db().connection.execute_batch(text).map_err(|e| sentence(&e));
         let db = OnVirtualTime { db: journal.db(), now };
+        journal.db().forget();
         sql("BEGIN")?;
         let each = group.iter_mut().try_for_each(|operation| {
             sql("SAVEPOINT operation")?;
@@ -88,11 +105,12 @@ impl Memory {
     /// Runs a group and keeps nothing of it.
     pub(crate) fn pretend(&self, group: &mut [Operation]) -> Result<(), String> {
         let journal = self.lock();
-        let sql = |text| journal.db().0.execute_batch(text).map_err(|e| sentence(&e));
+        let sql = |text| journal.db().connection.execute_batch(text).map_err(|e| sentence(&e));
         sql("BEGIN")?;
         for operation in group {
             let _ = operation.run(journal.db());
         }
+        journal.db().forget();
         sql("ROLLBACK")
     }
 
@@ -101,12 +119,14 @@ impl Memory {
     }
 
     pub(crate) fn run(&self, sql: &str) -> Result<(), String> {
-        self.lock().db().0.execute_batch(sql).map_err(|e| sentence(&e))
+        let journal = self.lock();
+        journal.db().forget();
+        journal.db().connection.execute_batch(sql).map_err(|e| sentence(&e))
     }
 
     pub(crate) fn rows(&self, sql: &str) -> Result<Vec<Vec<Cell>>, String> {
         let journal = self.lock();
-        let mut statement = journal.db().0.prepare_cached(sql).map_err(|e| sentence(&e))?;
+        let mut statement = journal.db().connection.prepare_cached(sql).map_err(|e| sentence(&e))?;
         let columns = statement.column_count();
         let mut rows = statement.raw_query();
         let mut all = Vec::new();

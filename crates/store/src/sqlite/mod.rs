@@ -1,10 +1,12 @@
 //! The embedded engine: SQLite. One writer thread shares commits between the operations that wait; a few
 //! connections read beside it (write-ahead log).
 
+mod checkpoint;
 mod engine;
 #[cfg(feature = "simulation")]
 pub(crate) mod memory;
 mod migrate;
+mod pending;
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -18,6 +20,7 @@ use crate::error::StoreError;
 use crate::readers::Readers;
 use crate::types::{JOURNAL_FILE, StoreOptions};
 use crate::writer::{Patience, Writer};
+use checkpoint::Checkpointer;
 use engine::{SqliteDb, SqliteJournal, sentence};
 
 /// Locked by the process that writes the journal.
@@ -25,6 +28,9 @@ const LOCK_FILE: &str = "journal.lock";
 
 /// Statements kept ready per connection: more than there are in this crate.
 const STATEMENTS: usize = 128;
+
+/// Pages in the log at which the writer moves it by itself, should nobody do it beside it: 256 MB.
+const LOG_PAGES_LAST: i64 = 65_536;
 
 /// How long a connection waits for a lock that another connection holds for a moment (a checkpoint, a
 /// reader's recovery of the log) before it reports an error.
@@ -50,22 +56,28 @@ fn open_to_write(options: StoreOptions, lock: Option<File>) -> Result<Handles, S
     let StoreOptions { directory, readers, queue, group_max, wait_max, clock } = options;
     let path = directory.join(JOURNAL_FILE);
     let cannot = |e: rusqlite::Error| cannot_open(&path, &e);
-    let mut db = Connection::open_with_flags(
-        &path,
-        OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX
-            | OpenFlags::SQLITE_OPEN_EXRESCODE,
-    )
-    .map_err(cannot)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_EXRESCODE;
+    let mut db = Connection::open_with_flags(&path, flags | OpenFlags::SQLITE_OPEN_CREATE).map_err(cannot)?;
     prepare_writer(&db).map_err(cannot)?;
     match &lock {
         Some(_) => migrate::run(&mut db, &directory, clock.now())?,
         // The server beside us has its schema; it is not for us to change it under its feet.
         None => migrate::check(&db, &directory)?,
     }
+    // A server writes for long; beside one, its checkpoints are its own affair.
+    let checkpointer = match &lock {
+        Some(_) => {
+            let beside = Connection::open_with_flags(&path, flags).map_err(cannot)?;
+            beside.pragma_update(None, "synchronous", "FULL").map_err(cannot)?;
+            db.pragma_update(None, "wal_autocheckpoint", LOG_PAGES_LAST).map_err(cannot)?;
+            Some(Checkpointer::start(beside, &path)?)
+        }
+        None => None,
+    };
     let readers = start_readers(readers.max(1), &path)?;
-    let open = move || Ok(SqliteJournal::new(SqliteDb(db), lock));
+    let open = move || Ok(SqliteJournal::new(SqliteDb::new(db), checkpointer, lock));
     let patience = Patience { wait_max, group_max: group_max.max(1) };
     let writer = Writer::start(open, queue.max(1), patience)?;
     Ok(Handles { writer: Some(writer), readers, care: None, clock, shared: false })
@@ -81,7 +93,7 @@ pub(crate) fn open_read_only(directory: &Path) -> Result<Handles, StoreError> {
 
 fn start_readers(count: usize, path: &Path) -> Result<Readers, StoreError> {
     let path = path.to_owned();
-    Readers::start(count, move || open_reader(&path).map(SqliteDb))
+    Readers::start(count, move || open_reader(&path).map(SqliteDb::new))
 }
 
 fn cannot_open(path: &Path, error: &rusqlite::Error) -> StoreError {
@@ -114,8 +126,8 @@ fn lock(directory: &Path) -> Result<File, StoreError> {
 /// Settings of the writer.
 ///
 /// - `synchronous = FULL` with the write-ahead log: a commit returns after its log frames are flushed.
-/// - the log is moved into the file every 4,000 pages (16 MB): rarer than the default, since the writer does
-///   it between two groups and everybody waits.
+/// - the log is moved into the file every 4,000 pages (16 MB) where no [`Checkpointer`] does it beside the writer.
+/// - the log's file keeps its length when it is started over: writing over it is cheaper than making it longer.
 /// - savepoints keep their undo data in memory; it is small.
 /// - plans do not depend on the values that are looked for: SQLite would otherwise plan the look-ups of the
 ///   payment path anew for every payment.
@@ -127,9 +139,9 @@ fn prepare_writer(db: &Connection) -> rusqlite::Result<()> {
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "foreign_keys", "ON")?;
     db.pragma_update(None, "temp_store", "MEMORY")?;
-    db.pragma_update(None, "cache_size", -32_768)?;
+    db.pragma_update(None, "cache_size", -65_536)?;
     db.pragma_update(None, "wal_autocheckpoint", 4_000)?;
-    db.pragma_update(None, "journal_size_limit", 67_108_864)
+    db.pragma_update(None, "journal_size_limit", 268_435_456)
 }
 
 fn open_reader(path: &Path) -> Result<Connection, StoreError> {

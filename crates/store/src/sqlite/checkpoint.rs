@@ -1,0 +1,141 @@
+//! Moving the log into the file (checkpoint) beside the writer.
+//!
+//! SQLite moves the log in the writer, between two commits, and everybody waits for the copy and for the flush of the
+//! file. Here a thread with a connection of its own copies what is committed so far and flushes the file while the
+//! writer goes on. Only the log's new beginning needs the writer, since nothing may be added meanwhile: when the log is
+//! long, the writer is asked to move the little that came since and starts the log over.
+//!
+//! Metrics: `posp_store_checkpoint_seconds` (one pass of the thread), `posp_store_log_pages` (length of the log).
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use rusqlite::Connection;
+
+use super::engine::sentence;
+use crate::error::StoreError;
+use crate::writer::count;
+
+/// Operations of the writer after which the thread makes a pass.
+const PASS_EVERY: usize = 8_000;
+
+/// Pages of 4 KB in the log above which it is started over: 64 MB.
+const LOG_PAGES_MAX: i64 = 16_384;
+
+/// The result of a checkpoint: pages in the log, and how many of them are in the file.
+pub(super) struct Moved {
+    log: i64,
+    moved: i64,
+}
+
+/// Copies from the log what no reader needs any more, without waiting for anybody.
+pub(super) fn pass(db: &Connection) -> rusqlite::Result<Moved> {
+    db.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?
+        .query_row([], |row| Ok(Moved { log: row.get(1)?, moved: row.get(2)? }))
+}
+
+pub(super) struct Checkpointer {
+    wake: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+    /// The log is long and almost moved: the writer moves the rest.
+    long: Arc<AtomicBool>,
+    since: usize,
+}
+
+impl Checkpointer {
+    /// Starts the thread on a connection of its own to the journal at `path`.
+    pub(super) fn start(db: Connection, path: &Path) -> Result<Self, StoreError> {
+        let cannot =
+            |e: std::io::Error| StoreError::CannotOpen { path: path.to_owned(), reason: e.to_string() };
+        let file = File::options().read(true).write(true).open(path).map_err(cannot)?;
+        let long = Arc::new(AtomicBool::new(false));
+        let (wake, woken) = sync_channel(1);
+        let worker = Worker { db, file: Some(file), long: Arc::clone(&long) };
+        let thread = std::thread::Builder::new()
+            .name("store-checkpoint".to_owned())
+            .spawn(move || worker.work(&woken))
+            .map_err(cannot)?;
+        Ok(Checkpointer { wake: Some(wake), thread: Some(thread), long, since: 0 })
+    }
+
+    /// So many operations were committed.
+    pub(super) fn committed(&mut self, operations: usize) {
+        self.since += operations;
+        if self.since >= PASS_EVERY
+            && let Some(wake) = &self.wake
+        {
+            self.since = 0;
+            // Full means that a pass is under way or asked for already.
+            let _ = wake.try_send(());
+        }
+    }
+
+    /// Between two groups of the writer, whose connection this is: moves what is left of a long log, so that the next
+    /// commit starts it over.
+    pub(super) fn finish_long(&self, db: &Connection) {
+        if self.long.load(Ordering::Acquire) {
+            if let Err(error) = pass(db) {
+                tracing::warn!(reason = sentence(&error), "the log was not moved into the journal");
+            }
+            self.long.store(false, Ordering::Release);
+        }
+    }
+
+    /// Ends the thread, so that the writer's connection has the log for itself.
+    pub(super) fn stop(&mut self) {
+        self.wake = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Checkpointer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+struct Worker {
+    db: Connection,
+    file: Option<File>,
+    long: Arc<AtomicBool>,
+}
+
+impl Worker {
+    fn work(mut self, woken: &Receiver<()>) {
+        while woken.recv().is_ok() {
+            if self.long.load(Ordering::Acquire) {
+                continue;
+            }
+            let began = Instant::now();
+            match pass(&self.db) {
+                Ok(moved) => self.moved(&moved),
+                Err(error) => {
+                    tracing::warn!(reason = sentence(&error), "the log was not moved into the journal");
+                }
+            }
+            metrics::histogram!("posp_store_checkpoint_seconds").record(began.elapsed().as_secs_f64());
+        }
+        // The system drops this process's locks on a file when any handle of it is closed, and SQLite's connections
+        // still hold theirs: the handle is left to the end of the process.
+        std::mem::forget(self.file.take());
+    }
+
+    fn moved(&self, moved: &Moved) {
+        metrics::gauge!("posp_store_log_pages").set(count(usize::try_from(moved.log).unwrap_or_default()));
+        // Flushed here, the file is not flushed by the writer at the log's new beginning but for the last pages.
+        if let Some(Err(error)) = self.file.as_ref().map(File::sync_data) {
+            tracing::warn!(%error, "the journal was not flushed beside the writer");
+        }
+        // A reader that looks at an old state keeps the log: nothing is gained by the writer's pass then.
+        if moved.log >= LOG_PAGES_MAX && moved.moved.saturating_mul(2) >= moved.log {
+            self.long.store(true, Ordering::Release);
+        }
+    }
+}
