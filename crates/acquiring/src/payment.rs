@@ -18,6 +18,9 @@ use crate::response_code::ResponseCode;
 ///            │      └─────▶ Reversed     (the network acknowledged)
 ///            └▶ Unresolved ─▶ Approved / Declined   (refund without an answer: repeated until answered)
 /// ```
+///
+/// A person who has read the network's record may end a parked message otherwise: Reversing → Approved when the network
+/// keeps it after all, Approved → Declined when it will never have what a terminal approved by itself.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub enum PaymentState {
     /// The intent is durable; the request may be on its way.

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use acquiring::{BatchNo, MerchantId, TerminalId};
+use acquiring::payment::Answer;
+use acquiring::transition::{self, Finding, Forward};
+use acquiring::{AuthCode, BatchNo, MerchantId, ResponseCode, TerminalId};
 use anyhow::{Context, bail};
-use clap::{Args, Subcommand};
-use store::{BatchFilter, Cursor, ForwardFilter, Page};
+use clap::{Args, Subcommand, ValueEnum};
+use store::{BatchFilter, Cursor, ForwardFilter, ForwardItem, Page, Store};
 
 use crate::config::Config;
 use crate::screen::{Screen, table};
@@ -182,7 +184,15 @@ enum ForwardCommand {
     List(ForwardList),
     /// Put a parked item back in line, after its cause is gone.
     Release(ForwardRelease),
+    /// End a parked item by hand, as the network's record has its payment. Shows what it would do; `--yes` does it.
+    #[command(after_help = SETTLE_EXAMPLES)]
+    Settle(ForwardSettle),
 }
+
+const SETTLE_EXAMPLES: &str = "\
+Examples:
+  posp forward settle 12 --payment 3007 --record standing --settle-date 1124 --reason 'network ticket 4711'
+  posp forward settle 12 --payment 3007 --record nothing --code 12 --reason 'network ticket 4711' --yes";
 
 #[derive(Args)]
 struct ForwardList {
@@ -203,6 +213,183 @@ struct ForwardRelease {
     /// Data directory of the node (default: node.data of the configuration).
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+}
+
+/// What the network's record shows of the payment.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum RecordShows {
+    /// Approved, and not undone.
+    Standing,
+    /// Declined, undone, or not there.
+    Nothing,
+}
+
+#[derive(Args)]
+struct ForwardSettle {
+    /// Number of the item in the list.
+    sequence: i64,
+    /// Number of its payment, as a check that the right item is meant.
+    #[arg(long, value_name = "NUMBER")]
+    payment: i64,
+    /// What the network's record shows of the payment.
+    #[arg(long, value_enum)]
+    record: RecordShows,
+    /// Why, for the payment's history: who said so, a ticket. No card number.
+    #[arg(long, value_parser = reason)]
+    reason: String,
+    /// Field 39 of the record, for a payment that it has as declined (default: 25, not there).
+    #[arg(long, value_name = "CODE")]
+    code: Option<String>,
+    /// Settlement date of the record, for a payment that stands.
+    #[arg(long, value_name = "MMDD", value_parser = month_and_day)]
+    settle_date: Option<u16>,
+    /// Authorisation code of the record, for a payment that stands.
+    #[arg(long, value_name = "CODE")]
+    auth_code: Option<String>,
+    /// Its line.
+    #[arg(long, default_value = "unionpay")]
+    line: String,
+    /// Do it; without this nothing is changed.
+    #[arg(long)]
+    yes: bool,
+    /// Data directory of the node (default: node.data of the configuration).
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+/// Shortest and longest reason. It must say something, and fit on a line.
+const REASON_CHARACTERS: std::ops::RangeInclusive<usize> = 5..=200;
+/// So many digits in a row may be a card number.
+const CARD_DIGITS: usize = 13;
+
+fn reason(text: &str) -> Result<String, String> {
+    let mut run = 0;
+    for character in text.chars().filter(|c| !c.is_whitespace() && *c != '-') {
+        run = if character.is_ascii_digit() { run + 1 } else { 0 };
+        if run >= CARD_DIGITS {
+            return Err("a reason is kept in the clear and holds no card number".to_owned());
+        }
+    }
+    if !REASON_CHARACTERS.contains(&text.trim().chars().count()) || text.chars().any(char::is_control) {
+        return Err("a reason has 5 to 200 characters on one line".to_owned());
+    }
+    Ok(text.trim().to_owned())
+}
+
+fn month_and_day(text: &str) -> Result<u16, String> {
+    let number: u16 = text.parse().map_err(|_| "a date is MMDD".to_owned())?;
+    let (month, day) = (number / 100, number % 100);
+    if text.len() == 4 && (1..=12).contains(&month) && (1..=31).contains(&day) {
+        Ok(number)
+    } else {
+        Err("a date is MMDD".to_owned())
+    }
+}
+
+impl ForwardSettle {
+    /// What the operator found, as an answer; the moment of the outcome is now.
+    fn finding(&self, action: Forward) -> anyhow::Result<Finding> {
+        let now = acquiring::Clock::now(&acquiring::SystemClock);
+        match self.record {
+            RecordShows::Standing => {
+                if self.code.is_some() {
+                    bail!("--code is for a payment that the record does not have as approved");
+                }
+                if self.settle_date.is_none() && action != Forward::Script {
+                    bail!("--settle-date is needed: the record of a payment that stands has it");
+                }
+                let auth_code = self.auth_code.as_deref().map(AuthCode::new).transpose()?;
+                let answer = Answer::own(ResponseCode::APPROVED, now);
+                Ok(transition::approved(Answer { auth_code, settle_date: self.settle_date, ..answer }))
+            }
+            RecordShows::Nothing => {
+                if self.settle_date.is_some() || self.auth_code.is_some() {
+                    bail!("--settle-date and --auth-code are for a payment that stands");
+                }
+                let code = match &self.code {
+                    Some(text) => ResponseCode::new(text)
+                        .with_context(|| format!("{text} is not a code of field 39"))?,
+                    None => ResponseCode::NO_ORIGINAL,
+                };
+                if code.is_approval() {
+                    bail!("{code} is an approval: then the record has the payment as standing");
+                }
+                Ok(Finding::Nothing(Answer::own(code, now)))
+            }
+        }
+    }
+
+    fn shows(&self) -> &'static str {
+        match self.record {
+            RecordShows::Standing => "standing",
+            RecordShows::Nothing => "nothing of it",
+        }
+    }
+}
+
+/// The parked item that is meant.
+async fn parked(store: &Store, args: &ForwardSettle) -> anyhow::Result<ForwardItem> {
+    let filter = ForwardFilter { line: Some(args.line.clone()), parked: Some(true) };
+    let mut page = Page::first(store::PAGE_MAX);
+    loop {
+        let found = store.forwards(filter.clone(), page).await?;
+        if let Some(item) = found.items.into_iter().find(|item| item.sequence == args.sequence) {
+            return Ok(item);
+        }
+        match found.next {
+            Some(next) => page = Page { limit: store::PAGE_MAX, after: Some(next) },
+            None => bail!("no item {} is parked on line {}", args.sequence, args.line),
+        }
+    }
+}
+
+async fn settle(config: &Config, args: ForwardSettle, screen: &mut Screen) -> anyhow::Result<()> {
+    let store = config.open_store_beside(args.data.as_deref()).context("the store cannot be opened")?;
+    let done = settle_in(&store, &args, screen).await;
+    store.close().await;
+    done
+}
+
+async fn settle_in(store: &Store, args: &ForwardSettle, screen: &mut Screen) -> anyhow::Result<()> {
+    let item = parked(store, args).await?;
+    let payment = store.by_id(item.merchant, item.payment).await?.context("its payment is not there")?;
+    screen.line(format!(
+        "item {} on line {}: {} of payment {} ({}, ¥{}, terminal {}, {}), tried {} times: {}",
+        item.sequence,
+        item.line,
+        item.action.code(),
+        payment.id,
+        payment.kind.code(),
+        payment.amount,
+        payment.terminal,
+        payment.state.code(),
+        item.attempts,
+        item.last_note
+    ))?;
+    if item.payment.0 != args.payment {
+        bail!("that is payment {}, not {}: nothing was changed", item.payment, args.payment);
+    }
+    let finding = args.finding(item.action)?;
+    if !args.yes {
+        // The same rules as the store's; what an adjustment was before does not matter to whether it may be.
+        let change = transition::on_finding(&payment, item.action, finding, None)
+            .map_err(|rule| anyhow::anyhow!("the record cannot show {}: {rule}", args.shows()))?;
+        screen.line(format!(
+            "the record shows {}: the payment would be {} and the item done; nothing was changed, --yes does it",
+            args.shows(),
+            change.state.code()
+        ))?;
+        return Ok(());
+    }
+    let note = format!(
+        "{} settled by hand, the network's record shows {}: {}",
+        item.action.code(),
+        args.shows(),
+        args.reason
+    );
+    let settled = store.settle_forward(&args.line, args.sequence, item.payment, finding, note).await?;
+    screen.line(format!("done: payment {} is {}", settled.record.id, settled.record.state.code()))?;
+    Ok(())
 }
 
 fn print(
@@ -317,6 +504,7 @@ pub async fn forward(config: &Config, args: ForwardArgs, screen: &mut Screen) ->
             ];
             print(screen, &heading, &rows, found.next)?;
         }
+        ForwardCommand::Settle(args) => settle(config, args, screen).await?,
         ForwardCommand::Release(args) => {
             let store =
                 config.open_store_beside(args.data.as_deref()).context("the store cannot be opened")?;

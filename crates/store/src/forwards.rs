@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use acquiring::kind::{Hold, Kind};
 use acquiring::payment::{JournalEntry, PaymentRecord};
-use acquiring::transition::{Event, Forward};
-use acquiring::{Beijing, MerchantId, PaymentId};
+use acquiring::transition::{self, Event, Finding, Forward};
+use acquiring::{Amount, Beijing, MerchantId, PaymentId};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::db::{Db, Lock, Op, params};
@@ -194,17 +195,72 @@ pub(crate) fn park(db: &dyn Db, item: &ForwardItem, note: &str, entries: &[Journ
     payments::append(db, item.merchant, item.payment, entries)
 }
 
-/// Puts a parked item back to its old place, due at once, as a new message with nothing refused yet. Transmission
-/// times count in seconds, so the new one is at least a second after the last.
-pub(crate) fn release(db: &dyn Db, line: &str, sequence: i64, now: Timestamp) -> Op<()> {
+fn parked(db: &dyn Db, line: &str, sequence: i64) -> Op<ForwardItem> {
     let select = concat!(
         "SELECT ",
         forward_columns!(),
         " FROM forward WHERE line = ?1 AND sequence = ?2 AND done_at IS NULL AND status = 'parked'"
     );
-    let Some(parked) = one(db, select, params![line, sequence], item)? else {
-        return Err(StoreError::UnknownForward { line: line.to_owned(), sequence }.into());
-    };
+    let unknown = || StoreError::UnknownForward { line: line.to_owned(), sequence };
+    one(db, select, params![line, sequence], item)?.ok_or_else(|| unknown().into())
+}
+
+/// Ends a parked item as the network's record has it. The payment must be the one that the operator means, and must
+/// be afterwards what the record says; else nothing is written.
+pub(crate) fn settle(
+    db: &dyn Db,
+    line: &str,
+    sequence: i64,
+    payment: PaymentId,
+    finding: &Finding,
+    note: &str,
+    at: Timestamp,
+) -> Op<Applied> {
+    let item = parked(db, line, sequence)?;
+    if item.payment != payment {
+        return Err(StoreError::Misuse { rule: "the item is of another payment" }.into());
+    }
+    let (merchant, id) = (item.merchant, item.payment);
+    db.lock(Lock::Payment(merchant, id))?;
+    let update = "UPDATE forward SET status = 'done', done_at = ?4, payload = NULL, note = ?5 \
+         WHERE merchant = ?1 AND line = ?2 AND sequence = ?3 AND done_at IS NULL AND status = 'parked'";
+    if db.execute(update, params![merchant.as_str(), line, sequence, millis(at), note])? == 0 {
+        return Err(unknown(&item).into());
+    }
+    let record = db.payment_by_id(merchant, id)?.ok_or(StoreError::UnknownPayment { merchant, id })?;
+    let before = adjusted_before(db, &record)?;
+    let change = transition::on_finding(&record, item.action, finding.clone(), before)
+        .map_err(|rule| StoreError::Misuse { rule })?;
+    let entries = [JournalEntry::note(at, note)];
+    let applied = payments::change_to(db, record, change, &entries, at, at)?;
+    let standing = matches!(finding, Finding::Standing(_));
+    if !transition::agrees(&applied.record, item.action, standing) {
+        return Err(StoreError::Misuse { rule: "the payment's outcome is known, and is another" }.into());
+    }
+    Ok(applied)
+}
+
+/// What the original had been adjusted to before this adjustment.
+fn adjusted_before(db: &dyn Db, record: &PaymentRecord) -> Op<Option<Amount>> {
+    let (Some(original), Some(Hold::Adjust)) = (record.original, record.kind.hold()) else { return Ok(None) };
+    let select = "SELECT amount FROM payment WHERE merchant = ?1 AND terminal = ?2 AND batch = ?3 \
+         AND original = ?4 AND id < ?5 AND state = 'approved' AND kind IN (?6, ?7) ORDER BY id DESC LIMIT 1";
+    let params = params![
+        record.merchant.as_str(),
+        record.terminal.as_str(),
+        record.batch.get(),
+        original.0,
+        record.id.0,
+        Kind::Adjust.code(),
+        Kind::Tip.code()
+    ];
+    one(db, select, params, |c| c.amount("amount"))
+}
+
+/// Puts a parked item back to its old place, due at once, as a new message with nothing refused yet. Transmission
+/// times count in seconds, so the new one is at least a second after the last.
+pub(crate) fn release(db: &dyn Db, line: &str, sequence: i64, now: Timestamp) -> Op<()> {
+    let parked = parked(db, line, sequence)?;
     let update = "UPDATE forward SET status = 'waiting', next_at = ?3, refusals = 0, message_tries = 0, \
          message_at = ?4 WHERE line = ?1 AND sequence = ?2 AND done_at IS NULL AND status = 'parked'";
     let later = parked.message_at.checked_add(SignedDuration::from_secs(1)).unwrap_or(now).max(now);

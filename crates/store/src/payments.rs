@@ -405,14 +405,26 @@ pub(crate) fn apply(
 /// As [`apply`], for a payment that this transaction has read and locked. `at` is when the event happened.
 pub(crate) fn apply_to(
     db: &dyn Db,
-    mut record: PaymentRecord,
+    record: PaymentRecord,
     event: &Event,
     entries: &[JournalEntry],
     at: Timestamp,
     forward_at: Timestamp,
 ) -> Op<Applied> {
+    let change = transition::on_event(&record, event.clone());
+    change_to(db, record, change, entries, at, forward_at)
+}
+
+/// Writes a change of a payment that this transaction has read and locked.
+pub(crate) fn change_to(
+    db: &dyn Db,
+    mut record: PaymentRecord,
+    mut change: Change,
+    entries: &[JournalEntry],
+    at: Timestamp,
+    forward_at: Timestamp,
+) -> Op<Applied> {
     let mut entries = Cow::Borrowed(entries);
-    let mut change = transition::on_event(&record, event.clone());
     let beyond = match change.beyond {
         BeyondEffect::Keep => None,
         BeyondEffect::Release | BeyondEffect::Retake => beyond(db, &record)?,

@@ -295,6 +295,70 @@ async fn a_refused_reversal_is_parked_and_released() {
     books_agree(&lab).await;
 }
 
+/// A refund that went into silence and is refused 96 ever since: no release helps, a person settles it as the network's
+/// record has it. Mistakes on the way change nothing, and the terminal hears the outcome when it asks again.
+#[tokio::test]
+async fn a_parked_refund_is_settled_by_hand() {
+    let engine = "forward_refusals_max = 3\nforward_pause_ms = 100\n";
+    let lab = Lab::start(Setup { network_patience_ms: 1_500, engine, ..Setup::default() }).await;
+    let (mut terminal, _) = lab.signed_in(FIRST).await;
+    let sale = sold(&mut terminal, swipe(20_000)).await;
+    lab.set_faults(json!({"mute": true})).await;
+    let request = RefundRequest {
+        amount_fen: 7_000,
+        card: CardInput::deck("M01").unwrap(),
+        entry: Entry::Swipe,
+        pin: None,
+        original_rrn: sale.rrn.clone().unwrap(),
+        original_date: terminal.now().strftime("%m%d").to_string(),
+    };
+    let asked = terminal.refund(request).await.unwrap();
+    assert_ne!(asked.status, Status::Approved, "{asked:?}");
+    lab.set_faults(json!({"mute": false, "rules": [{"fault": {"decline": "96"}, "classes": [220]}]})).await;
+    until("the refund is parked", || {
+        lab.good(&["forward", "list", "--parked"]).contains("repeat").then_some(())
+    })
+    .await;
+    let list = lab.good(&["forward", "list", "--parked"]);
+    let item = list.lines().nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
+    let payment = lab.payment_in(&["--kind", "refund"], "unresolved").await["payment"].to_string();
+    let found = |more: &[&str]| {
+        let settle = ["forward", "settle", &item, "--record", "nothing", "--code", "12"];
+        lab.posp(&[&settle[..], more].concat())
+    };
+
+    // Another payment's number, a card number as reason, an approval that the record cannot have: refused.
+    let other = found(&["--payment", "1", "--reason", "ticket 4711", "--yes"]);
+    assert!(!other.status.success() && text(&other).contains("nothing was changed"), "{}", text(&other));
+    let card = found(&["--payment", &payment, "--reason", "card 6224 2420 0000 0120", "--yes"]);
+    assert!(!card.status.success() && text(&card).contains("no card number"), "{}", text(&card));
+    let approval = ["--code", "00", "--payment", &payment, "--reason", "ticket 4711", "--yes"];
+    let approval = lab.posp(&[&["forward", "settle", &item, "--record", "nothing"][..], &approval].concat());
+    assert!(!approval.status.success(), "{}", text(&approval));
+    // Without --yes it is a look.
+    let look = found(&["--payment", &payment, "--reason", "ticket 4711"]);
+    assert!(look.status.success() && text(&look).contains("would be declined"), "{}", text(&look));
+    lab.payment_in(&["--kind", "refund"], "unresolved").await;
+
+    let done = found(&["--payment", &payment, "--reason", "ticket 4711", "--yes"]);
+    assert!(done.status.success(), "{}", text(&done));
+    lab.payment_in(&["--kind", "refund"], "declined").await;
+    let history = lab.good(&["txn", "show", &payment]);
+    assert!(history.contains("settled by hand") && history.contains("ticket 4711"), "{history}");
+    assert!(
+        !found(&["--payment", &payment, "--reason", "ticket 4711", "--yes"]).status.success(),
+        "done once"
+    );
+    let mut heard = asked;
+    while terminal.open_refund().is_some() {
+        heard = terminal.resume_refund().await.unwrap();
+    }
+    assert_eq!((code(&heard), heard.status), ("12", Status::Declined), "{heard:?}");
+    assert_eq!(lab.payments(&["--kind", "sale"])[0]["refunded_fen"], 0);
+    assert!(lab.posp(&["doctor"]).status.success());
+    books_agree(&lab).await;
+}
+
 /// Terminals of both ciphers at once, with declines, dropped lines, voids and a network that is silent now and then:
 /// every batch balances, and both sides have moved the same money.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,12 +2,13 @@
 
 use acquiring::kind::Kind;
 use acquiring::payment::{Answer, EntryKind, JournalEntry, PaymentRecord, PaymentState};
-use acquiring::transition::{Event, Forward, Reception};
+use acquiring::transition::{Event, Finding, Forward, Reception};
 use acquiring::{PaymentId, ResponseCode};
+use jiff::Timestamp;
 use store::{ForwardFilter, ForwardItem, Page, Store, StoreError};
 
-use crate::common::{at, merchant_id, message, payment};
-use crate::payments::{begin, now};
+use crate::common::{at, fen, merchant_id, message, payment, undoing};
+use crate::payments::{approved, begin, now};
 
 /// Queues a reversal for a sale on this line.
 async fn unanswered(store: &Store, id: i64, line: &str) {
@@ -158,4 +159,83 @@ pub async fn what_is_not_open_cannot_be_changed(store: Store) {
     finish(&store, &item).await;
     assert_eq!(store.forward_failed(&item, true, at(0), "", vec![]).await.unwrap_err(), unknown(1));
     assert_eq!(store.park_forward(&item, "", vec![]).await.unwrap_err(), unknown(1));
+}
+
+/// Parks the head of the queue.
+async fn park_head(store: &Store) -> ForwardItem {
+    let item = head(store).await.unwrap();
+    store.park_forward(&item, "refused with 96", vec![]).await.unwrap();
+    item
+}
+
+async fn settle(
+    store: &Store,
+    item: &ForwardItem,
+    payment: i64,
+    finding: Finding,
+) -> Result<PaymentState, StoreError> {
+    let note = "settled by hand: ticket 4711".to_owned();
+    let settled = store.settle_forward(&item.line, item.sequence, PaymentId(payment), finding, note).await?;
+    Ok(settled.record.state)
+}
+
+fn standing() -> Finding {
+    let answer = Answer { settle_date: Some(1124), ..Answer::own(ResponseCode::APPROVED, at(80_000)) };
+    Finding::Standing(answer)
+}
+
+fn nothing() -> Finding {
+    Finding::Nothing(Answer::own(ResponseCode::NO_ORIGINAL, at(80_000)))
+}
+
+/// A refund that the network answers 96 for ever: a person reads its outcome in the record.
+pub async fn a_parked_item_is_settled_by_hand_once(store: Store) {
+    approved(&store, payment(1, Kind::Sale)).await;
+    let refund =
+        |id| PaymentRecord { original: Some(PaymentId(1)), ..undoing(id, Kind::Refund, 1, fen(4_000)) };
+    for id in [2, 3] {
+        begin(&store, refund(id)).await;
+        let silent = Event::NoAnswer(Answer::own(ResponseCode::TIMEOUT, at(60_000)));
+        store.apply(merchant_id(), PaymentId(id), silent, vec![], at(60_000)).await.unwrap();
+    }
+    let waiting = head(&store).await.unwrap();
+    let error = settle(&store, &waiting, 2, standing()).await.unwrap_err();
+    assert!(matches!(error, StoreError::UnknownForward { .. }), "not parked: {error}");
+    let (first, second) = (park_head(&store).await, park_head(&store).await);
+    let error = settle(&store, &first, 3, standing()).await.unwrap_err();
+    assert!(matches!(error, StoreError::Misuse { .. }), "another payment: {error}");
+    assert_eq!(now(&store, 2).await.state, PaymentState::Unresolved);
+
+    assert_eq!(settle(&store, &first, 2, standing()).await.unwrap(), PaymentState::Approved);
+    assert_eq!(settle(&store, &second, 3, nothing()).await.unwrap(), PaymentState::Declined);
+    assert_eq!(now(&store, 2).await.answer.unwrap().settle_date, Some(1124));
+    assert_eq!(now(&store, 1).await.refunded, fen(4_000), "what was not refunded may be refunded again");
+    let history = store.history(merchant_id(), PaymentId(2)).await.unwrap();
+    let notes: Vec<&str> = history.iter().rev().take(2).map(|entry| entry.note.as_str()).collect();
+    assert_eq!(notes, ["unresolved → approved", "settled by hand: ticket 4711"]);
+    let error = settle(&store, &first, 2, nothing()).await.unwrap_err();
+    assert!(matches!(error, StoreError::UnknownForward { .. }), "done is done: {error}");
+    assert_eq!(store.counts(Timestamp::MIN).await.unwrap().parked, 0);
+}
+
+/// The answer came between the look at the record and the command.
+pub async fn a_known_outcome_is_not_settled_otherwise(store: Store) {
+    unanswered(&store, 1, "unionpay").await;
+    let item = park_head(&store).await;
+    store.apply(merchant_id(), PaymentId(1), Event::ReversalDone, vec![], at(70_000)).await.unwrap();
+    let error = settle(&store, &item, 1, standing()).await.unwrap_err();
+    assert!(matches!(error, StoreError::Misuse { .. }), "{error}");
+    assert_eq!(now(&store, 1).await.state, PaymentState::Reversed);
+    assert_eq!(store.counts(Timestamp::MIN).await.unwrap().parked, 1, "nothing was written");
+    assert_eq!(settle(&store, &item, 1, nothing()).await.unwrap(), PaymentState::Reversed);
+}
+
+/// A reversal that the network will not take although the sale stands there.
+pub async fn a_sale_that_stands_after_all_counts(store: Store) {
+    unanswered(&store, 1, "unionpay").await;
+    let item = park_head(&store).await;
+    assert_eq!(settle(&store, &item, 1, standing()).await.unwrap(), PaymentState::Approved);
+    let sale = now(&store, 1).await;
+    assert_eq!(sale.answer.unwrap().code, ResponseCode::APPROVED);
+    assert_eq!(head(&store).await, None);
 }

@@ -97,6 +97,9 @@ conformance!(sqlite, postgres:
         finishing_twice_is_harmless
         open_items_are_listed_in_pages
         what_is_not_open_cannot_be_changed
+        a_parked_item_is_settled_by_hand_once
+        a_known_outcome_is_not_settled_otherwise
+        a_sale_that_stands_after_all_counts
     }
     told {
         what_is_told_is_approved_and_queued_in_order
@@ -104,6 +107,7 @@ conformance!(sqlite, postgres:
         an_adjustment_of_what_is_not_there_is_refused
         only_what_was_approved_is_told
         a_refused_advice_has_a_key_of_its_own
+        a_tip_that_the_network_will_not_have_leaves_its_sale_as_before
         a_script_result_is_queued_once_and_its_data_goes_with_it
         a_signature_is_joined_from_its_parts
     }

@@ -3,7 +3,7 @@
 
 use acquiring::kind::Kind;
 use acquiring::payment::{Answer, JournalEntry, PaymentRecord, PaymentState};
-use acquiring::transition::{Event, Forward, Reception};
+use acquiring::transition::{Event, Finding, Forward, Reception};
 use acquiring::{Beijing, PaymentId, ResponseCode};
 use store::{Begun, PartKept, Store, StoreError};
 
@@ -103,6 +103,25 @@ pub async fn a_refused_advice_has_a_key_of_its_own(store: Store) {
     let transmission = Beijing::of(released.message_at).transmission();
     assert_eq!(now(&store, 1).await.network.transmission, transmission);
     assert!(released.message_at > item.message_at);
+}
+
+/// Two tips on one sale: the first was acknowledged, the second never will be.
+pub async fn a_tip_that_the_network_will_not_have_leaves_its_sale_as_before(store: Store) {
+    approved(&store, payment(1, Kind::Sale)).await;
+    assert_eq!(advise(&store, adjustment(2, Kind::Tip, 1, 10_500)).await, Begun::Journaled);
+    let item = store.next_forward("unionpay").await.unwrap().unwrap();
+    let taken = Event::Advised(answer(ResponseCode::APPROVED, 50));
+    store.forward_done(&item, taken, vec![], at(60)).await.unwrap();
+    assert_eq!(advise(&store, adjustment(3, Kind::Tip, 1, 11_500)).await, Begun::Journaled);
+    assert_eq!(now(&store, 1).await.adjusted, Some(fen(11_500)));
+    let item = store.next_forward("unionpay").await.unwrap().unwrap();
+    store.park_forward(&item, "refused with 14", vec![]).await.unwrap();
+    let nothing = Finding::Nothing(Answer::own(ResponseCode::NO_ORIGINAL, at(80)));
+    let note = "settled by hand: ticket 4711".to_owned();
+    let settled = store.settle_forward("unionpay", item.sequence, PaymentId(3), nothing, note).await.unwrap();
+    assert_eq!(settled.record.state, PaymentState::Declined);
+    let sale = now(&store, 1).await;
+    assert_eq!((sale.adjusted, sale.claimed_by), (Some(fen(10_500)), None));
 }
 
 pub async fn a_script_result_is_queued_once_and_its_data_goes_with_it(store: Store) {
