@@ -11,7 +11,7 @@ use store::{Begun, PartKept};
 
 use crate::authenticate::Authenticated;
 use crate::payment::{Lookup, PaymentRequest, Reply, Silent, account_number, reply_of};
-use crate::{Engine, Refusal};
+use crate::{Engine, Refusal, signature};
 
 /// What sealed chip data of a queued message is bound to.
 pub(crate) const CHIP_CONTEXT: &[u8] = b"forward.chip";
@@ -60,7 +60,12 @@ impl Engine {
         let record = found.filter(|record| part.rrn.is_none_or(|rrn| rrn == record.rrn)).ok_or(none)?;
         let note = format!("e-signature, part {}: {} bytes", part.code, part.image.len());
         let entries = vec![JournalEntry::note(at, note)];
-        let kept = store.put_signature(merchant, record.id, part.code, part.image, entries, at);
+        let sealed = signature::seal(self.0.hsm.as_ref(), merchant, record.id, part.code, &part.image);
+        let sealed = sealed.map_err(|error| {
+            tracing::error!(%error, "a signature could not be sealed");
+            Refusal::new(ResponseCode::MALFUNCTION, "signature could not be sealed")
+        })?;
+        let kept = store.put_signature(merchant, record.id, part.code, sealed, entries, at);
         let kept = kept.await.map_err(failed)?;
         let code = match kept {
             PartKept::Known => ResponseCode::DUPLICATE,

@@ -23,6 +23,8 @@ pub mod recovery;
 mod replies;
 pub mod reversal;
 pub mod sign_in;
+pub mod signature;
+mod upkeep;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -39,6 +41,7 @@ pub use authenticate::{Authenticated, MacClaim, TerminalMessage};
 pub use config::EngineConfig;
 pub use directory::{Directory, OwnProfile, TerminalEntry};
 pub use payment::{PaymentRequest, Reply};
+pub use signature::open_signature;
 
 /// Why a request goes no further: the code for the door, and words for operator and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -141,6 +144,7 @@ impl Engine {
         tokio::spawn(recovery::take_unsolicited(engine.clone(), unsolicited));
         tokio::spawn(directory::keep_fresh(engine.clone()));
         tokio::spawn(downloads::keep_fresh(engine.clone()));
+        tokio::spawn(upkeep::run(engine.clone()));
         Ok(engine)
     }
 

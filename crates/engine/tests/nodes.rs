@@ -242,3 +242,34 @@ async fn a_reversal_that_overtakes_its_sale_on_another_node_wins() {
     assert_eq!(refused.answer.code, ResponseCode::NO_ORIGINAL);
     assert!(first.script.seen().is_empty() && second.script.seen().is_empty());
 }
+
+/// Images that an earlier release kept in the clear are sealed by the node that starts, and are read as before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn signatures_of_before_are_sealed() {
+    let url = server::shared().database().await;
+    let vault = Arc::new(SoftVault::ephemeral().unwrap());
+    let first = node(&url, &vault, true).await;
+    first.sign_in().await;
+    first.sale(1, Act::Code("00")).await;
+    let sale = first.record(1).await;
+    for (code, image) in [(801, &b"feature "[..]), (800, b"a drawing")] {
+        let put =
+            first.store.put_signature(sale.merchant, sale.id, code, image.to_vec(), vec![], sale.created);
+        put.await.unwrap();
+    }
+    let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client.execute("UPDATE signature_part SET sealed = 0", &[]).await.unwrap();
+
+    let second = node(&url, &vault, false).await;
+    while !second.store.clear_signatures(1).await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await; // poll: the node seals what it finds when it starts
+    }
+    let kept = second.store.signature(sale.merchant, sale.id).await.unwrap().unwrap();
+    assert!(kept.complete && kept.parts.iter().all(|part| !part.clear && part.image.len() > 9));
+    assert_eq!(engine::open_signature(&*vault, &kept).unwrap(), b"feature a drawing");
+    // A part in another's place is not taken for it.
+    let mut turned = kept.clone();
+    (turned.parts[0].code, turned.parts[1].code) = (800, 801);
+    assert!(engine::open_signature(&*vault, &turned).is_err());
+}

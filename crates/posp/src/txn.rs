@@ -16,6 +16,7 @@ use serde_json::json;
 use store::{Cursor, Page, PaymentFilter, Store};
 
 use crate::config::Config;
+use crate::module;
 use crate::screen::{Screen, Tone, pad, pad_left, table};
 
 /// Arguments of `posp txn`.
@@ -174,7 +175,10 @@ async fn signature(config: &Config, args: SignatureArgs, screen: &mut Screen) ->
     if !signature.complete {
         bail!("the e-signature of payment {} is not complete yet", record.id);
     }
-    let image = signature.image.get(FEATURE_CODE..).unwrap_or_default();
+    let hsm = module::open(config)?;
+    let image = engine::open_signature(hsm.as_ref(), &signature)
+        .with_context(|| format!("the e-signature of payment {}", record.id))?;
+    let image = image.get(FEATURE_CODE..).unwrap_or_default();
     std::fs::write(&args.out, image).with_context(|| format!("{} cannot be written", args.out.display()))?;
     screen.line(format!("{} bytes in {}", image.len(), args.out.display()))?;
     Ok(ExitCode::SUCCESS)
@@ -317,7 +321,7 @@ async fn show(config: &Config, mut args: ShowArgs, screen: &mut Screen) -> anyho
     print_payment(record, screen)?;
     if let Some(signature) = store.signature(record.merchant, record.id).await? {
         let state = if signature.complete { "complete" } else { "not complete yet" };
-        let value = format!("{} bytes, {state}, {}", signature.image.len(), local(signature.at));
+        let value = format!("{} parts, {state}, {}", signature.parts.len(), local(signature.at));
         screen.line(format!("{} {value}", pad("电子签名 signature", 24)))?;
     }
     if let Some(original) = record.original

@@ -12,7 +12,30 @@ use crate::db::{Db, Lock, Op, params};
 use crate::error::StoreError;
 use crate::payments;
 use crate::rows::{Columns, Owned, Query, limit, millis, number_of, one};
+use crate::store::Store;
 use crate::types::{Applied, Cursor, ForwardFilter, ForwardItem, Page, PageOf};
+use crate::writer::Admission;
+
+impl Store {
+    /// Ends a parked item as the network's record has it, read there by a person: the payment moves as if the network
+    /// had said so, and `note` stands in its history.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownForward`] when it is not parked; [`StoreError::Misuse`] when it belongs to another payment,
+    /// or when the journal knows otherwise. Nothing is written then.
+    pub async fn settle_forward(
+        &self,
+        line: &str,
+        sequence: i64,
+        payment: PaymentId,
+        finding: Finding,
+        note: String,
+    ) -> Result<Applied, StoreError> {
+        let (line, now) = (line.to_owned(), self.db.now());
+        let op = move |db: &dyn Db| settle(db, &line, sequence, payment, &finding, &note, now);
+        self.db.write(Admission::Wait, Vec::new(), op).await
+    }
+}
 
 macro_rules! forward_columns {
     () => {

@@ -41,6 +41,6 @@ pub use store::Store;
 pub use types::{
     Applied, BatchEnd, BatchFilter, BatchLine, Begun, CancelRequest, Cancelled, Counts, Cursor, Difference,
     EndedBatch, ForwardFilter, ForwardItem, HeldList, HistoryLine, JOURNAL_FILE, JournalEntry, PAGE_MAX,
-    Page, PageOf, PartKept, PaymentFilter, Settlement, SettlementRecord, Signature, StoreOptions,
-    TerminalDemand, TerminalStatus,
+    Page, PageOf, PartKept, PaymentFilter, Settlement, SettlementRecord, Signature, SignaturePart,
+    StoreOptions, TerminalDemand, TerminalStatus,
 };

@@ -10,6 +10,16 @@ use crate::db::{Db, Op, params};
 use crate::error::StoreError;
 use crate::master;
 use crate::rows::{Columns, all, fen, number_of};
+use crate::store::Store;
+use crate::writer::Admission;
+
+impl Store {
+    /// Takes away at most `max` counters and `max` holds of days before `day` (YYYYMMDD); how many went. A day that is
+    /// over limits nothing.
+    pub async fn forget_limit_days(&self, day: u32, max: u32) -> Result<u64, StoreError> {
+        self.db.write(Admission::Wait, Vec::new(), move |db| forget(db, day, max)).await
+    }
+}
 
 /// An empty text is none.
 fn optional<T>(text: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<Option<T>> {
@@ -160,6 +170,16 @@ pub(crate) fn give_back(db: &dyn Db, payment: &PaymentRecord) -> Op<()> {
         params![merchant, payment.id.0],
     )?;
     Ok(())
+}
+
+/// Takes away counters and holds of days before this one, a part of them at a time: the payment path waits behind it.
+pub(crate) fn forget(db: &dyn Db, day: u32, max: u32) -> Op<u64> {
+    let holds = "DELETE FROM limit_hold WHERE (merchant, payment, scope) IN \
+         (SELECT merchant, payment, scope FROM limit_hold WHERE day < ?1 LIMIT ?2)";
+    let counters = "DELETE FROM limit_counter WHERE (merchant, scope, day) IN \
+         (SELECT merchant, scope, day FROM limit_counter WHERE day < ?1 LIMIT ?2)";
+    let max = i64::from(max);
+    Ok(db.execute(holds, params![day, max])? + db.execute(counters, params![day, max])?)
 }
 
 /// What a day came to under a limit: sum and count.

@@ -36,6 +36,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/sqlite/0014_in_order.sql"),
         postgres: include_str!("../migrations/postgres/0014_in_order.sql"),
     },
+    both(include_str!("../migrations/0015_sealed_signature.sql")),
 ];
 
 /// The table that says which were applied, and when.

@@ -7,7 +7,7 @@ use acquiring::limit::{CardClass, Limit, LimitHold, LimitScope, Limits};
 use acquiring::master::{Merchant, Terminal, TerminalSession, WorkingKeys};
 use acquiring::payment::PaymentRecord;
 use acquiring::settlement::{BatchTotals, DifferenceKind};
-use acquiring::transition::{Event, Finding};
+use acquiring::transition::Event;
 use acquiring::{AuthCode, BatchNo, MerchantId, PaymentId, Rrn, TerminalId, Trace};
 use jiff::Timestamp;
 
@@ -444,25 +444,6 @@ impl Store {
             .await
     }
 
-    /// Ends a parked item as the network's record has it, read there by a person: the payment moves as if the network
-    /// had said so, and `note` stands in its history.
-    ///
-    /// # Errors
-    /// [`StoreError::UnknownForward`] when it is not parked; [`StoreError::Misuse`] when it belongs to another payment,
-    /// or when the journal knows otherwise. Nothing is written then.
-    pub async fn settle_forward(
-        &self,
-        line: &str,
-        sequence: i64,
-        payment: PaymentId,
-        finding: Finding,
-        note: String,
-    ) -> Result<Applied, StoreError> {
-        let (line, now) = (line.to_owned(), self.db.now());
-        let op = move |db: &dyn Db| forwards::settle(db, &line, sequence, payment, &finding, &note, now);
-        self.db.write(Admission::Wait, Vec::new(), op).await
-    }
-
     /// Open items, by line and order.
     pub async fn forwards(
         &self,
@@ -712,7 +693,7 @@ impl Store {
 
     // E-signatures.
 
-    /// Keeps a part of the e-signature of a payment.
+    /// Keeps a part of the e-signature of a payment; the image is sealed by the caller.
     ///
     /// # Errors
     /// [`StoreError::UnknownPayment`].

@@ -262,12 +262,27 @@ pub enum PartKept {
 /// An e-signature as far as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signature {
-    /// The parts, joined: feature code and image.
-    pub image: Vec<u8>,
+    /// The parts in their order; opened and joined, they are feature code and image.
+    pub parts: Vec<SignaturePart>,
     /// Every part is there.
     pub complete: bool,
     /// When the newest part came.
     pub at: Timestamp,
+}
+
+/// A part of an e-signature, as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignaturePart {
+    /// The merchant of its payment.
+    pub merchant: MerchantId,
+    /// Its payment.
+    pub payment: PaymentId,
+    /// Its code, 809 down to 800.
+    pub code: u16,
+    /// What the terminal sent, sealed unless it says otherwise.
+    pub image: Vec<u8>,
+    /// Kept before images were sealed, and not sealed since.
+    pub clear: bool,
 }
 
 /// A batch that was ended.

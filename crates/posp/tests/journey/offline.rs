@@ -127,7 +127,12 @@ async fn a_signature_comes_back_as_it_was_drawn() {
     let sent = terminal.upload_waiting().await.unwrap();
     assert!(sent.iter().all(|part| part.approved), "{sent:?}");
     assert_eq!(terminal.waiting_uploads(), 0);
-    assert!(lab.good(&["txn", "show", reference]).contains("2508 bytes, complete"));
+    assert!(lab.good(&["txn", "show", reference]).contains("parts, complete"));
+    // At rest it is sealed: no piece of the drawing is in the journal or beside it.
+    for file in std::fs::read_dir(lab.data()).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        assert!(!bytes.windows(16).any(|window| window == &drawn[..16]));
+    }
     lab.good(&["txn", "signature", reference, "--out", out]);
     assert_eq!(std::fs::read(out).unwrap(), drawn);
     // Once more, as a terminal does that lost power before it noted the answer: told that it is known.

@@ -47,7 +47,10 @@ async fn a_master_key_is_rotated_under_traffic() {
     killed.kill().unwrap();
     killed.wait().unwrap();
     let (mut second, _) = lab.signed_in(SECOND).await;
-    sold(&mut second, swipe(100)).await;
+    let signed = sold(&mut second, swipe(100)).await;
+    let drawn: Vec<u8> = (0..900_u32).map(|n| (n * 7 % 256) as u8).collect();
+    second.sign(signed.trace, &drawn).await.unwrap();
+    assert!(second.upload_waiting().await.unwrap().iter().all(|part| part.approved));
     let said = lab.good(&["key", "rotate"]);
     assert!(said.contains("going on with it") && said.contains("every key in the journal"), "{said}");
     assert_ne!(lab.good(&["key", "show"]), before);
@@ -88,6 +91,10 @@ async fn a_master_key_is_rotated_under_traffic() {
     assert_eq!(second.downloaded().blacklist, 1);
     let refused = second.sale(sale(100, "M03", Entry::Swipe, None)).await;
     assert!(matches!(refused, Err(PosError::Blacklisted)), "{refused:?}");
+    // What was sealed under the old one too.
+    let out = lab.dir.path().join("signature.jbg");
+    lab.good(&["txn", "signature", signed.rrn.as_deref().unwrap(), "--out", out.to_str().unwrap()]);
+    assert_eq!(fs::read(out).unwrap(), drawn);
     assert!(lab.posp(&["doctor"]).status.success());
     books_agree(&lab).await;
 }

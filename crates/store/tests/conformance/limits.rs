@@ -102,6 +102,23 @@ pub async fn what_comes_to_nothing_is_given_back_once(store: Store) {
     assert_eq!(used(&store).await, (10_000, 1));
 }
 
+/// Days that are over go, a part at a time; what still counts stays, and what is given back late does no harm.
+pub async fn days_that_are_over_are_forgotten(store: Store) {
+    for id in 1..=3 {
+        begin(&store, payment(id, Kind::Sale), vec![hold(None, Some(10))]).await;
+    }
+    let tomorrow = vec![LimitHold { day: DAY + 1, ..hold(None, Some(10)) }];
+    begin(&store, payment(4, Kind::Sale), tomorrow).await;
+    assert_eq!(store.forget_limit_days(DAY, 2).await.unwrap(), 0, "nothing is older");
+    assert_eq!(store.forget_limit_days(DAY + 1, 2).await.unwrap(), 3, "two holds and the counter");
+    assert_eq!(store.forget_limit_days(DAY + 1, 2).await.unwrap(), 1);
+    assert_eq!(store.forget_limit_days(DAY + 1, 2).await.unwrap(), 0);
+    assert_eq!(used(&store).await, (0, 0));
+    answered(&store, merchant_id(), PaymentId(1), ResponseCode::INSUFFICIENT_FUNDS).await;
+    let tomorrow = store.limit_used(merchant_id(), &scope(), DAY + 1).await.unwrap();
+    assert_eq!(tomorrow, (10_000, 1), "the new day goes on");
+}
+
 /// Of two limits the second refuses: the first keeps nothing of it. An original that does not allow it costs nothing.
 pub async fn a_refusal_takes_nothing_of_any_limit(store: Store) {
     let other = LimitHold { scope: "zz/*/*/*".to_owned(), ..hold(None, Some(0)) };

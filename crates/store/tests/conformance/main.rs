@@ -116,6 +116,7 @@ conformance!(sqlite, postgres:
         a_day_is_counted_and_refused_above_its_figures
         what_comes_to_nothing_is_given_back_once
         a_refusal_takes_nothing_of_any_limit
+        days_that_are_over_are_forgotten
         many_at_once_never_exceed_a_limit
     }
     batches {

@@ -5,7 +5,7 @@ use acquiring::kind::Kind;
 use acquiring::payment::{Answer, JournalEntry, PaymentRecord, PaymentState};
 use acquiring::transition::{Event, Finding, Forward, Reception};
 use acquiring::{Beijing, PaymentId, ResponseCode};
-use store::{Begun, PartKept, Store, StoreError};
+use store::{Begun, PartKept, Signature, Store, StoreError};
 
 use crate::common::{answer, at, fen, merchant_id, payment, terminal, terminal_id, undoing};
 use crate::payments::{approved, begin, now};
@@ -141,6 +141,10 @@ pub async fn a_script_result_is_queued_once_and_its_data_goes_with_it(store: Sto
     assert!(matches!(unknown, Err(StoreError::UnknownPayment { .. })), "{unknown:?}");
 }
 
+fn images(signature: &Signature) -> Vec<&[u8]> {
+    signature.parts.iter().map(|part| part.image.as_slice()).collect()
+}
+
 /// Parts come in any order and more than once; the first image that is complete stays.
 pub async fn a_signature_is_joined_from_its_parts(store: Store) {
     begin(&store, payment(1, Kind::Sale)).await;
@@ -154,7 +158,7 @@ pub async fn a_signature_is_joined_from_its_parts(store: Store) {
     assert_eq!(put(800, b"end").await.unwrap(), PartKept::Complete, "one part alone is whole");
     assert_eq!(put(801, b"more").await.unwrap(), PartKept::Known);
     let one = store.signature(merchant_id(), PaymentId(1)).await.unwrap().unwrap();
-    assert_eq!((one.image.as_slice(), one.complete, one.at), (&b"end"[..], true, at(800)));
+    assert_eq!((images(&one), one.complete, one.at), (vec![&b"end"[..]], true, at(800)));
 
     begin(&store, payment(2, Kind::Sale)).await;
     let put = async |code, image: &[u8]| {
@@ -166,7 +170,10 @@ pub async fn a_signature_is_joined_from_its_parts(store: Store) {
     assert_eq!(put(801, b"gin").await, PartKept::More);
     assert_eq!(put(800, b"ning").await, PartKept::Complete);
     let whole = store.signature(merchant_id(), PaymentId(2)).await.unwrap().unwrap();
-    assert_eq!((whole.image.as_slice(), whole.complete), (&b"beginning"[..], true));
+    assert_eq!((images(&whole), whole.complete), (vec![&b"be"[..], b"gin", b"ning"], true));
+    assert!(store.clear_signatures(10).await.unwrap().is_empty(), "what is kept is sealed");
+    let part = whole.parts[0].clone();
+    assert!(!store.seal_signature(part, b"again".to_vec()).await.unwrap(), "and is not sealed twice");
     let unknown = store.put_signature(merchant_id(), PaymentId(9), 800, vec![1], vec![], at(0)).await;
     assert!(matches!(unknown, Err(StoreError::UnknownPayment { .. })), "{unknown:?}");
 }
