@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn a_refused_tip_leaves_its_sale_as_it_was_before() {
         let mut sale = payment(1, Kind::Sale, PaymentState::Approved);
-        sale.adjusted = Amount::from_fen(10_500).ok();
+        sale.adjusted = Amount::from_fen(10_500);
         let mut tip = payment(2, Kind::Tip, PaymentState::Approved);
         tip.amount = Amount::from_fen(11_500).unwrap();
         let mut held = sale.clone();

@@ -299,7 +299,7 @@ async fn a_refused_reversal_is_parked_and_released() {
 /// record has it. Mistakes on the way change nothing, and the terminal hears the outcome when it asks again.
 #[tokio::test]
 async fn a_parked_refund_is_settled_by_hand() {
-    let engine = "forward_refusals_max = 3\nforward_pause_ms = 100\n";
+    let engine = "forward_refusals_max = 3\n";
     let lab = Lab::start(Setup { network_patience_ms: 1_500, engine, ..Setup::default() }).await;
     let (mut terminal, _) = lab.signed_in(FIRST).await;
     let sale = sold(&mut terminal, swipe(20_000)).await;
