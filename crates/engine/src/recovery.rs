@@ -103,8 +103,30 @@ async fn look(
     Ok(taken)
 }
 
+/// Unexpected answers recorded in a minute. A few a day are normal, a bad day of a network brings hundreds; a network
+/// that plays its old answers back for ever must not fill the journal.
+const RECORDED_MAX: u32 = 600;
+
+/// How many more may be recorded in this minute.
+struct Budget {
+    since: Instant,
+    left: u32,
+}
+
+impl Budget {
+    fn take(&mut self) -> bool {
+        if self.since.elapsed() >= Duration::from_secs(60) {
+            *self = Budget { since: Instant::now(), left: RECORDED_MAX };
+        }
+        let any = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        any
+    }
+}
+
 /// Records answers that nobody waits for: late, doubled, or of a request we do not know.
 pub(crate) async fn take_unsolicited(engine: Engine, mut answers: mpsc::Receiver<Unsolicited>) {
+    let mut budget = Budget { since: Instant::now(), left: RECORDED_MAX };
     loop {
         let answer = tokio::select! {
             biased;
@@ -112,6 +134,10 @@ pub(crate) async fn take_unsolicited(engine: Engine, mut answers: mpsc::Receiver
             answer = answers.recv() => answer,
         };
         let Some(answer) = answer else { return };
+        if !budget.take() {
+            metrics::counter!("posp_unexpected_answers_total", "matched" => "over the limit").increment(1);
+            continue;
+        }
         if let Err(error) = record(&engine, answer).await {
             tracing::error!(%error, "an unexpected answer could not be recorded");
         }

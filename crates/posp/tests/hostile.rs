@@ -1,7 +1,7 @@
 //! Strangers and broken terminals beside honest ones (G9, G6 of the line): while floods, slow readers, half-open
 //! lines, endless frames and storms of connections go on, every honest sale is answered, none is refused, and the
-//! node's own clock says that they take no longer than beside nobody. Compared are counts and the node's histogram;
-//! nothing here depends on how fast the machine is but a wide margin.
+//! node's own clock says that they take no longer than beside nobody, and its memory stays within bounds. Compared are
+//! counts and the node's histogram; nothing here depends on how fast the machine is but a wide margin.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 #![allow(clippy::float_arithmetic, clippy::print_stdout)] // times are compared and told, no money
 
@@ -21,6 +21,11 @@ use tokio_util::sync::CancellationToken;
 
 /// Honest sales beside each kind of attacker.
 const SALES: u64 = 60;
+
+/// Bytes by which the node may be larger at any moment of one attack than before it, and at the end of all of them than
+/// before the first. An attacker's address may have 100 frames of 2 kB in work and its connections their buffers of
+/// the system, which do not count here; the rest is the caches of the journal, which 60 sales fill a little.
+const GROWTH_MAX: u64 = 16 << 20;
 
 /// Where attackers come from: another loopback address, since limits are kept by address.
 const STRANGER: [u8; 4] = [127, 0, 0, 66];
@@ -110,15 +115,49 @@ struct Bench {
     terminal: RawTerminal,
     /// Mean seconds of a sale beside nobody.
     calm: f64,
+    /// Resident bytes of the node beside nobody.
+    size: u64,
+}
+
+/// The most that a process had resident while this was kept.
+struct Watch {
+    stop: CancellationToken,
+    most: JoinHandle<u64>,
+}
+
+impl Watch {
+    fn start(pid: u32) -> Watch {
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let most = tokio::spawn(async move {
+            let mut most = resident(pid);
+            while !stopped.is_cancelled() {
+                tokio::time::sleep(Duration::from_millis(10)).await; // poll: memory has no event
+                most = most.max(resident(pid));
+            }
+            most
+        });
+        Watch { stop, most }
+    }
+
+    async fn end(self) -> u64 {
+        self.stop.cancel();
+        self.most.await.unwrap()
+    }
 }
 
 impl Bench {
     async fn start(door: &'static str) -> Bench {
         let lab = Lab::start(Setup { door, ..Setup::default() }).await;
         let terminal = RawTerminal::signed_in(lab.pos).await;
-        let mut bench = Bench { lab, terminal, calm: 0.0 };
+        let mut bench = Bench { lab, terminal, calm: 0.0, size: 0 };
         bench.calm = bench.sell().await;
+        bench.size = resident(bench.pid());
         bench
+    }
+
+    fn pid(&self) -> u32 {
+        self.lab.node.as_ref().unwrap().id()
     }
 
     /// Sells and gives the mean seconds of a sale as the node saw it.
@@ -132,6 +171,8 @@ impl Bench {
 
     /// Sells beside `attack`, which must have done something meanwhile.
     async fn beside(&mut self, what: &str, attack: Attack) -> u64 {
+        let before = resident(self.pid());
+        let watch = Watch::start(self.pid());
         let done = Arc::clone(&attack.done);
         until_async(&format!("{what} has begun"), || {
             let begun = done.load(Ordering::Relaxed) > 0;
@@ -140,6 +181,11 @@ impl Bench {
         .await;
         let mean = self.sell().await;
         let acts = attack.end().await;
+        let most = watch.end().await.saturating_sub(before);
+        assert!(most < GROWTH_MAX, "{what}: {most} bytes more than before");
+        let all = resident(self.pid()).saturating_sub(self.size);
+        assert!(all < GROWTH_MAX, "{what}: after it {all} bytes more than before the first attack");
+        println!("{what}: {} kB more at most, {} kB since the first", most >> 10, all >> 10);
         // A starved sale waits for its turn behind thousands of frames, or for a time-out; a busy machine makes it
         // a few times slower at most.
         let bound = self.calm * 10.0 + 0.25;

@@ -1,6 +1,7 @@
 //! The network's connection to us: key resets, cut-over, echo.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use acquiring::ResponseCode;
 use hsm::{KeyAlgorithm, KeyUsage};
@@ -11,7 +12,6 @@ use iso8583::{CUPS, Draft, Message};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -24,6 +24,30 @@ use super::message::{CUT_OVER_BEGIN, CUT_OVER_END, KEY_RESET};
 /// Connections of the network at a time: one is normal, a second one while it reconnects.
 const CONNECTIONS_MAX: usize = 4;
 
+/// Connections that there are. A place is never refused: else a few strangers who say nothing would keep the network
+/// out. The oldest that has not brought a key with a good proof makes room; when all have, the oldest of them.
+#[derive(Default)]
+struct Places(Vec<Place>);
+
+struct Place {
+    end: CancellationToken,
+    proved: Arc<AtomicBool>,
+}
+
+impl Places {
+    fn take(&mut self) -> (CancellationToken, Arc<AtomicBool>) {
+        self.0.retain(|place| !place.end.is_cancelled());
+        if self.0.len() >= CONNECTIONS_MAX {
+            let unproved = self.0.iter().position(|place| !place.proved.load(Ordering::Relaxed));
+            self.0.remove(unproved.unwrap_or(0)).end.cancel();
+        }
+        let place = Place { end: CancellationToken::new(), proved: Arc::default() };
+        let taken = (place.end.clone(), Arc::clone(&place.proved));
+        self.0.push(place);
+        taken
+    }
+}
+
 /// Takes connections of the network until `stop`.
 pub(super) async fn serve(
     shared: Arc<Shared>,
@@ -31,7 +55,7 @@ pub(super) async fn serve(
     stop: CancellationToken,
     tasks: TaskTracker,
 ) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut places = Places::default();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -46,19 +70,19 @@ pub(super) async fn serve(
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            tracing::warn!(%peer, "too many connections on the network's listener; closed");
-            continue;
-        };
+        let (place, proved) = places.take();
         let (shared, stop) = (Arc::clone(&shared), stop.clone());
         tasks.spawn(async move {
             let end = tokio::select! {
                 biased;
                 () = stop.cancelled() => "stopping".to_owned(),
-                end = converse(&shared, stream) => end,
+                () = place.cancelled() => "a newer connection takes its place".to_owned(),
+                end = converse(&shared, stream, &proved) => end,
             };
-            tracing::info!(%peer, reason = end, "the network's connection ended");
-            drop(place);
+            if let Some(times) = shared.complaints.is_news("connection ended") {
+                tracing::info!(%peer, times, reason = end, "the network's connection ended");
+            }
+            place.cancel();
         });
     }
 }
@@ -74,23 +98,28 @@ pub(super) async fn serve_wires(shared: Arc<Shared>, wires: Arc<dyn super::Wires
                 Err(_) => return,
             },
         };
+        let proved = AtomicBool::new(false);
         let reason = tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            end = converse(&shared, stream) => end,
+            end = converse(&shared, stream, &proved) => end,
         };
         tracing::info!(reason, "the network's connection ended");
     }
 }
 
-async fn converse(shared: &Shared, mut stream: impl AsyncRead + AsyncWrite + Unpin) -> String {
+async fn converse(
+    shared: &Shared,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    proved: &AtomicBool,
+) -> String {
     let mut buffer: Vec<u8> = Vec::with_capacity(FRAME_MAX);
     loop {
         let answer = match frame::split_cups(&buffer, FRAME_MAX) {
             Ok(Some((consumed, frame))) => {
                 let answer = match frame {
                     CupsFrame::Heartbeat => None,
-                    CupsFrame::Message(payload) => answer(shared, payload),
+                    CupsFrame::Message(payload) => answer(shared, payload, proved),
                 };
                 buffer.drain(..consumed);
                 answer
@@ -103,29 +132,37 @@ async fn converse(shared: &Shared, mut stream: impl AsyncRead + AsyncWrite + Unp
             },
             Err(error) => return format!("no frame: {error}"),
         };
-        if let Some(answer) = answer
-            && let Err(error) = stream.write_all(&answer).await
-        {
-            return error.to_string();
+        if let Some(answer) = answer {
+            match timeout(shared.config.management_patience, stream.write_all(&answer)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return error.to_string(),
+                Err(_) => return "it does not take what we send".to_owned(),
+            }
         }
     }
 }
 
 /// The answer to one message of the network; nothing for what is malformed or not a request.
-fn answer(shared: &Shared, payload: &[u8]) -> Option<Vec<u8>> {
-    let (header, body) = frame::parse_cups(payload)
-        .inspect_err(|error| tracing::error!(%error, "the network's message has a bad header"))
-        .ok()?;
-    let message = CUPS
-        .parse(body)
-        .inspect_err(|error| tracing::error!(%error, "the network's message is malformed"))
-        .ok()?;
+fn answer(shared: &Shared, payload: &[u8], proved: &AtomicBool) -> Option<Vec<u8>> {
+    let unusable = |reason: &'static str, error: &dyn std::fmt::Display| {
+        if let Some(times) = shared.complaints.is_news(reason) {
+            tracing::error!(%error, times, reason, "a message of the network cannot be used");
+        }
+    };
+    let (header, body) =
+        frame::parse_cups(payload).inspect_err(|error| unusable("own bad header", error)).ok()?;
+    let message = CUPS.parse(body).inspect_err(|error| unusable("own malformed", error)).ok()?;
     let code = u16::try_from(message.number(70)?).ok()?;
     let result = match (message.mti().value(), code) {
         (800, KEY_RESET) => match take_key(shared, &message) {
-            Ok(()) => ResponseCode::APPROVED,
+            Ok(()) => {
+                proved.store(true, Ordering::Relaxed);
+                ResponseCode::APPROVED
+            }
             Err((code, reason)) => {
-                tracing::error!(reason, "a zone key was refused");
+                if let Some(times) = shared.complaints.is_news(reason) {
+                    tracing::error!(reason, times, "a zone key was refused");
+                }
                 metrics::counter!("posp_zone_keys_refused_total", "reason" => reason).increment(1);
                 code
             }
@@ -139,7 +176,9 @@ fn answer(shared: &Shared, payload: &[u8]) -> Option<Vec<u8>> {
         }
         (820, _) => ResponseCode::APPROVED,
         (mti, _) => {
-            tracing::warn!(mti, code, "the network asks for what we do not know");
+            if let Some(times) = shared.complaints.is_news("unknown request") {
+                tracing::warn!(mti, code, times, "the network asks for what we do not know");
+            }
             return None;
         }
     };
@@ -199,4 +238,22 @@ fn take_key(shared: &Shared, message: &Message<'_>) -> Result<(), (ResponseCode,
     tracing::info!(key = %usage, kcv = %key.kcv(), "new zone key");
     shared.keys.replace(kind, key, shared.clock.now());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Strangers who hold every place do not keep the network out, and do not push it out once it has proved itself.
+    #[test]
+    fn a_stranger_makes_room_before_the_network_does() {
+        let mut places = Places::default();
+        let strangers: Vec<_> = (0..CONNECTIONS_MAX).map(|_| places.take().0).collect();
+        let (network, proved) = places.take();
+        assert!(strangers[0].is_cancelled() && !strangers[1].is_cancelled(), "the oldest goes");
+        proved.store(true, Ordering::Relaxed);
+        let storm: Vec<_> = (0..50).map(|_| places.take().0).collect();
+        assert!(!network.is_cancelled());
+        assert_eq!(storm.iter().filter(|one| !one.is_cancelled()).count(), CONNECTIONS_MAX - 1);
+    }
 }

@@ -14,10 +14,11 @@ use iso8583::{CUPS, Message};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
+use super::config::LineConfig;
 use super::message::{self, KEY_RESET, SIGN_ON};
 use crate::{Correlation, LineStatus, NetworkAnswer, Outcome, Prepared, Unsolicited};
 
@@ -25,6 +26,8 @@ use crate::{Correlation, LineStatus, NetworkAnswer, Outcome, Prepared, Unsolicit
 pub(super) const FRAME_MAX: usize = 4_096;
 /// Frames that may wait for the writer.
 const WRITER_QUEUE: usize = 1_024;
+/// What is wrong with a peer that takes nothing.
+const DEAF: &str = "the network does not take what we send";
 /// Bytes that share one write.
 const WRITE_MAX: usize = 64 * 1_024;
 
@@ -275,7 +278,7 @@ async fn conversation(
     });
     tokio::select! {
         biased;
-        end = write(writer, queue, config.heartbeat) => end,
+        end = write(writer, queue, config) => end,
         end = read(shared, reader) => end,
         end = session(shared) => end,
     }
@@ -318,12 +321,12 @@ async fn renew_keys(shared: &Shared) -> Result<(), &'static str> {
 async fn write(
     mut writer: impl AsyncWrite + Unpin,
     mut queue: mpsc::Receiver<Vec<u8>>,
-    heartbeat: Duration,
+    config: &LineConfig,
 ) -> String {
     let mut buffer = Vec::with_capacity(WRITE_MAX);
     loop {
         buffer.clear();
-        match timeout(heartbeat, queue.recv()).await {
+        match timeout(config.heartbeat, queue.recv()).await {
             Ok(Some(frame)) => {
                 buffer.extend_from_slice(&frame);
                 // Whatever else waits goes out in the same write.
@@ -336,14 +339,20 @@ async fn write(
             Ok(None) => return "closed".to_owned(),
             Err(_) => buffer.extend_from_slice(frame::CUPS_HEARTBEAT),
         }
-        if let Err(error) = writer.write_all(&buffer).await {
-            return format!("cannot write: {error}");
+        // Without this a peer that sends heartbeats and reads nothing would keep a dead line up for ever.
+        match timeout(config.management_patience, writer.write_all(&buffer)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return format!("cannot write: {error}"),
+            Err(_) => return DEAF.to_owned(),
         }
     }
 }
 
 async fn read(shared: &Shared, mut reader: impl AsyncRead + Unpin) -> String {
+    let config = &shared.config;
     let mut buffer: Vec<u8> = Vec::with_capacity(WRITE_MAX);
+    // When the frame at the head of the buffer began.
+    let mut begun = Instant::now();
     loop {
         let mut used = 0;
         loop {
@@ -359,35 +368,46 @@ async fn read(shared: &Shared, mut reader: impl AsyncRead + Unpin) -> String {
             }
         }
         buffer.drain(..used);
-        match timeout(shared.config.silence_max, reader.read_buf(&mut buffer)).await {
+        if used > 0 || buffer.is_empty() {
+            begun = Instant::now();
+        }
+        // A frame that has begun comes to its end soon: one that drips in would keep a dead line up.
+        let patience = match buffer.is_empty() {
+            true => config.silence_max,
+            false => config.management_patience.saturating_sub(begun.elapsed()),
+        };
+        match timeout(patience, reader.read_buf(&mut buffer)).await {
             Ok(Ok(0)) => return "the network closed the connection".to_owned(),
             Ok(Ok(_)) => {}
             Ok(Err(error)) => return format!("cannot read: {error}"),
-            Err(_) => return "the network was silent for too long".to_owned(),
+            Err(_) if buffer.is_empty() => return "the network was silent for too long".to_owned(),
+            Err(_) => return "the network does not bring a frame to its end".to_owned(),
         }
     }
 }
 
-fn dropped(reason: &'static str, detail: &dyn std::fmt::Display) {
+fn dropped(shared: &Shared, reason: &'static str, detail: &dyn std::fmt::Display) {
     metrics::counter!("posp_line_dropped_answers_total", "reason" => reason).increment(1);
-    tracing::error!(reason, %detail, "an answer of the network cannot be used");
+    if let Some(times) = shared.complaints.is_news(reason) {
+        tracing::error!(reason, times, %detail, "an answer of the network cannot be used");
+    }
 }
 
 /// Takes one message of the network to whoever waits for it.
 fn take(shared: &Shared, payload: &[u8]) {
     let (header, body) = match frame::parse_cups(payload) {
         Ok(parts) => parts,
-        Err(error) => return dropped("bad header", &error),
+        Err(error) => return dropped(shared, "bad header", &error),
     };
     let message = match CUPS.parse(body) {
         Ok(message) => message,
-        Err(error) => return dropped("malformed", &error),
+        Err(error) => return dropped(shared, "malformed", &error),
     };
     if header.is_rejected() {
         return bounced(shared, &message);
     }
     let Some(correlation) = message::answer_correlation(&message) else {
-        return dropped("no numbers", &message.mti());
+        return dropped(shared, "no numbers", &message.mti());
     };
     if message.mti().value() / 100 == 8 {
         let code = message.text(39).and_then(ResponseCode::new);
@@ -403,13 +423,13 @@ fn take(shared: &Shared, payload: &[u8]) {
     iso8583::cups::mac_text(&message, &mut text);
     let mac = message.bytes_of(128).unwrap_or_default();
     if !shared.keys.verify(shared.hsm.as_ref(), &text, mac, now) {
-        return dropped("wrong MAC", &message.mti());
+        return dropped(shared, "wrong MAC", &message.mti());
     }
     if let Some(date) = message.number(15).and_then(|date| u16::try_from(date).ok()) {
         shared.line.set_settle_date(date);
     }
     let Some(answer) = message::answer(&message, now) else {
-        return dropped("no response code", &message.mti());
+        return dropped(shared, "no response code", &message.mti());
     };
     let mut masked = Vec::with_capacity(body.len());
     iso8583::mask::mask_message(&message, &mut masked);
@@ -429,7 +449,7 @@ fn take(shared: &Shared, payload: &[u8]) {
             masked,
         };
         if shared.unsolicited.try_send(unsolicited).is_err() {
-            dropped("too many unexpected answers", &message.mti());
+            dropped(shared, "too many unexpected answers", &message.mti());
         }
     }
 }
@@ -438,7 +458,9 @@ fn take(shared: &Shared, payload: &[u8]) {
 fn bounced(shared: &Shared, message: &Message<'_>) {
     metrics::counter!("posp_line_bounced_total").increment(1);
     let mti = message.mti().value();
-    tracing::error!(mti, "the network bounced a message");
+    if let Some(times) = shared.complaints.is_news("bounced") {
+        tracing::error!(mti, times, "the network bounced a message");
+    }
     let Some(returned) = message::answer_correlation(message) else { return };
     // It has the MTI of the request, where an answer would have its own.
     for mti in [mti, mti / 10 * 10 + 10] {

@@ -5,6 +5,7 @@
 //! [`line`] keeps the first, [`inbound`] the second, [`message`] maps payments to fields and back,
 //! [`keys`] holds the zone keys.
 
+mod complaints;
 mod config;
 mod inbound;
 pub mod keys;
@@ -28,6 +29,7 @@ use crate::{
     Unsolicited,
 };
 
+use complaints::Complaints;
 pub use config::LineConfig;
 use keys::ZoneKeys;
 use line::Line;
@@ -77,6 +79,8 @@ pub(crate) struct Shared {
     pub(crate) unsolicited: mpsc::Sender<Unsolicited>,
     /// Instead of TCP.
     pub(crate) wires: Option<Arc<dyn Wires>>,
+    /// What the log has heard of the peer.
+    complaints: Complaints,
 }
 
 impl Shared {
@@ -96,6 +100,7 @@ impl Shared {
             clock,
             unsolicited,
             wires,
+            complaints: Complaints::default(),
         })
     }
 
