@@ -33,7 +33,7 @@ use processes::{MERCHANT, Processes};
 use random::Random;
 use teller::{Shop, Teller};
 
-/// How long the node may take to bring every open payment to its end.
+/// How long the node may take to bring one more open payment to its end.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 /// Longest pause between a kill and the next start.
 const DOWN_MAX: Duration = Duration::from_millis(300);
@@ -304,11 +304,17 @@ async fn each(tellers: &mut Vec<Teller>, shop: &Arc<Shop>, settle: bool) -> anyh
     Ok(())
 }
 
-/// Waits until nothing waits for the network; what is parked or stays is found by the comparison.
+/// Waits until nothing waits for the network; what is parked or stays is found by the comparison. The queue is worked
+/// one by one, and each silence of the network costs its patience: what must not last is a time without progress.
 async fn drain(store: &Store) -> anyhow::Result<()> {
-    let begun = Instant::now();
+    let mut begun = Instant::now();
+    let mut least = u64::MAX;
     loop {
         let counts = store.counts(Timestamp::MIN).await?;
+        let left = counts.waiting + counts.open.iter().map(|(_, count)| *count).sum::<u64>();
+        if left < least {
+            (least, begun) = (left, Instant::now());
+        }
         if counts.waiting == 0 && counts.open.iter().all(|(_, count)| *count == 0) {
             return Ok(());
         }

@@ -18,9 +18,9 @@ use super::server::Server;
 /// Merchant of the run.
 pub const MERCHANT: &str = "898100000000001";
 /// How long the node waits for the network, milliseconds.
-const PATIENCE_MS: u64 = 800;
+const PATIENCE_MS: u64 = 500;
 /// A late answer of the network comes after the node has given up, milliseconds.
-const LATE_MS: u64 = 1_300;
+const LATE_MS: u64 = 900;
 /// How long a process may take to come up.
 const START_MAX: Duration = Duration::from_secs(20);
 
