@@ -31,11 +31,21 @@ pub struct SignedIn {
     pub rrn: Rrn,
 }
 
+fn mac_algorithm(layout: KeyBlobLayout, form: KeyForm) -> KeyAlgorithm {
+    match layout.algorithm() {
+        KeyAlgorithm::Sm4 => KeyAlgorithm::Sm4,
+        _ if form.long_mac_key && layout.mac_allowed(KeyAlgorithm::TripleDes2) => KeyAlgorithm::TripleDes2,
+        _ => KeyAlgorithm::Des,
+    }
+}
+
 impl Engine {
     /// Gives a terminal new working keys, in the layout its 60.3 asked for (001, 003, 004, 006) and the form of its
     /// profile.
     ///
-    /// The old keys stay good until a message verifies under the new ones: the terminal may miss the answer.
+    /// The old keys stay good until a message verifies under the new ones: the terminal may miss the answer. Until then
+    /// another sign-in gets the same new ones again. Else a terminal that has them, asks once more and misses that answer
+    /// would hold keys that nobody knows any more.
     pub async fn sign_in(
         &self,
         auth: &Authenticated,
@@ -56,16 +66,7 @@ impl Engine {
                 "key layout is not of the terminal's cipher",
             ));
         }
-        let (fresh, blob) = self.fresh_keys(layout, form, &entry.master_key).map_err(|error| {
-            tracing::error!(%error, "working keys cannot be made");
-            Refusal::new(ResponseCode::MALFUNCTION, "security module failed")
-        })?;
         let at = self.now();
-        let stored = WorkingKeys {
-            pin: fresh.pin.to_string(),
-            mac: fresh.mac.to_string(),
-            track: fresh.track.as_ref().map(WrappedKey::to_string),
-        };
         let failed = |error: store::StoreError| {
             tracing::error!(%error, "a sign-in could not be made durable");
             Refusal::new(ResponseCode::MALFUNCTION, "store cannot take the sign-in")
@@ -76,6 +77,20 @@ impl Engine {
             self.read_session_again(entry.merchant.id, entry.id).await;
         }
         let session = entry.session();
+        let unproved = session.keys.as_ref().filter(|_| session.previous.is_some());
+        let again = unproved.and_then(|keys| self.same_keys(keys, layout, form, &entry.master_key));
+        let (fresh, blob) = match again {
+            Some(again) => again,
+            None => self.fresh_keys(layout, form, &entry.master_key).map_err(|error| {
+                tracing::error!(%error, "working keys cannot be made");
+                Refusal::new(ResponseCode::MALFUNCTION, "security module failed")
+            })?,
+        };
+        let stored = WorkingKeys {
+            pin: fresh.pin.to_string(),
+            mac: fresh.mac.to_string(),
+            track: fresh.track.as_ref().map(WrappedKey::to_string),
+        };
         if session.keys.is_some() && session.previous.is_none() {
             // The keys in force have proved themselves, so they are what the terminal falls back on should it
             // miss this answer, also when this process dies: those before them must make room in the store.
@@ -100,25 +115,44 @@ impl Engine {
         Ok(SignedIn { keys: blob, batch, at, rrn: number.rrn(Beijing::of(at).mmdd()) })
     }
 
+    /// The same keys in the same layout; nothing when the terminal asks for another layout than they were made for, or
+    /// its profile for another form.
+    fn same_keys(
+        &self,
+        keys: &LiveKeys,
+        layout: KeyBlobLayout,
+        form: KeyForm,
+        master: &WrappedKey,
+    ) -> Option<(LiveKeys, Vec<u8>)> {
+        let fits = keys.mac.algorithm() == mac_algorithm(layout, form);
+        let fields = fits.then(|| self.key_field(keys, layout, form, master).ok())??;
+        Some((keys.clone(), fields))
+    }
+
     fn fresh_keys(
         &self,
         layout: KeyBlobLayout,
         form: KeyForm,
         master: &WrappedKey,
     ) -> Result<(LiveKeys, Vec<u8>), HsmError> {
+        let keys = LiveKeys::generate(self.0.hsm.as_ref(), layout, mac_algorithm(layout, form))?;
+        let field = self.key_field(&keys, layout, form, master)?;
+        Ok((keys, field))
+    }
+
+    /// Field 62 with these keys.
+    fn key_field(
+        &self,
+        keys: &LiveKeys,
+        layout: KeyBlobLayout,
+        form: KeyForm,
+        master: &WrappedKey,
+    ) -> Result<Vec<u8>, HsmError> {
         let hsm = self.0.hsm.as_ref();
-        let long = form.long_mac_key && layout.mac_allowed(KeyAlgorithm::TripleDes2);
-        let mac = match layout.algorithm() {
-            KeyAlgorithm::Sm4 => KeyAlgorithm::Sm4,
-            _ if long => KeyAlgorithm::TripleDes2,
-            _ => KeyAlgorithm::Des,
-        };
-        let keys = LiveKeys::generate(hsm, layout, mac)?;
-        let blob = match form.records {
-            true => keys.to_records(hsm, layout, master)?,
-            false => keys.to_blob(hsm, layout, master)?,
-        };
-        Ok((keys, blob))
+        match form.records {
+            true => keys.to_records(hsm, layout, master),
+            false => keys.to_blob(hsm, layout, master),
+        }
     }
 
     /// Takes a sign-off: the terminal must sign in before it can pay again.

@@ -373,6 +373,9 @@ async fn old_keys_stay_good_until_the_new_ones_have_proved_themselves() {
     let old = entry.session().keys.unwrap();
     assert!(stage.authenticate(Kind::Sale).await.is_ok());
     stage.sign_in().await;
+    // Found by the kill test: a terminal heard this answer, signed in again before it sent anything, and missed that one.
+    // The second sign-in had forgotten the keys of the first, and the terminal could not even read its refusal.
+    let heard = entry.session().keys.unwrap();
     stage.sign_in().await;
     let sign = |keys: &engine::directory::LiveKeys| {
         hsm::Hsm::mac(stage.vault.as_ref(), &keys.mac, hsm::MacAlgorithm::CupEcb, b"block").unwrap()
@@ -393,6 +396,7 @@ async fn old_keys_stay_good_until_the_new_ones_have_proved_themselves() {
     };
     assert!(verifies(sign(&old)).await, "the keys of the first sign-in");
     let newest = entry.session().keys.unwrap();
+    assert!(verifies(sign(&heard)).await, "the keys that it heard of");
     assert!(verifies(sign(&newest)).await, "the newest keys");
     assert!(!verifies(sign(&old)).await, "the old keys, after the new ones verified");
 }
