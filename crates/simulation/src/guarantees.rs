@@ -81,14 +81,14 @@ pub struct Durable {
 impl Durable {
     /// Approved at the terminal and told afterwards.
     pub fn is_told(&self) -> bool {
-        self.kind.starts_with("offline")
+        matches!(self.kind.as_str(), "offline_sale" | "tip")
     }
 
     /// Moves money between card and merchant when it stands, as fen toward the merchant.
     pub fn money(&self) -> i64 {
         match self.kind.as_str() {
-            "sale" | "completion" | "offline_sale" => self.amount,
-            "sale_void" | "completion_void" | "refund" => -self.amount,
+            "sale" | "completion" | "offline_sale" | "instalment" | "cash_load_void" => self.amount,
+            "sale_void" | "completion_void" | "refund" | "instalment_void" | "cash_load" => -self.amount,
             _ => 0,
         }
     }
@@ -116,6 +116,8 @@ pub struct Leaving {
     pub transmission: i64,
     /// Field 4.
     pub amount: i64,
+    /// Place of the node that it leaves.
+    pub node: usize,
 }
 
 /// What a terminal asked, of what concerns the guarantees.
@@ -145,6 +147,8 @@ pub struct Books {
     /// What the network answered that settles a reversal or a repeated request: class and field 11.
     settled: BTreeSet<(u16, i64)>,
     sent: BTreeSet<(i64, i64)>,
+    /// Which node has sent a message of the queue and has not written down yet what came of it, by payment.
+    at_work: BTreeMap<i64, usize>,
     told: BTreeMap<Key, String>,
 }
 
@@ -169,7 +173,8 @@ CREATE TEMP TRIGGER forward_new AFTER INSERT ON main.forward BEGIN
     INSERT INTO seen (what, id, before, after, kind, amount)
     VALUES ('forward', NEW.sequence, '', NEW.status, NEW.action, NEW.payment); END;
 CREATE TEMP TRIGGER forward_change AFTER UPDATE ON main.forward
-    WHEN OLD.status <> NEW.status OR OLD.sequence <> NEW.sequence OR OLD.payment <> NEW.payment BEGIN
+    WHEN OLD.status <> NEW.status OR OLD.sequence <> NEW.sequence OR OLD.payment <> NEW.payment
+        OR OLD.attempts <> NEW.attempts BEGIN
     INSERT INTO seen (what, id, before, after, kind, amount)
     VALUES ('forward', NEW.sequence, OLD.status, NEW.status, NEW.action, NEW.payment); END;
 CREATE TEMP TRIGGER forward_gone AFTER DELETE ON main.forward BEGIN
@@ -245,6 +250,7 @@ impl Books {
                         status: after.to_owned(),
                     };
                     g6_the_queue_only_grows_and_ends_by_acknowledgement(self, id, before, &queued)?;
+                    self.at_work.remove(&queued.payment);
                     self.queue.insert(id, queued);
                 }
                 gone => return Err((Guarantee::G6, format!("{gone}: {id}, which was {before}"))),
@@ -263,8 +269,16 @@ impl Books {
         let told = self.by_network(message.trace).is_some_and(Durable::is_told);
         match message.mti {
             100 | 200 | 220 if !told => g4_a_request_leaves_once(self, message),
-            _ => g6_the_head_of_the_queue_goes_first(self, message),
+            _ => {
+                g6_one_node_works_the_queue(self, message)?;
+                g6_the_head_of_the_queue_goes_first(self, message)
+            }
         }
+    }
+
+    /// A node is dead: nothing comes of what it had sent.
+    pub fn node_died(&mut self, place: usize) {
+        self.at_work.retain(|_, node| *node != place);
     }
 
     /// The network has answered a message with this code.
@@ -428,12 +442,28 @@ pub fn g6_the_queue_only_grows_and_ends_by_acknowledgement(
         return broken("is about something else now");
     }
     let trace = books.payments.get(&now.payment).map_or(0, |payment| payment.network.0);
-    let class = if now.action == "reversal" { 420 } else { 220 };
+    let class = match now.action.as_str() {
+        "reversal" => 420,
+        "script" => 620,
+        _ => 220,
+    };
     match now.status.as_str() {
         "done" if !books.settled.contains(&(class, trace)) => {
             broken("is finished, but the network never acknowledged it")
         }
         "waiting" if before == "done" => broken("was finished and waits again"),
+        _ => Ok(()),
+    }
+}
+
+/// G6: nodes that share a queue do not both work it: what one has sent no other sends before the first has written
+/// down what came of it, or is dead.
+pub fn g6_one_node_works_the_queue(books: &mut Books, message: Leaving) -> Result<(), Broken> {
+    let Some(id) = books.by_network.get(&message.trace) else { return Ok(()) };
+    match books.at_work.insert(*id, message.node) {
+        Some(other) if other != message.node => {
+            Err((Guarantee::G6, format!("{message:?} of payment {id} leaves while node {other} is at it")))
+        }
         _ => Ok(()),
     }
 }
@@ -611,8 +641,16 @@ pub fn g8_journal_and_network_agree(books: &Books, network: &[NetworkLine]) -> R
     }
 }
 
+/// What a tip adds to its sale: the payments that count with another amount, and that amount.
+pub const ADJUSTED: &str = "SELECT id, adjusted FROM payment WHERE adjusted IS NOT NULL";
+
 /// G8: money is neither made nor lost: the books of the network close, and what it owes us is what the journal says.
-pub fn g8_money_is_conserved(books: &Books, trial_balance: i64, owed: i64) -> Result<(), Broken> {
+pub fn g8_money_is_conserved(
+    books: &Books,
+    adjusted: &[Vec<Cell>],
+    trial_balance: i64,
+    owed: i64,
+) -> Result<(), Broken> {
     if trial_balance != 0 {
         return Err((Guarantee::G8, format!("the network's books do not close: {trial_balance}")));
     }
@@ -622,6 +660,13 @@ pub fn g8_money_is_conserved(books: &Books, trial_balance: i64, owed: i64) -> Re
         .filter(|payment| matches!(payment.state.as_str(), "approved" | "voided"))
         .map(Durable::money)
         .sum();
+    let mut added = 0;
+    for row in adjusted {
+        let [id, total] = row.as_slice() else { continue };
+        let counts = |p: &&Durable| matches!(p.state.as_str(), "approved" | "voided");
+        added += books.payments.get(&id.int()).filter(counts).map_or(0, |sale| total.int() - sale.amount);
+    }
+    let ours = ours + added;
     if ours == owed {
         return Ok(());
     }

@@ -48,13 +48,24 @@ struct Ways {
 pub struct Network {
     ways: Mutex<Ways>,
     trace: AtomicU32,
+    cryptograms: AtomicU32,
     resetting: tokio::sync::Mutex<()>,
 }
 
 impl Network {
     /// No line yet.
     pub fn new() -> Self {
-        Network { ways: Mutex::default(), trace: AtomicU32::new(0), resetting: tokio::sync::Mutex::default() }
+        Network {
+            ways: Mutex::default(),
+            trace: AtomicU32::new(0),
+            cryptograms: AtomicU32::new(0),
+            resetting: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// The counter of the one chip, which goes from shop to shop.
+    pub fn next_cryptogram(&self) -> u16 {
+        u16::try_from(self.cryptograms.fetch_add(1, Ordering::Relaxed) + 1).unwrap_or(u16::MAX)
     }
 
     /// A node's lines end.
@@ -98,13 +109,21 @@ impl Default for Network {
     }
 }
 
-/// The cards of a simulated world: one that pays anything, one with a limit, one that pays twice a day. Credit cards, so
-/// that no PIN is asked for.
-pub const CARDS: [(&str, &str); 3] = [
+/// The cards of a simulated world: one that pays anything, one with a limit, one that pays twice a day; credit cards, so
+/// that no PIN is asked for. The last has a chip and wants its PIN.
+pub const CARDS: [(&str, &str); 4] = [
     ("6224242000000120", "6224242000000120D29121010000000123"),
     ("6224242000000161", "6224242000000161D29121010000000123"),
     ("6224242000000179", "6224242000000179D29121010000000123"),
+    ("6224242000000153", "6224242000000153D29121010000000123"),
 ];
+
+/// Place of the card with a PIN and a chip.
+pub const PIN_CARD: usize = 3;
+/// Its PIN.
+pub const PIN: &str = "123456";
+/// Its sequence number.
+pub const PIN_SEQUENCE: u8 = 1;
 
 /// The desk of the network, with its own vault, cards and books.
 pub fn desk(clock: Arc<VirtualClock>) -> Arc<Service> {
@@ -116,7 +135,10 @@ pub fn desk(clock: Arc<VirtualClock>) -> Arc<Service> {
     for card in &mut config.cards {
         card.product = sim::deck::Product::Credit;
         card.limit = 100_000_000_000;
-        card.pin = None;
+        card.status = sim::deck::Status::Normal;
+        if card.pan.expose() != CARDS[PIN_CARD].0 {
+            card.pin = None;
+        }
     }
     let now = Clock::now(clock.as_ref());
     let network = Desk::new(config.cards.clone(), config.policy.clone(), SettleDate::of(now), now);
@@ -137,7 +159,7 @@ pub fn take_line(world: &Arc<World>, life: &Arc<Life>) -> NodeEnd {
     let (tap_world, tap_life) = (Arc::clone(world), Arc::clone(life));
     let (node, far) = connection(Arc::new(move |bytes| {
         tap_life.is_alive() && {
-            leaves(&tap_world, bytes);
+            leaves(&tap_world, tap_life.place, bytes);
             true
         }
     }));
@@ -147,11 +169,11 @@ pub fn take_line(world: &Arc<World>, life: &Arc<Life>) -> NodeEnd {
     node
 }
 
-fn leaves(world: &World, bytes: &[u8]) {
+fn leaves(world: &World, place: usize, bytes: &[u8]) {
     for payload in messages(bytes) {
         let Ok((_, body)) = frame::parse_cups(&payload) else { continue };
         let Ok(message) = CUPS.parse(body) else { continue };
-        let Some(leaving) = leaving(&message) else { continue };
+        let Some(leaving) = leaving(&message, place) else { continue };
         world.note(format!("leaves {leaving:?}"));
         world.judge(|books| books.leaves(leaving));
         if world.is_sabotaged_by(Sabotage::RequestTwice) && leaving.mti == 200 {
@@ -160,7 +182,7 @@ fn leaves(world: &World, bytes: &[u8]) {
     }
 }
 
-fn leaving(message: &Message<'_>) -> Option<Leaving> {
+fn leaving(message: &Message<'_>, node: usize) -> Option<Leaving> {
     let number = |field| message.number(field).and_then(|number| i64::try_from(number).ok());
     let mti = message.mti().value();
     (mti < 800).then(|| Leaving {
@@ -168,6 +190,7 @@ fn leaving(message: &Message<'_>) -> Option<Leaving> {
         trace: number(11).unwrap_or(0),
         transmission: number(7).unwrap_or(0),
         amount: number(4).unwrap_or(0),
+        node,
     })
 }
 
@@ -408,7 +431,7 @@ pub fn record(service: &Service) -> (Vec<NetworkLine>, i64, i64) {
     let network = &core.network;
     let lines = sim::record::lines(network, 0, usize::MAX)
         .into_iter()
-        .filter(|line| !matches!(line.mti.as_bytes().get(1), Some(b'4' | b'8')) && line.amount > 0)
+        .filter(|line| !matches!(line.mti.as_bytes().get(1), Some(b'4' | b'6' | b'8')) && line.amount > 0)
         .map(|line| NetworkLine {
             key: (i64::from(line.trace), line.transmission.parse().unwrap_or(0)),
             stands: !matches!(line.state, sim::FinalState::Declined | sim::FinalState::Reversed),

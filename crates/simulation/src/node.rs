@@ -73,6 +73,10 @@ pub fn die(world: &Arc<World>, life: &Arc<Life>, why: &str) {
     world.note(format!("node {}.{} dies: {why}", life.place, life.number));
     world.set_node(life.place, None);
     world.network.node_died(life.place);
+    world.judge(|books| {
+        books.node_died(life.place);
+        Ok(())
+    });
     let world = Arc::clone(world);
     let place = life.place;
     tokio::spawn(async move {
@@ -174,6 +178,9 @@ impl Pace for NodePace {
     fn before_commit(&self, _: usize) -> Wait<'_, Fate> {
         Box::pin(async move {
             self.life.or_never().await;
+            if self.world.is_sabotaged_by(Sabotage::LeaseIgnored) {
+                self.world.disk.run("DELETE FROM forward_lease").expect("the saboteur writes");
+            }
             let weather = self.world.weather();
             pause(self.world.draw("disk", |random| random.below(weather.disk_ms + 1))).await;
             may_die(&self.world, &self.life, "before a commit");

@@ -17,6 +17,8 @@ pub enum Sabotage {
     ForwardDeleted,
     /// A later message of the queue goes out before an earlier one.
     ForwardOutOfOrder,
+    /// The lease of the queue means nothing: each node that asks gets it.
+    LeaseIgnored,
     /// The network gets the same request twice from us.
     RequestTwice,
     /// A repeat of an approved sale hears a decline.
@@ -39,7 +41,7 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// All of them, with the guarantee that must notice.
-    pub const ALL: [(Sabotage, Guarantee); 15] = [
+    pub const ALL: [(Sabotage, Guarantee); 16] = [
         (Sabotage::SendBeforeBegin, Guarantee::G1),
         (Sabotage::UnknownIsForgotten, Guarantee::G2),
         (Sabotage::LateAnswerFlips, Guarantee::G3),
@@ -49,6 +51,7 @@ impl Sabotage {
         (Sabotage::ForwardDropped, Guarantee::G6),
         (Sabotage::ForwardDeleted, Guarantee::G6),
         (Sabotage::ForwardOutOfOrder, Guarantee::G6),
+        (Sabotage::LeaseIgnored, Guarantee::G6),
         (Sabotage::ApprovalInvented, Guarantee::G7),
         (Sabotage::ApprovalLost, Guarantee::G7),
         (Sabotage::FenMissing, Guarantee::G8),

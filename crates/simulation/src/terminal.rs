@@ -13,9 +13,11 @@ use store::simulation::{Fate, Pace, Wait};
 
 use crate::door::{HEAD, exchange};
 use crate::guarantees::Guarantee;
-use crate::network::CARDS;
+use crate::network::{CARDS, PIN_CARD};
 use crate::random::Random;
 use crate::world::{World, pause};
+
+mod further;
 
 const MERCHANT: &str = "898100000000001";
 /// How often a reversal is sent before the terminal looks at its other work; it stays open all the same.
@@ -34,6 +36,11 @@ const PREAUTH_VOID: What = What(100, 200_000, 6, "11");
 const COMPLETION: What = What(200, 0, 6, "20");
 const COMPLETION_VOID: What = What(200, 200_000, 6, "21");
 const OFFLINE_SALE: What = What(220, 0, 0, "30");
+const INSTALMENT: What = What(200, 0, 64, "22");
+const INSTALMENT_VOID: What = What(200, 200_000, 64, "23");
+const CASH_LOAD: What = What(200, 630_000, 91, "46");
+const CASH_LOAD_VOID: What = What(200, 170_000, 91, "51");
+const TIP: What = What(220, 0, 0, "34");
 
 /// A transaction that the terminal holds to be approved.
 #[derive(Clone, Debug)]
@@ -41,7 +48,10 @@ struct Slip {
     what: What,
     batch: u32,
     trace: u64,
+    /// What it comes to now.
     amount: u64,
+    /// What it was before any tip.
+    base: u64,
     card: usize,
     rrn: String,
     auth: Option<String>,
@@ -148,7 +158,7 @@ impl Terminal {
             if !self.sign_in(world, 3).await || !self.undo(world, REVERSAL_TRIES).await {
                 continue;
             }
-            match self.random.below(100) {
+            match self.random.below(112) {
                 0..=44 => self.new_one(world, SALE).await,
                 45..=54 => self.new_one(world, PREAUTH).await,
                 55..=64 => self.standing_on(world, SALE, VOID).await,
@@ -159,6 +169,12 @@ impl Terminal {
                 86..=90 => self.offline(world).await,
                 91..=93 => self.balance(world).await,
                 94..=96 => self.signed_in = false,
+                97..=99 => self.instalment(world).await,
+                100 => self.standing_on(world, INSTALMENT, INSTALMENT_VOID).await,
+                101..=103 => self.cash_load(world).await,
+                104 => self.cash_load_void(world).await,
+                105..=107 => self.tip(world).await,
+                108..=109 => self.script_result(world).await,
                 _ => self.settle(world).await,
             }
         }
@@ -296,9 +312,14 @@ impl Terminal {
 
     /// A sale or a pre-authorisation.
     async fn new_one(&mut self, world: &Arc<World>, what: What) {
-        let card = if self.random.below(10) == 0 { self.random.between(1, 2) as usize } else { 0 };
+        let card = match self.random.below(10) {
+            0 => self.random.between(1, 2) as usize,
+            1 | 2 => PIN_CARD,
+            _ => 0,
+        };
         let amount = self.random.between(1, 150_000);
-        let draft = self.money(what, amount, card);
+        let mut draft = self.money(what, amount, card);
+        self.with_pin(&mut draft, card);
         let trace = self.trace;
         let Some(reply) = self.reversible(world, &draft, amount, what).await else { return };
         if reply.code == "00" {
@@ -309,7 +330,18 @@ impl Terminal {
     fn keep(&mut self, what: What, trace: u64, amount: u64, card: usize, reply: Reply) {
         let Reply { rrn, auth, date, .. } = reply;
         let batch = self.batch;
-        self.slips.push(Slip { what, batch, trace, amount, card, rrn, auth, date, used: false });
+        self.slips.push(Slip {
+            what,
+            batch,
+            trace,
+            amount,
+            base: amount,
+            card,
+            rrn,
+            auth,
+            date,
+            used: false,
+        });
     }
 
     /// A slip of this kind on which nothing stands yet; of this batch, unless it is a pre-authorisation.
@@ -351,24 +383,9 @@ impl Terminal {
         let amount = self.random.between(1, 20_000);
         let draft = self.money(OFFLINE_SALE, amount, 0);
         let trace = self.trace;
-        for _ in 0..10_000 {
-            let frame = self.frame(&draft, true);
-            match self.send(world, &frame, world.weather().terminal_patience_ms).await {
-                Some(reply) if reply.code == "00" => {
-                    return self.keep(OFFLINE_SALE, trace, amount, 0, reply);
-                }
-                Some(reply) if !matches!(reply.code.as_str(), "09" | "77" | "A0" | "96") => {
-                    let text = format!("an offline sale of terminal {} is refused {}", self.id, reply.code);
-                    return world.broken(Guarantee::G9, text);
-                }
-                _ => {}
-            }
-            pause(self.random.between(500, 5_000)).await;
-            if !self.sign_in(world, 3).await {
-                continue;
-            }
+        if let Some(reply) = self.tell(world, &draft, &[], "an offline sale").await {
+            self.keep(OFFLINE_SALE, trace, amount, 0, reply);
         }
-        world.broken(Guarantee::G9, format!("an offline sale of terminal {} is never taken", self.id));
     }
 
     async fn refund(&mut self, world: &Arc<World>) {
@@ -467,16 +484,16 @@ impl Terminal {
         }
         let mut block = TotalsBlock::default();
         for slip in self.slips.iter().filter(|slip| slip.batch == self.batch) {
-            match slip.what {
-                VOID | REFUND | COMPLETION_VOID => {
+            match Self::pays_out(slip.what) {
+                Some(true) => {
                     block.credit_fen += slip.amount;
                     block.credit_count += 1;
                 }
-                SALE | COMPLETION | OFFLINE_SALE => {
+                Some(false) => {
                     block.debit_fen += slip.amount;
                     block.debit_count += 1;
                 }
-                _ => {}
+                None => {}
             }
         }
         let totals = Totals48 { domestic: block, ..Totals48::default() };

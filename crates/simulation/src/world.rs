@@ -352,7 +352,8 @@ async fn history(world: &Arc<World>, weather: Weather) {
         guarantees::g11_gaps_are_explained(books, &world.disk.rows(blocks).expect("the auditor reads"))?;
         let (lines, trial, owed) = network::record(&world.service);
         guarantees::g8_journal_and_network_agree(books, &lines)?;
-        guarantees::g8_money_is_conserved(books, trial, owed)
+        let adjusted = world.disk.rows(guarantees::ADJUSTED).expect("the auditor reads");
+        guarantees::g8_money_is_conserved(books, &adjusted, trial, owed)
     });
     world.note("end");
 }

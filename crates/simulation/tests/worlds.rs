@@ -52,6 +52,13 @@ fn no_guarantee_is_broken() {
         "completion voided",
         "completion_void approved",
         "offline_sale approved",
+        "instalment approved",
+        "instalment reversed",
+        "instalment voided",
+        "cash_load approved",
+        "cash_load reversed",
+        "cash_load voided",
+        "tip approved",
     ] {
         assert!(ends.contains_key(end), "no {end} among {ends:?}");
     }
@@ -93,6 +100,7 @@ noticed! {
     g6_notices_a_queued_message_that_is_dropped: ForwardDropped by G6;
     g6_notices_a_queued_message_that_disappears: ForwardDeleted by G6;
     g6_notices_a_queue_out_of_order: ForwardOutOfOrder by G6;
+    g6_notices_two_nodes_at_one_queue: LeaseIgnored by G6;
     g7_notices_an_approval_that_is_not_durable: ApprovalInvented by G7;
     g7_notices_an_approval_that_is_lost_in_a_crash: ApprovalLost by G7;
     g8_notices_a_missing_fen: FenMissing by G8;
