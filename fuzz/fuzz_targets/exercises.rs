@@ -12,7 +12,8 @@ use iso8583::frame::{self, CupsFrame};
 use iso8583::mask::mask_message;
 use iso8583::subfield::{
     BatchDetail48, BatchEnd48, Composite60, Fee28, Field48Nk, KeyScheme, Keys62, Original61, OriginalData90,
-    PosField60, Sm4Pin63, Status62, Text63, Totals48, amounts_54,
+    Page62, PosField60, PublicKey62, Sm4Pin63, Status62, Text63, Totals48, amounts_54, card_numbers,
+    received_62, write_card_number, write_received_62,
 };
 use iso8583::{CUP_POS, CUPS, Dialect, Draft, Profile, text, tlv};
 
@@ -126,9 +127,40 @@ pub fn tlv(data: &[u8]) {
     }
 }
 
+/// From this first byte on the field is one of a download.
+const DOWNLOADS: u8 = 0xf0;
+
+/// Field 62 of downloads: pages, counts, card numbers, public keys.
+fn downloads(field: &[u8]) {
+    if let Ok(page) = Page62::parse(field) {
+        let numbers: Vec<_> = card_numbers(page.body).map_while(Result::ok).collect();
+        let mut out = Vec::new();
+        assert!(
+            numbers
+                .iter()
+                .filter(|number| number.len() < 20)
+                .all(|number| write_card_number(&mut out, number))
+        );
+        if numbers.iter().all(|number| number.len() < 20) {
+            assert_eq!(out, page.body[..out.len()], "written back to the same bytes");
+        }
+        if let Ok(key) = PublicKey62::parse(page.body) {
+            let mut out = Vec::new();
+            key.write(&mut out);
+            assert_eq!(PublicKey62::parse(&out), Ok(key));
+        }
+    }
+    if let Ok(received) = received_62(field) {
+        assert_eq!(received_62(write_received_62(received).as_bytes()), Ok(received));
+    }
+}
+
 /// Private fields by their layouts: the first byte chooses one, the rest is the field.
 pub fn subfields(data: &[u8]) {
     let Some((choice, field)) = data.split_first() else { return };
+    if *choice >= DOWNLOADS {
+        return downloads(field);
+    }
     let characters = std::str::from_utf8(field).unwrap_or_default();
     match choice % 16 {
         0 => {

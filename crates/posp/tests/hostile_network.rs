@@ -334,15 +334,22 @@ async fn g9_floods_of_the_network_disturb_no_payment() {
             assert_eq!(scene.sell().await, "00", "{mode:?}");
             sold += 1;
         }
+        if mode == Mode::Replay {
+            // What a line plays back is recorded up to a limit, and then only counted.
+            until_async("old answers are no longer recorded", || async {
+                let labels = [("matched", "over the limit")];
+                let metrics = scene.lab.metrics().await;
+                (support::metric(&metrics, "posp_unexpected_answers_total", &labels) > 0).then_some(())
+            })
+            .await;
+        }
         scene.is_well(&format!("{mode:?}")).await;
     }
     scene.recovers().await;
-    // What a line plays back is recorded up to a limit, and then only counted.
     let metrics = scene.lab.metrics().await;
     let count = |matched| support::metric(&metrics, "posp_unexpected_answers_total", &[("matched", matched)]);
     let recorded = count("yes") + count("no");
     assert!((1..=1_200).contains(&recorded), "{recorded} recorded");
-    assert!(count("over the limit") > 0, "the rest is counted");
     assert!(support::metric(&metrics, "posp_line_dropped_answers_total", &[("reason", "wrong MAC")]) > 0);
     scene.agrees().await;
 }
