@@ -368,19 +368,21 @@ async fn read(shared: &Shared, mut reader: impl AsyncRead + Unpin) -> String {
             }
         }
         buffer.drain(..used);
-        if used > 0 || buffer.is_empty() {
+        if used > 0 {
             begun = Instant::now();
         }
+        let idle = buffer.is_empty();
         // A frame that has begun comes to its end soon: one that drips in would keep a dead line up.
-        let patience = match buffer.is_empty() {
+        let patience = match idle {
             true => config.silence_max,
             false => config.management_patience.saturating_sub(begun.elapsed()),
         };
         match timeout(patience, reader.read_buf(&mut buffer)).await {
             Ok(Ok(0)) => return "the network closed the connection".to_owned(),
+            Ok(Ok(_)) if idle => begun = Instant::now(),
             Ok(Ok(_)) => {}
             Ok(Err(error)) => return format!("cannot read: {error}"),
-            Err(_) if buffer.is_empty() => return "the network was silent for too long".to_owned(),
+            Err(_) if idle => return "the network was silent for too long".to_owned(),
             Err(_) => return "the network does not bring a frame to its end".to_owned(),
         }
     }
