@@ -270,7 +270,7 @@ impl Books {
         match message.mti {
             100 | 200 | 220 if !told => g4_a_request_leaves_once(self, message),
             _ => {
-                g6_one_node_works_the_queue(self, message)?;
+                g6_nodes_do_not_both_work_the_queue(self, message)?;
                 g6_the_head_of_the_queue_goes_first(self, message)
             }
         }
@@ -458,7 +458,7 @@ pub fn g6_the_queue_only_grows_and_ends_by_acknowledgement(
 
 /// G6: nodes that share a queue do not both work it: what one has sent no other sends before the first has written
 /// down what came of it, or is dead.
-pub fn g6_one_node_works_the_queue(books: &mut Books, message: Leaving) -> Result<(), Broken> {
+pub fn g6_nodes_do_not_both_work_the_queue(books: &mut Books, message: Leaving) -> Result<(), Broken> {
     let Some(id) = books.by_network.get(&message.trace) else { return Ok(()) };
     match books.at_work.insert(*id, message.node) {
         Some(other) if other != message.node => {

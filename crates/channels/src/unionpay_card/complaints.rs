@@ -28,7 +28,7 @@ mod tests {
     #[test]
     fn the_first_of_each_kind_and_then_one_in_a_thousand() {
         let complaints = Complaints::default();
-        let mut told = |reason| (0..2_001).filter(|_| complaints.is_news(reason).is_some()).count();
+        let told = |reason| (0..2_001).filter(|_| complaints.is_news(reason).is_some()).count();
         assert_eq!(told("malformed"), 3);
         assert_eq!(told("wrong MAC"), 3);
     }
