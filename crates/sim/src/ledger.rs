@@ -9,6 +9,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::growing::Growing;
 use crate::time::{Moment, SettleDate};
 
 /// An account of the books.
@@ -79,7 +80,7 @@ pub struct JournalLine {
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     balances: BTreeMap<Account, i64>,
-    entries: Vec<Entry>,
+    entries: Growing<Entry>,
 }
 
 impl Ledger {
@@ -111,7 +112,7 @@ impl Ledger {
 
     /// All movements, oldest first.
     #[must_use]
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &Growing<Entry> {
         &self.entries
     }
 
@@ -121,7 +122,7 @@ impl Ledger {
         let account = Account::Card(card.to_owned());
         let mut balance = 0_i64;
         let mut lines = Vec::new();
-        for entry in &self.entries {
+        for entry in self.entries.iter() {
             let size = i64::try_from(entry.amount).unwrap_or(i64::MAX);
             let (amount, other) = if entry.from == account {
                 (-size, &entry.to)

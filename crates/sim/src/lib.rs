@@ -41,6 +41,7 @@ pub mod crypto;
 pub mod deck;
 pub mod error;
 pub mod faults;
+pub mod growing;
 pub mod issuer;
 pub mod keys;
 pub mod kinds;

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::deck::CardSpec;
+use crate::growing::Growing;
 use crate::issuer::{Card, ChipFact, PinFact, Policy, Presented, TrackFact};
 use crate::kinds::{self, CardCheck, Effect, Kind};
 use crate::ledger::{Account, Ledger};
@@ -193,7 +194,7 @@ pub struct Network {
     cards: BTreeMap<String, Card>,
     ledger: Ledger,
     day: SettleDate,
-    txns: Vec<Txn>,
+    txns: Growing<Txn>,
     by_key: BTreeMap<ClassKey, usize>,
     by_auth: BTreeMap<(String, String), Vec<usize>>,
     refused: BTreeSet<ClassKey>,
@@ -225,7 +226,7 @@ impl Network {
             cards: deck.into_iter().map(|spec| (spec.id.clone(), Card::new(spec))).collect(),
             ledger,
             day,
-            txns: Vec::new(),
+            txns: Growing::default(),
             by_key: BTreeMap::new(),
             by_auth: BTreeMap::new(),
             refused: BTreeSet::new(),
@@ -268,7 +269,7 @@ impl Network {
 
     /// All transactions, oldest first.
     #[must_use]
-    pub fn txns(&self) -> &[Txn] {
+    pub fn txns(&self) -> &Growing<Txn> {
         &self.txns
     }
 
@@ -310,7 +311,7 @@ impl Network {
         let short = opening.saturating_sub(self.ledger.balance(&account));
         self.ledger.transfer(at, 0, &Account::Capital, &account, short);
         // What happened before is no longer on the card: later reversals of it must not move money.
-        for txn in &mut self.txns {
+        for txn in self.txns.iter_mut() {
             if [&txn.request.card, &txn.request.other].into_iter().any(|card| card.as_deref() == Some(id)) {
                 txn.detached = true;
             }

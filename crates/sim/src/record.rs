@@ -162,7 +162,7 @@ pub struct DayTotals {
 #[must_use]
 pub fn totals(network: &Network) -> BTreeMap<String, DayTotals> {
     let mut days: BTreeMap<String, DayTotals> = BTreeMap::new();
-    for txn in network.txns() {
+    for txn in network.txns().iter() {
         let day = days.entry(txn.day.to_string()).or_default();
         let total = day.kinds.entry(txn.kind).or_default();
         match txn.standing {
@@ -222,7 +222,7 @@ pub struct CardView {
 #[must_use]
 pub fn cards(network: &Network) -> Vec<CardView> {
     let mut movements: BTreeMap<String, usize> = BTreeMap::new();
-    for entry in network.ledger().entries() {
+    for entry in network.ledger().entries().iter() {
         for account in [&entry.from, &entry.to] {
             if let crate::ledger::Account::Card(id) = account {
                 *movements.entry(id.clone()).or_default() += 1;
