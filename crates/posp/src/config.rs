@@ -334,7 +334,7 @@ pub struct Store {
 
 impl Default for Store {
     fn default() -> Self {
-        Store { url: String::new(), readers: 4, queue: 4_096, group_max: 256, wait_max_ms: 50 }
+        Store { url: String::new(), readers: 4, queue: 4_096, group_max: 256, wait_max_ms: 200 }
     }
 }
 

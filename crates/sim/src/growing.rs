@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn elements_stay_in_their_places() {
         let mut list = Growing::default();
-        assert!(list.is_empty() && list.len() == 0 && list.get(0).is_none());
+        assert!(list.is_empty() && list.get(0).is_none());
         let count = 2 * BLOCK + 1;
         for number in 0..count {
             list.push(number);

@@ -53,7 +53,7 @@ impl StoreOptions {
             readers: 2,
             queue: 4_096,
             group_max: 256,
-            wait_max: Duration::from_millis(50),
+            wait_max: Duration::from_millis(200),
             clock: Arc::new(SystemClock),
         }
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
@@ -23,6 +23,12 @@ use crate::writer::count;
 
 /// Operations of the writer after which the thread makes a pass.
 const PASS_EVERY: usize = 8_000;
+
+/// A pass this short left little behind for the next.
+const QUICK: Duration = Duration::from_millis(15);
+
+/// Passes after which the writer is asked although none was short.
+const PASSES_MAX: usize = 8;
 
 /// Pages of 4 KB in the log above which it is started over: 64 MB.
 const LOG_PAGES_MAX: i64 = 16_384;
@@ -113,29 +119,41 @@ impl Worker {
             if self.long.load(Ordering::Acquire) {
                 continue;
             }
-            let began = Instant::now();
-            match pass(&self.db) {
-                Ok(moved) => self.moved(&moved),
-                Err(error) => {
-                    tracing::warn!(reason = sentence(&error), "the log was not moved into the journal");
-                }
-            }
-            metrics::histogram!("posp_store_checkpoint_seconds").record(began.elapsed().as_secs_f64());
+            self.move_log();
         }
         // The system drops this process's locks on a file when any handle of it is closed, and SQLite's connections
         // still hold theirs: the handle is left to the end of the process.
         std::mem::forget(self.file.take());
     }
 
-    fn moved(&self, moved: &Moved) {
-        metrics::gauge!("posp_store_log_pages").set(count(usize::try_from(moved.log).unwrap_or_default()));
-        // Flushed here, the file is not flushed by the writer at the log's new beginning but for the last pages.
-        if let Some(Err(error)) = self.file.as_ref().map(File::sync_data) {
-            tracing::warn!(%error, "the journal was not flushed beside the writer");
+    /// Makes a pass; while the log is long, another and another, each over what came during the last, until so little
+    /// is left that the writer may take the rest between two groups.
+    fn move_log(&self) {
+        for _ in 0..PASSES_MAX {
+            let began = Instant::now();
+            let moved = match pass(&self.db) {
+                Ok(moved) => moved,
+                Err(error) => {
+                    tracing::warn!(reason = sentence(&error), "the log was not moved into the journal");
+                    return;
+                }
+            };
+            // Flushed here, the file is not flushed by the writer at the log's new beginning but for the last pages.
+            if let Some(Err(error)) = self.file.as_ref().map(File::sync_data) {
+                tracing::warn!(%error, "the journal was not flushed beside the writer");
+            }
+            let took = began.elapsed();
+            metrics::histogram!("posp_store_checkpoint_seconds").record(took.as_secs_f64());
+            metrics::gauge!("posp_store_log_pages")
+                .set(count(usize::try_from(moved.log).unwrap_or_default()));
+            // A reader that looks at an old state keeps the log: nothing is gained by the writer's pass then.
+            if moved.log < LOG_PAGES_MAX || moved.moved.saturating_mul(2) < moved.log {
+                return;
+            }
+            if took < QUICK {
+                break;
+            }
         }
-        // A reader that looks at an old state keeps the log: nothing is gained by the writer's pass then.
-        if moved.log >= LOG_PAGES_MAX && moved.moved.saturating_mul(2) >= moved.log {
-            self.long.store(true, Ordering::Release);
-        }
+        self.long.store(true, Ordering::Release);
     }
 }
