@@ -113,7 +113,12 @@ impl Terminal {
     pub(super) async fn tip(&mut self, world: &Arc<World>) {
         let Some(at) = self.any_slip(SALE) else { return };
         let slip = self.slips[at].clone();
-        let tip = self.random.between(1, slip.base / 5 + 1);
+        // A fifth of the sale is the most that the host allows.
+        let most = slip.base / 5;
+        if most == 0 {
+            return;
+        }
+        let tip = self.random.between(1, most);
         let total = slip.base + tip;
         let mut draft = self.money(TIP, total, slip.card);
         draft.put_text(54, &format!("{tip:012}")).expect("field 54");
