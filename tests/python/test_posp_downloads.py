@@ -26,7 +26,7 @@ def records_of(path) -> list[dict[int, bytes]]:
 
 
 def setUpModule() -> None:
-    lab = Laboratory(des_terminals=8)
+    lab = Laboratory(des_terminals=9)
     Scenario.lab = lab
     unittest.addModuleCleanup(lab.close)
     prefixes, lost = lab.directory / "bins.txt", lab.directory / "lost.txt"
@@ -38,6 +38,13 @@ def setUpModule() -> None:
     lab.posp("params", "aid", "add", str(AIDS))
     lab.posp("params", "bin", "import", str(prefixes), "--table", "b")
     lab.posp("params", "blacklist", "import", str(lost))
+    # The node looks for changes each second; the last of them is there when this terminal hears it.
+    terminal = lab.terminal()
+
+    def heard() -> bool:
+        return terminal.sign_in("003").code == "00" and terminal.card_numbers("390", "391") == [LOST]
+
+    wait_until("the node has every list", heard)
 
 
 def load_tests(loader, _tests, _pattern):
