@@ -78,6 +78,25 @@ pub struct Refused {
     pub keys: Option<Arc<LiveKeys>>,
 }
 
+/// Why a message is not let through.
+pub enum Rejected {
+    /// It is answered with this refusal.
+    Refused(Refused),
+    /// It fits nothing that this node remembers, and the store that nodes share cannot be asked whether another node
+    /// knows better. It gets no answer: one under keys that the terminal may have lost long ago reads there as a forgery.
+    Unknown,
+}
+
+impl Rejected {
+    /// The refusal, where there is one.
+    pub fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Rejected::Refused(refused) => Some(refused.refusal),
+            Rejected::Unknown => None,
+        }
+    }
+}
+
 impl Engine {
     /// Looks the terminal up: 03 for an unknown or closed merchant, 97 for a terminal.
     pub fn identify(
@@ -99,14 +118,16 @@ impl Engine {
     /// Verifies who sends a message: terminal known, signed in, batch current, MAC right. Where nodes share a store,
     /// a terminal is refused only after its session was read again: another node may just have given it keys, or
     /// ended its batch.
-    pub async fn authenticate(&self, message: &TerminalMessage<'_>) -> Result<Authenticated, Refused> {
+    pub async fn authenticate(&self, message: &TerminalMessage<'_>) -> Result<Authenticated, Rejected> {
         let mut judged = self.judge(message);
         if self.0.store.is_shared()
             && let Err(refused) = &judged
             && [NOT_SIGNED_IN, NOT_TODAY, OTHER_BATCH, WRONG_MAC].contains(&refused.refusal.reason)
-            && self.read_session_again(message.merchant, message.terminal).await
         {
-            judged = self.judge(message);
+            match self.read_session_again(message.merchant, message.terminal).await {
+                Ok(()) => judged = self.judge(message),
+                Err(_) => return Err(Rejected::Unknown),
+            }
         }
         match &judged {
             Ok(Authenticated { entry, keys: Some(_), spec }) if spec.mac_request => entry.clear_wrong_macs(),
@@ -119,7 +140,7 @@ impl Engine {
         if let Ok(authenticated) = &judged {
             self.proved(authenticated).await;
         }
-        judged
+        judged.map_err(Rejected::Refused)
     }
 
     /// Counts a wrong MAC; too many in a row take the terminal's session away.
@@ -166,15 +187,23 @@ impl Engine {
         }
     }
 
-    /// Reads a terminal's session from the store into memory; `true` when there is one.
-    pub(crate) async fn read_session_again(&self, merchant: MerchantId, terminal: TerminalId) -> bool {
-        let Ok(entry) = self.identify(merchant, terminal) else { return false };
+    /// Reads a terminal's session from the store into memory, where the store has one that is readable.
+    pub(crate) async fn read_session_again(
+        &self,
+        merchant: MerchantId,
+        terminal: TerminalId,
+    ) -> Result<(), store::StoreError> {
+        let Ok(entry) = self.identify(merchant, terminal) else { return Ok(()) };
         match self.0.store.terminal(merchant, terminal).await {
-            Ok(Some(stored)) => entry.take_session(&stored),
-            Ok(None) => false,
+            Ok(stored) => {
+                if let Some(stored) = stored {
+                    entry.take_session(&stored);
+                }
+                Ok(())
+            }
             Err(error) => {
                 tracing::warn!(%error, %merchant, %terminal, "its session cannot be read again");
-                false
+                Err(error)
             }
         }
     }
@@ -188,8 +217,21 @@ impl Engine {
             return Ok(Authenticated { entry, keys: None, spec });
         }
         let session = entry.session();
-        let refused =
-            |code, reason| Refused { refusal: Refusal::new(code, reason), keys: session.keys.clone() };
+        let verified = || {
+            let claim = message.mac?;
+            let verifies = |keys: &&Arc<LiveKeys>| {
+                self.0
+                    .hsm
+                    .verify_mac(&keys.mac, message.mac_algorithm, claim.block, claim.value)
+                    .unwrap_or(false)
+            };
+            session.keys.iter().chain(&session.previous).find(verifies).cloned()
+        };
+        // Signed with what the terminal holds: it may have missed the answer that brought the newest keys.
+        let refused = |code, reason| Refused {
+            refusal: Refusal::new(code, reason),
+            keys: verified().or_else(|| session.keys.clone()),
+        };
         let Some(signed_in_at) = session.signed_in_at else {
             return Err(refused(ResponseCode::SIGN_IN_AGAIN, NOT_SIGNED_IN));
         };
@@ -208,14 +250,11 @@ impl Engine {
             let keys = session.keys.clone();
             return Ok(Authenticated { entry, keys, spec });
         }
-        let Some(claim) = message.mac else {
+        if message.mac.is_none() {
             return Err(refused(ResponseCode::MAC_ERROR, "MAC missing"));
-        };
-        let verifies = |keys: &Arc<LiveKeys>| {
-            self.0.hsm.verify_mac(&keys.mac, message.mac_algorithm, claim.block, claim.value).unwrap_or(false)
-        };
-        match session.keys.iter().chain(&session.previous).find(|keys| verifies(keys)) {
-            Some(keys) => Ok(Authenticated { entry: Arc::clone(&entry), keys: Some(Arc::clone(keys)), spec }),
+        }
+        match verified() {
+            Some(keys) => Ok(Authenticated { entry: Arc::clone(&entry), keys: Some(keys), spec }),
             None => Err(refused(ResponseCode::MAC_ERROR, WRONG_MAC)),
         }
     }

@@ -37,7 +37,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use authenticate::{Authenticated, MacClaim, TerminalMessage};
+pub use authenticate::{Authenticated, MacClaim, Rejected, TerminalMessage};
 pub use config::EngineConfig;
 pub use directory::{Directory, OwnProfile, TerminalEntry};
 pub use payment::{PaymentRequest, Reply};

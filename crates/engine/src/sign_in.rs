@@ -74,7 +74,7 @@ impl Engine {
         let store = &self.0.store;
         if store.is_shared() {
             // What the terminal may fall back on is what another node gave it last.
-            self.read_session_again(entry.merchant.id, entry.id).await;
+            self.read_session_again(entry.merchant.id, entry.id).await.map_err(failed)?;
         }
         let session = entry.session();
         let unproved = session.keys.as_ref().filter(|_| session.previous.is_some());

@@ -5,9 +5,11 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use acquiring::kind::Kind;
 use acquiring::payment::EntryKind;
-use acquiring::{PaymentState, ResponseCode};
+use acquiring::{BatchNo, PaymentState, ResponseCode};
 use channels::Unsolicited;
 use common::{Act, Seen, Stage, merchant, refund_of, request, void_of};
 use store::ForwardFilter;
@@ -350,7 +352,7 @@ async fn many_wrong_macs_lock_the_terminal_until_it_signs_in() {
             })
             .await
             .map(|_| ())
-            .map_err(|refused| refused.refusal.code)
+            .map_err(|rejected| rejected.refusal().unwrap().code)
     };
     for _ in 0..19 {
         assert_eq!(wrong().await, Err(ResponseCode::MAC_ERROR));
@@ -431,4 +433,28 @@ async fn proven_keys_survive_a_crash_during_the_next_sign_in() {
     };
     let authenticated = stage.engine.authenticate(&message).await;
     assert!(authenticated.is_ok(), "the keys that the terminal holds");
+}
+
+/// A terminal that missed the answer of its sign-in and is refused before its MAC is looked at reads the refusal: it is
+/// signed with the keys that it has.
+#[tokio::test]
+async fn a_refusal_is_signed_with_the_keys_that_the_terminal_holds() {
+    let stage = Stage::set().await;
+    assert!(stage.authenticate(Kind::Sale).await.is_ok());
+    let held = stage.engine.identify(merchant(), common::terminal()).unwrap().session().keys.unwrap();
+    stage.sign_in().await;
+    let value = hsm::Hsm::mac(stage.vault.as_ref(), &held.mac, hsm::MacAlgorithm::CupEcb, b"block").unwrap();
+    let message = engine::TerminalMessage {
+        spec: Kind::Sale.spec(),
+        merchant: merchant(),
+        terminal: common::terminal(),
+        batch: Some(BatchNo::FIRST.next()),
+        mac: Some(engine::MacClaim { block: b"block", value: &value }),
+        mac_algorithm: hsm::MacAlgorithm::CupEcb,
+    };
+    let Err(engine::Rejected::Refused(refused)) = stage.engine.authenticate(&message).await else {
+        panic!("the batch is another one");
+    };
+    assert_eq!(refused.refusal.code, ResponseCode::SIGN_IN_AGAIN);
+    assert!(Arc::ptr_eq(&refused.keys.unwrap(), &held));
 }

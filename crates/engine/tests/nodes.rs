@@ -14,8 +14,8 @@ use acquiring::kind::Kind;
 use acquiring::{BatchNo, PaymentState, ResponseCode};
 use common::{Act, Stage, merchant, request, terminal};
 use engine::directory::LiveKeys;
-use engine::{MacClaim, TerminalMessage};
-use hsm::{Hsm, MacAlgorithm, SoftVault};
+use engine::{Authenticated, MacClaim, Rejected, TerminalMessage};
+use hsm::{Hsm, KeyAlgorithm, KeyBlobLayout, MacAlgorithm, SoftVault};
 use store::{Store, StoreOptions};
 use tokio::sync::oneshot;
 
@@ -118,6 +118,12 @@ fn held_by(node: &Stage) -> Arc<LiveKeys> {
 
 /// What a node says of a message of this batch signed with these keys.
 async fn knows(node: &Stage, keys: &LiveKeys, batch: BatchNo) -> Result<(), ResponseCode> {
+    let rejected = asks(node, keys, batch).await.map(|_| ());
+    rejected.map_err(|rejected| rejected.refusal().expect("the store can be read").code)
+}
+
+/// A sale of this batch signed with these keys.
+async fn asks(node: &Stage, keys: &LiveKeys, batch: BatchNo) -> Result<Authenticated, Rejected> {
     let value = node.vault.mac(&keys.mac, MacAlgorithm::CupEcb, b"block").unwrap();
     let message = TerminalMessage {
         spec: Kind::Sale.spec(),
@@ -127,7 +133,7 @@ async fn knows(node: &Stage, keys: &LiveKeys, batch: BatchNo) -> Result<(), Resp
         mac: Some(MacClaim { block: b"block", value: &value }),
         mac_algorithm: MacAlgorithm::CupEcb,
     };
-    node.engine.authenticate(&message).await.map(|_| ()).map_err(|refused| refused.refusal.code)
+    node.engine.authenticate(&message).await
 }
 
 /// A terminal goes from node to node as it likes: signed in at one, it pays at the other in the same moment; what
@@ -272,4 +278,28 @@ async fn signatures_of_before_are_sealed() {
     let mut turned = kept.clone();
     (turned.parts[0].code, turned.parts[1].code) = (800, 801);
     assert!(engine::open_signature(&*vault, &turned).is_err());
+}
+
+/// Found by the kill test: a terminal signed in at one node, the database went away, and the other node, which had not
+/// heard of the new keys, answered its sale "MAC wrong" under the old ones; the terminal took that for a forgery. A node
+/// that cannot ask says nothing. Nor does it give out keys when it cannot see which ones the terminal has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_its_store_does_not_refuse_under_old_keys() {
+    let server = server::Server::start();
+    let url = server.database().await;
+    let vault = Arc::new(SoftVault::ephemeral().unwrap());
+    let first = node(&url, &vault, true).await;
+    first.sign_in().await;
+    let second = node(&url, &vault, false).await;
+    first.sign_in().await;
+    let newest = held_by(&first);
+    server.kill();
+
+    // Whatever the second node has heard by now: these keys it cannot know.
+    let unheard = LiveKeys::generate(vault.as_ref(), KeyBlobLayout::Double40, KeyAlgorithm::Des).unwrap();
+    assert!(matches!(asks(&second, &unheard, BatchNo::FIRST).await, Err(Rejected::Unknown)));
+    assert!(matches!(asks(&second, &newest, BatchNo::FIRST.next()).await, Err(Rejected::Unknown)));
+    let auth = second.authenticate(Kind::SignIn).await.unwrap();
+    let refused = second.engine.sign_in(&auth, 3, engine::sign_in::KeyForm::default()).await;
+    assert_eq!(refused.map(|_| ()).map_err(|refusal| refusal.code), Err(ResponseCode::MALFUNCTION));
 }

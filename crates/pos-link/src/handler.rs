@@ -6,7 +6,7 @@ use std::sync::Arc;
 use acquiring::ResponseCode;
 use acquiring::kind::Kind;
 use acquiring::settlement::BlockResult;
-use engine::authenticate::{Authenticated, MacClaim, Refused, TerminalMessage};
+use engine::authenticate::{Authenticated, MacClaim, Refused, Rejected, TerminalMessage};
 use engine::payment::Silent;
 use engine::{OwnProfile, Refusal, TerminalEntry};
 use iso8583::frame;
@@ -102,16 +102,19 @@ pub async fn handle(link: &Link, payload: &[u8], peer: SocketAddr, out: &mut Vec
         let refusal = refused(Refusal::new(ResponseCode::FORMAT_ERROR, "mandatory field missing"));
         return refuse(way, entry.ok(), Refused { refusal, keys: None }, out);
     }
-    let auth = match entry {
-        Ok(entry) => authenticate(way, &entry).await.map_err(|why| (Some(entry), why)),
-        Err(refusal) => Err((None, Refused { refusal, keys: None })),
-    };
-    match auth {
-        Ok(auth) => serve(way, auth, out, peer).await,
-        Err((entry, why)) => {
-            refused(why.refusal);
-            refuse(way, entry, why, out)
+    let entry = match entry {
+        Ok(entry) => entry,
+        Err(refusal) => {
+            return refuse(way, None, Refused { refusal: refused(refusal), keys: None }, out);
         }
+    };
+    match authenticate(way, &entry).await {
+        Ok(auth) => serve(way, auth, out, peer).await,
+        Err(Rejected::Refused(why)) => {
+            refused(why.refusal);
+            refuse(way, Some(entry), why, out)
+        }
+        Err(Rejected::Unknown) => Verdict::Close("the terminal's session cannot be read"),
     }
 }
 
@@ -166,8 +169,8 @@ fn note_refusal(link: &Link, peer: SocketAddr, message: &Message<'_>, refusal: R
     );
 }
 
-async fn authenticate(way: Way<'_>, entry: &TerminalEntry) -> Result<Authenticated, Refused> {
-    let unsigned = |refusal| Refused { refusal, keys: None };
+async fn authenticate(way: Way<'_>, entry: &TerminalEntry) -> Result<Authenticated, Rejected> {
+    let unsigned = |refusal| Rejected::Refused(Refused { refusal, keys: None });
     let Way { link, spoken, message, head, .. } = way;
     let mac = message.mac_block().zip(message.bytes_of(64)).map(|(block, value)| MacClaim { block, value });
     // A message outside a session names whatever batch the terminal is in; a sign-in's answer tells the right one.

@@ -287,7 +287,7 @@ impl Stage {
                 mac_algorithm: MacAlgorithm::CupEcb,
             })
             .await
-            .map_err(|refused| refused.refusal)
+            .map_err(|rejected| rejected.refusal().expect("the store can be read"))
     }
 
     fn keys(&self) -> Option<Arc<engine::directory::LiveKeys>> {
