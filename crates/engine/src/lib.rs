@@ -168,6 +168,12 @@ impl Engine {
         self.0.clock.now()
     }
 
+    /// The store has failed: this node knows nothing for certain any more, stops, and leaves its terminals to another, or
+    /// to its next run.
+    pub fn has_lost_its_store(&self) -> bool {
+        self.0.store.is_failed()
+    }
+
     /// The terminals and merchants in memory.
     pub fn directory(&self) -> &Directory {
         &self.0.directory

@@ -281,6 +281,12 @@ async fn serve(way: Way<'_>, auth: Authenticated, out: &mut Vec<u8>, peer: Socke
     };
     match served {
         Served::Silent => Verdict::Close("outcome not durable"),
+        // A terminal asks a few times and then takes "cannot" for the last word, which is not this node's to say.
+        Served::Refused(refusal)
+            if refusal.code == ResponseCode::MALFUNCTION && link.engine.has_lost_its_store() =>
+        {
+            Verdict::Close("the store is lost")
+        }
         Served::Refused(refusal) => {
             note_refusal(link, peer, message, refusal);
             refuse(way, Some(entry), Refused { refusal, keys }, out)

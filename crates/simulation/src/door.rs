@@ -88,6 +88,13 @@ async fn deliver(world: &Arc<World>, frame: &[u8]) -> Option<Vec<u8>> {
     }
     let reply = CUP_POS.parse(out.get(HEAD..)?).ok()?;
     let mut code = reply.text(39).unwrap_or_default().to_owned();
+    if node.life.has_failed() && code == "96" {
+        // Found by the kill test: a terminal that uploaded its batch asked three times in ten milliseconds, and gave up.
+        world.broken(
+            Guarantee::G7,
+            format!("a failed node says to {:04} that it cannot", message.mti().value()),
+        );
+    }
     if let Some(asked) = &asked {
         sabotage(world, asked, &mut code);
         world.note(format!("told {:04} {:?} {code}", asked.mti, asked.key));
