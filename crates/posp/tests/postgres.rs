@@ -8,6 +8,7 @@ mod server;
 mod support;
 
 use pos::{CardInput, Entry, Pin, SaleRequest};
+use support::raw::{Line, RawTerminal, Reply};
 use support::{FIRST, Lab, Setup};
 
 fn swipe(fen: u64) -> SaleRequest {
@@ -38,4 +39,30 @@ async fn a_node_on_postgresql_pays_and_survives_a_kill() {
     assert!(outcome.approved, "{outcome:?}");
     assert_eq!(lab.payments(&["--state", "approved"]).len(), 4);
     lab.stop_node().await;
+}
+
+/// Found by the kill test: a terminal that uploads its batch asks three times and then passes over what "cannot be done"
+/// (96). A node that has lost its database does not say that; it closes the connection, and the next node, or its next
+/// run, answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_its_database_does_not_say_that_it_cannot() {
+    let server = server::Server::start();
+    let store = server.database().await;
+    let mut lab = Lab::start(Setup { store, ..Setup::default() }).await;
+    let mut terminal = RawTerminal::signed_in(lab.pos).await;
+    terminal.good_sale().await;
+    let mut lines = Vec::new();
+    for _ in 0..20 {
+        lines.push(Line::dial(terminal.address).await);
+    }
+    server.kill();
+    for mut line in lines {
+        let mut request = terminal.head(320);
+        request.draft.put_digits(48, "0000").unwrap();
+        request.draft.put_digits(60, &format!("00{:06}207", terminal.batch)).unwrap();
+        line.send(&terminal.unsigned(&request)).await;
+        assert_eq!(line.receive().await, Reply::Closed);
+    }
+    let ended = lab.node.as_mut().unwrap().ended().await;
+    assert!(!ended.success(), "a node that lost its database says so to its supervisor");
 }
