@@ -330,11 +330,20 @@ pub struct Store {
     pub group_max: usize,
     /// Milliseconds that work may wait for the writer before new payments are refused.
     pub wait_max_ms: u64,
+    /// Days of history kept before today's, on PostgreSQL; 0 keeps it for ever.
+    pub history_days: u32,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Store { url: String::new(), readers: 4, queue: 4_096, group_max: 256, wait_max_ms: 200 }
+        Store {
+            url: String::new(),
+            readers: 4,
+            queue: 4_096,
+            group_max: 256,
+            wait_max_ms: 200,
+            history_days: 0,
+        }
     }
 }
 
@@ -487,6 +496,7 @@ impl Config {
             queue: self.store.queue,
             group_max: self.store.group_max,
             wait_max: Duration::from_millis(self.store.wait_max_ms),
+            history_days: Some(self.store.history_days).filter(|days| *days > 0),
             ..store::StoreOptions::new(&self.node.data)
         }
     }

@@ -1,4 +1,4 @@
-//! `posp store`: backup, restore, check.
+//! `posp store`: backup, restore, check, and the days of the history.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 
 use crate::config::Config;
+use crate::partitions;
 use crate::screen::Screen;
 
 /// Numbers that a restore leaves out when nothing else is said: more than are given between two backups, and a tenth
@@ -28,6 +29,8 @@ enum StoreCommand {
     Restore(RestoreArgs),
     /// Look whether the journal agrees with itself, also beside a node.
     Check(CheckArgs),
+    /// The days by which PostgreSQL keeps history: list them, take them out, put them back.
+    Partitions(partitions::PartitionsArgs),
 }
 
 #[derive(Args)]
@@ -96,6 +99,7 @@ pub async fn run(config: &Config, args: StoreArgs, screen: &mut Screen) -> anyho
                 config.open_store_to_read(args.data.as_deref()).context("the journal cannot be read")?;
             report(&store, screen).await
         }
+        StoreCommand::Partitions(args) => partitions::run(config, args, screen).await,
     }
 }
 

@@ -15,6 +15,7 @@ mod metric_names;
 mod module;
 mod ops;
 mod params;
+mod partitions;
 mod queue;
 mod rotation;
 mod screen;

@@ -52,6 +52,9 @@ const METRICS: &[(&str, Shape, &str)] = &[
     ("posp_store_log_pages", Gauge, "Pages of 4 KB in the log when it was last moved (SQLite)."),
     ("posp_store_queue_depth", Gauge, "Operations waiting for the writer."),
     ("posp_store_refused_total", Counter, "Payments refused because that queue was full."),
+    ("posp_store_history_days_ahead", Gauge, "Days after today that have a partition for their history (PostgreSQL)."),
+    ("posp_store_history_stray_lines", Gauge, "Lines of history found outside every day (PostgreSQL)."),
+    ("posp_store_history_overdue_days", Gauge, "Days of history older than is kept that could not be dropped (PostgreSQL)."),
     ("posp_store_failed_total", Counter, "Failed commits. One ends the node."),
 ];
 

@@ -354,6 +354,9 @@ async fn show(config: &Config, mut args: ShowArgs, screen: &mut Screen) -> anyho
     screen.line("")?;
     let heading = screen.paint(Tone::Strong, "经过 history");
     screen.line(heading)?;
+    if history.is_empty() {
+        screen.line("(taken out of the journal with its day)")?;
+    }
     for entry in &history {
         print_entry(entry, &readings, args.bytes, screen)?;
     }

@@ -38,6 +38,18 @@ async fn a_node_on_postgresql_pays_and_survives_a_kill() {
     let outcome = terminal.sale(swipe(400)).await.unwrap();
     assert!(outcome.approved, "{outcome:?}");
     assert_eq!(lab.payments(&["--state", "approved"]).len(), 4);
+    // The history of the day stands in its partition; nobody takes it out while its payments can be refunded.
+    let listed = lab.good(&["store", "partitions", "list", "--count"]);
+    let kept: Vec<Vec<&str>> = listed.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
+    let lines: u64 = kept.iter().map(|day| day[2].parse::<u64>().unwrap()).sum();
+    assert!(lines >= 4 * 4, "{listed}");
+    assert_eq!((kept[0][0], kept[0][2], kept[0][3]), ("default", "0", "attached"), "{listed}");
+    let day = kept.iter().find(|day| day[2] != "0").unwrap()[0];
+    let refused = lab.posp(&["store", "partitions", "detach", day]);
+    assert!(!refused.status.success());
+    assert!(support::text(&refused).contains("can still be refunded or completed"), "{refused:?}");
+    let before = lab.good(&["store", "partitions", "drop", "--before", "20200101"]);
+    assert_eq!(before.trim(), "there is no history of a day before 20200101");
     lab.stop_node().await;
 }
 

@@ -7,6 +7,7 @@ use acquiring::Clock;
 use crate::db::{Db, Op};
 use crate::error::StoreError;
 use crate::postgres::Care;
+use crate::postgres::days::Days;
 use crate::readers::Readers;
 use crate::writer::{Admission, Touch, Writer};
 
@@ -16,6 +17,8 @@ pub(crate) struct Handles {
     pub(crate) readers: Readers,
     /// What the engine needs done beside the payments.
     pub(crate) care: Option<Care>,
+    /// Where history is kept by day.
+    pub(crate) days: Option<Days>,
     pub(crate) clock: Arc<dyn Clock>,
     /// Several nodes may write the same store.
     pub(crate) shared: bool,

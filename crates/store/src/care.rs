@@ -11,8 +11,11 @@ use crate::types::{JOURNAL_FILE, StoreOptions};
 use crate::writer::Admission;
 use crate::{master, sqlite};
 
-/// What must be so in every journal: a sentence for what breaks it, and the count of what does.
-const RULES: [(&str, &str); 6] = [
+/// A sentence for what breaks a rule, and the count of what does.
+type Rule = (&'static str, &'static str);
+
+/// What must be so in every journal.
+const RULES: [Rule; 5] = [
     (
         "payments with a number that the sequence has not given yet",
         "SELECT COUNT(*) FROM payment \
@@ -34,14 +37,46 @@ const RULES: [(&str, &str); 6] = [
          (SELECT 1 FROM payment o WHERE o.merchant = p.merchant AND o.id = p.original)",
     ),
     (
-        "payments without a history",
-        "SELECT COUNT(*) FROM payment p WHERE NOT EXISTS \
-         (SELECT 1 FROM journal_entry e WHERE e.merchant = p.merchant AND e.payment = p.id)",
-    ),
-    (
         "terminals of merchants that are not there",
         "SELECT COUNT(*) FROM terminal t WHERE NOT EXISTS \
          (SELECT 1 FROM merchant m WHERE m.merchant = t.merchant)",
+    ),
+];
+
+/// The history, kept whole.
+const WHOLE: [Rule; 1] = [(
+    "payments without a history",
+    "SELECT COUNT(*) FROM payment p WHERE NOT EXISTS \
+     (SELECT 1 FROM journal_entry e WHERE e.merchant = p.merchant AND e.payment = p.id)",
+)];
+
+/// The day of a payment, as its history is kept by it.
+macro_rules! day {
+    () => {
+        "to_char(timestamp '1970-01-01 08:00' + p.created / 1000 * interval '1 second', 'YYYYMMDD')::integer"
+    };
+}
+
+/// The history, kept by day: days may have been taken out, and no look-up finds a line under another day.
+const BY_DAY: [Rule; 2] = [
+    (
+        "payments without a history",
+        concat!(
+            "SELECT COUNT(*) FROM payment p WHERE NOT EXISTS \
+             (SELECT 1 FROM journal_entry e WHERE e.merchant = p.merchant AND e.payment = p.id AND e.day = ",
+            day!(),
+            ") AND ",
+            day!(),
+            " NOT IN (SELECT day FROM history_gone)"
+        ),
+    ),
+    (
+        "lines of history under another day than their payment's",
+        concat!(
+            "SELECT COUNT(*) FROM journal_entry e JOIN payment p ON p.merchant = e.merchant AND p.id = e.payment \
+             WHERE e.day <> ",
+            day!()
+        ),
     ),
 ];
 
@@ -82,8 +117,8 @@ impl Store {
     /// Says what in the journal does not agree with itself, as sentences; nothing when all is well. On SQLite the file
     /// is read from end to end as well.
     pub async fn check(&self) -> Result<Vec<String>, StoreError> {
-        let shared = self.is_shared();
-        self.db.read(move |db| check(db, shared)).await
+        let (shared, by_day) = (self.is_shared(), self.db.days.is_some());
+        self.db.read(move |db| check(db, shared, by_day)).await
     }
 
     /// Goes on with every sequence of numbers `count` further, after a restore: numbers given between the backup and
@@ -138,14 +173,15 @@ fn flush_directory(file: &Path) -> Result<(), StoreError> {
     flushed.map_err(|e| StoreError::CannotOpen { path: directory.to_owned(), reason: e.to_string() })
 }
 
-fn check(db: &dyn Db, shared: bool) -> Op<Vec<String>> {
+fn check(db: &dyn Db, shared: bool, by_day: bool) -> Op<Vec<String>> {
     let mut found = Vec::new();
     if !shared {
         let said: Vec<String> =
             all(db, "PRAGMA integrity_check", &[], |c: &mut Columns<'_>| c.take("integrity_check"))?;
         found.extend(said.into_iter().filter(|line| line != "ok").map(|line| format!("the file: {line}")));
     }
-    for (sentence, sql) in RULES {
+    let history: &[Rule] = if by_day { &BY_DAY } else { &WHOLE };
+    for (sentence, sql) in RULES.iter().chain(history) {
         let count = number_of(db, sql, &[])?;
         if count > 0 {
             found.push(format!("{sentence}: {count}"));

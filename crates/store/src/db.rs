@@ -154,10 +154,6 @@ pub(crate) trait Db {
         payments::by_id(self.plain(), merchant, id)
     }
 
-    fn has_payment(&self, merchant: MerchantId, id: PaymentId) -> Op<bool> {
-        Ok(self.payment_by_id(merchant, id)?.is_some())
-    }
-
     fn has_marker(&self, key: Key) -> Op<bool> {
         payments::has_marker(self.plain(), key)
     }
@@ -171,14 +167,15 @@ pub(crate) trait Db {
     }
 
     /// Appends to a payment's history. `new` when this transaction made the payment, so that it has none yet.
-    fn append_entries(
-        &self,
-        merchant: MerchantId,
-        id: PaymentId,
-        new: bool,
-        entries: &[JournalEntry],
-    ) -> Op<()> {
-        payments::append_rows(self.plain(), merchant, id, new, entries)
+    fn append_entries(&self, of: &PaymentRecord, new: bool, entries: &[JournalEntry]) -> Op<()> {
+        payments::append_rows(self.plain(), of, new, entries)
+    }
+
+    /// As [`Db::append_entries`], for a payment of which only the number is known; `false` when it is not there.
+    fn append_by_id(&self, merchant: MerchantId, id: PaymentId, entries: &[JournalEntry]) -> Op<bool> {
+        let Some(of) = self.payment_by_id(merchant, id)? else { return Ok(false) };
+        self.append_entries(&of, false, entries)?;
+        Ok(true)
     }
 
     /// What holds the payments under way, for a statement that asks for those only.

@@ -114,6 +114,14 @@ pub enum StoreError {
         /// What the operation wants.
         rule: &'static str,
     },
+    /// The history of a day is not taken out, or not put back; nothing changed.
+    #[error("the history of {day} stays as it is: {reason}")]
+    HistoryStays {
+        /// The day, YYYYMMDD in Beijing.
+        day: u32,
+        /// Why.
+        reason: String,
+    },
     /// The cursor of a page is not one that a page gave.
     #[error("the page marker is not valid")]
     BadCursor,

@@ -120,7 +120,7 @@ pub(crate) fn script(
     if first {
         enqueue(db, &record, action, Some(payload), at, at)?;
     }
-    payments::append(db, merchant, id, entries)?;
+    payments::append(db, &record, entries)?;
     Ok(first)
 }
 
@@ -180,7 +180,7 @@ pub(crate) fn failed(
     if db.execute(update, params)? == 0 {
         return Err(unknown(item).into());
     }
-    payments::append(db, item.merchant, item.payment, entries)
+    payments::append_by_id(db, item.merchant, item.payment, entries)
 }
 
 /// The network refused the present message: the next attempt is a new one, composed at `message_at`.
@@ -204,7 +204,7 @@ pub(crate) fn refused(
     if db.execute(update, params)? == 0 {
         return Err(unknown(item).into());
     }
-    payments::append(db, item.merchant, item.payment, entries)
+    payments::append_by_id(db, item.merchant, item.payment, entries)
 }
 
 pub(crate) fn park(db: &dyn Db, item: &ForwardItem, note: &str, entries: &[JournalEntry]) -> Op<()> {
@@ -215,7 +215,7 @@ pub(crate) fn park(db: &dyn Db, item: &ForwardItem, note: &str, entries: &[Journ
     if changed == 0 {
         return Err(unknown(item).into());
     }
-    payments::append(db, item.merchant, item.payment, entries)
+    payments::append_by_id(db, item.merchant, item.payment, entries)
 }
 
 fn parked(db: &dyn Db, line: &str, sequence: i64) -> Op<ForwardItem> {

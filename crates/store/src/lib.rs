@@ -14,6 +14,7 @@
 mod backend;
 mod batches;
 mod care;
+mod days;
 mod db;
 mod downloads;
 mod error;
@@ -40,7 +41,7 @@ pub use error::StoreError;
 pub use store::Store;
 pub use types::{
     Applied, BatchEnd, BatchFilter, BatchLine, Begun, CancelRequest, Cancelled, Counts, Cursor, Difference,
-    EndedBatch, ForwardFilter, ForwardItem, HeldList, HistoryLine, JOURNAL_FILE, JournalEntry, PAGE_MAX,
-    Page, PageOf, PartKept, PaymentFilter, Settlement, SettlementRecord, Signature, SignaturePart,
-    StoreOptions, TerminalDemand, TerminalStatus,
+    EndedBatch, ForwardFilter, ForwardItem, HISTORY_DAYS_MIN, HeldList, HistoryDay, HistoryLine,
+    JOURNAL_FILE, JournalEntry, PAGE_MAX, Page, PageOf, PartKept, PaymentFilter, Settlement,
+    SettlementRecord, Signature, SignaturePart, StoreOptions, TerminalDemand, TerminalStatus,
 };

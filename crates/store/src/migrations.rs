@@ -37,6 +37,10 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../migrations/postgres/0014_in_order.sql"),
     },
     both(include_str!("../migrations/0015_sealed_signature.sql")),
+    Migration {
+        sqlite: include_str!("../migrations/sqlite/0016_days.sql"),
+        postgres: include_str!("../migrations/postgres/0016_days.sql"),
+    },
 ];
 
 /// The table that says which were applied, and when.

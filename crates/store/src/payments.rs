@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use acquiring::limit::LimitHold;
 use acquiring::payment::{Answer, EntryKind, JournalEntry, PaymentRecord, PaymentState};
 use acquiring::transition::{self, BeyondEffect, Change, Event, Forward, OriginalEffect, Reception};
-use acquiring::{AuthCode, MerchantId, PaymentId, ResponseCode, Rrn};
+use acquiring::{AuthCode, Beijing, MerchantId, PaymentId, ResponseCode, Rrn};
 use jiff::Timestamp;
 
 use crate::db::{Db, Fault, Key, Lock, Op, params};
@@ -92,28 +92,40 @@ pub(crate) fn pending_before(db: &dyn Db, at: Timestamp, limit: usize) -> Op<Vec
     all(db, &pending_before_text(db.under_way()), params![millis(at), limit], |c| c.payment())
 }
 
-/// The statement behind [`Db::history`], where lines are counted for each payment.
-pub(crate) fn history_rows(db: &dyn Db, merchant: MerchantId, id: PaymentId) -> Op<Vec<JournalEntry>> {
-    let select = "SELECT at, kind, message, note FROM journal_entry WHERE merchant = ?1 AND payment = ?2 \
-         ORDER BY sequence";
-    all(db, select, params![merchant.as_str(), id.0], |c| c.entry())
+/// The day under which the history of a payment made at that moment is kept, YYYYMMDD in Beijing.
+pub(crate) fn history_day(created: Timestamp) -> u32 {
+    Beijing::of(created).yyyymmdd()
 }
 
-/// The statement behind [`Db::append_entries`], where lines are counted for each payment.
-pub(crate) fn append_rows(
-    db: &dyn Db,
-    merchant: MerchantId,
-    id: PaymentId,
-    new: bool,
-    entries: &[JournalEntry],
-) -> Op<()> {
+// Where history is kept by day, the day of a look-up stands in its text: as a parameter it would be known only when
+// the statement runs, and the engine would first take a lock of every day there is.
+
+/// The statement behind [`Db::history`], where lines are counted for each payment and kept by its day.
+pub(crate) fn history_rows(db: &dyn Db, merchant: MerchantId, id: PaymentId) -> Op<Vec<JournalEntry>> {
+    let created = "SELECT created FROM payment WHERE merchant = ?1 AND id = ?2";
+    let params = params![merchant.as_str(), id.0];
+    let Some(created) = one(db, created, params, |c| c.time("created"))? else { return Ok(Vec::new()) };
+    let select = format!(
+        "SELECT at, kind, message, note FROM journal_entry WHERE merchant = ?1 AND payment = ?2 AND day = {} \
+         ORDER BY sequence",
+        history_day(created)
+    );
+    all(db, &select, params, |c| c.entry())
+}
+
+/// The statement behind [`Db::append_entries`], where lines are counted for each payment and kept by its day.
+pub(crate) fn append_rows(db: &dyn Db, of: &PaymentRecord, new: bool, entries: &[JournalEntry]) -> Op<()> {
     if entries.is_empty() {
         return Ok(());
     }
-    let select = "SELECT COALESCE(MAX(sequence), 0) FROM journal_entry WHERE merchant = ?1 AND payment = ?2";
-    let last = if new { 0 } else { number_of(db, select, params![merchant.as_str(), id.0])? };
-    let insert = "INSERT INTO journal_entry (merchant, payment, sequence, at, kind, message, note) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let (merchant, id, day) = (of.merchant, of.id, history_day(of.created));
+    let select = format!(
+        "SELECT COALESCE(MAX(sequence), 0) FROM journal_entry \
+         WHERE merchant = ?1 AND payment = ?2 AND day = {day}"
+    );
+    let last = if new { 0 } else { number_of(db, &select, params![merchant.as_str(), id.0])? };
+    let insert = "INSERT INTO journal_entry (merchant, payment, sequence, day, at, kind, message, note) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
     for (entry, sequence) in entries.iter().zip(last + 1..) {
         db.execute(
             insert,
@@ -121,6 +133,7 @@ pub(crate) fn append_rows(
                 merchant.as_str(),
                 id.0,
                 sequence,
+                day,
                 millis(entry.at),
                 entry.kind.code(),
                 &entry.bytes,
@@ -131,9 +144,22 @@ pub(crate) fn append_rows(
     Ok(())
 }
 
-/// Appends lines to a payment's history.
-pub(crate) fn append(db: &dyn Db, merchant: MerchantId, id: PaymentId, entries: &[JournalEntry]) -> Op<()> {
-    db.append_entries(merchant, id, false, entries)
+/// Appends lines to the history of a payment that was there before.
+pub(crate) fn append(db: &dyn Db, of: &PaymentRecord, entries: &[JournalEntry]) -> Op<()> {
+    db.append_entries(of, false, entries)
+}
+
+/// Appends lines to the history of a payment that must exist and is locked.
+pub(crate) fn append_by_id(
+    db: &dyn Db,
+    merchant: MerchantId,
+    id: PaymentId,
+    entries: &[JournalEntry],
+) -> Op<()> {
+    match db.append_by_id(merchant, id, entries)? {
+        true => Ok(()),
+        false => Err(StoreError::UnknownPayment { merchant, id }.into()),
+    }
 }
 
 /// Appends lines to the history of a payment that must exist.
@@ -144,10 +170,7 @@ pub(crate) fn append_checked(
     entries: &[JournalEntry],
 ) -> Op<()> {
     db.lock(Lock::Payment(merchant, id))?;
-    if !db.has_payment(merchant, id)? {
-        return Err(StoreError::UnknownPayment { merchant, id }.into());
-    }
-    append(db, merchant, id, entries)
+    append_by_id(db, merchant, id, entries)
 }
 
 /// Appends a line to the history of each payment that exists; how many do not.
@@ -165,7 +188,7 @@ pub(crate) fn append_each(db: &dyn Db, lines: &[HistoryLine]) -> Op<usize> {
 
 fn insert(db: &dyn Db, record: &PaymentRecord, entries: &[JournalEntry]) -> Op<()> {
     db.insert_payment(record)?;
-    db.append_entries(record.merchant, record.id, true, entries)
+    db.append_entries(record, true, entries)
 }
 
 /// The statement behind [`Db::insert_payment`].
@@ -307,7 +330,7 @@ fn enter(db: &dyn Db, intent: &PaymentRecord, holds: &[LimitHold], entries: &[Jo
     if db.has_marker(key)? {
         let note = "refused: its reversal came before it";
         let refused = refuse(db, intent, ResponseCode::NO_ORIGINAL, entries, note)?;
-        adopt_marker_entries(db, key, refused.id)?;
+        adopt_marker_entries(db, key, &refused)?;
         return Ok(Begun::Refused(Box::new(refused)));
     }
     if let Some(original_id) = intent.original {
@@ -327,7 +350,7 @@ fn enter(db: &dyn Db, intent: &PaymentRecord, holds: &[LimitHold], entries: &[Jo
         db.update_payment(&original)?;
         if let Some(adjusted) = original.adjusted.filter(|_| original.claimed_by == Some(intent.id)) {
             let note = format!("{} → {adjusted} by payment {}", original.amount, intent.id);
-            append(db, original.merchant, original.id, &[JournalEntry::note(intent.created, note)])?;
+            append(db, &original, &[JournalEntry::note(intent.created, note)])?;
         }
     } else if let Some(refused) = over_limit(db, intent, holds, entries)? {
         return Ok(refused);
@@ -365,7 +388,7 @@ fn refuse(
     let answer = Some(Answer::own(code, intent.created));
     let record = PaymentRecord { state: PaymentState::Declined, answer, limited: false, ..intent.clone() };
     insert(db, &record, entries)?;
-    append(db, record.merchant, record.id, &[JournalEntry::note(record.created, note)])?;
+    append(db, &record, &[JournalEntry::note(record.created, note)])?;
     Ok(record)
 }
 
@@ -449,7 +472,7 @@ pub(crate) fn change_to(
         }
         note_move(entries.to_mut(), before, record.state, at);
     }
-    append(db, record.merchant, record.id, &entries)?;
+    append(db, &record, &entries)?;
     if let Some(original) = record.original.filter(|_| change.original != OriginalEffect::Keep) {
         affect(db, &record, original, at, |original| {
             transition::on_original(original, record.id, change.original);
@@ -503,7 +526,7 @@ fn affect(
     }
     if affected.state != before.state {
         let note = format!("{} → {} by payment {}", before.state.code(), affected.state.code(), by.id);
-        append(db, by.merchant, id, &[JournalEntry::note(at, note)])?;
+        append(db, &affected, &[JournalEntry::note(at, note)])?;
     }
     Ok(())
 }
@@ -526,7 +549,7 @@ pub(crate) fn cancel(db: &dyn Db, request: &CancelRequest, entries: &[JournalEnt
         record = db.payment_by_id(merchant, id)?.ok_or(StoreError::UnknownPayment { merchant, id })?;
     }
     if record.amount != request.amount {
-        append(db, record.merchant, record.id, entries)?;
+        append(db, &record, entries)?;
         return Ok(Cancelled::AmountDiffers(Box::new(record)));
     }
     let event = Event::CancelRequested(request.reason);
@@ -584,10 +607,10 @@ fn remember(db: &dyn Db, key: Key, request: &CancelRequest, entries: &[JournalEn
 }
 
 /// The messages of a reversal that came first belong to the payment's history, once there is one.
-fn adopt_marker_entries(db: &dyn Db, key: Key, id: PaymentId) -> Op<()> {
+fn adopt_marker_entries(db: &dyn Db, key: Key, payment: &PaymentRecord) -> Op<()> {
     let select = "SELECT at, kind, message, note FROM marker_entry \
          WHERE merchant = ?1 AND terminal = ?2 AND batch = ?3 AND trace = ?4 ORDER BY sequence";
     let params = params![key.merchant.as_str(), key.terminal.as_str(), key.batch.get(), key.trace.get()];
     let entries = all(db, select, params, |c| c.entry())?;
-    append(db, key.merchant, id, &entries)
+    append(db, payment, &entries)
 }

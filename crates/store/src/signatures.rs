@@ -67,9 +67,7 @@ pub(crate) fn put(
     at: Timestamp,
 ) -> Op<PartKept> {
     db.lock(Lock::Payment(merchant, id))?;
-    if db.payment_by_id(merchant, id)?.is_none() {
-        return Err(StoreError::UnknownPayment { merchant, id }.into());
-    }
+    let payment = db.payment_by_id(merchant, id)?.ok_or(StoreError::UnknownPayment { merchant, id })?;
     if complete(&parts(db, merchant, id)?) {
         return Ok(PartKept::Known);
     }
@@ -77,7 +75,7 @@ pub(crate) fn put(
          VALUES (?1, ?2, ?3, ?4, ?5, 1) \
          ON CONFLICT (merchant, payment, code) DO UPDATE SET image = excluded.image, sealed = 1";
     db.execute(upsert, params![merchant.as_str(), id.0, code, millis(at), image])?;
-    payments::append(db, merchant, id, entries)?;
+    payments::append(db, &payment, entries)?;
     Ok(if complete(&parts(db, merchant, id)?) { PartKept::Complete } else { PartKept::More })
 }
 

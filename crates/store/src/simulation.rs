@@ -114,7 +114,7 @@ impl Disk {
         });
         tokio::spawn(worker.work());
         let readers = Readers::at_once(AtOnce { disk: self.0.clone(), pace });
-        Store::of(Handles { writer: Some(writer), readers, care: None, clock, shared })
+        Store::of(Handles { writer: Some(writer), readers, care: None, days: None, clock, shared })
     }
 
     /// Runs statements beside the nodes: an auditor's triggers, or a saboteur's changes.

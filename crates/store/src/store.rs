@@ -22,7 +22,7 @@ use crate::types::{
     SettlementRecord, Signature, StoreOptions,
 };
 use crate::writer::{Admission, Touch};
-use crate::{batches, forwards, limits, master, payments, postgres, search, signatures, sqlite};
+use crate::{batches, days, forwards, limits, master, payments, postgres, search, signatures, sqlite};
 
 /// The journal and the master data. Cheap to clone; every clone is the same store.
 ///
@@ -88,6 +88,7 @@ impl Store {
     }
 
     fn open_as(url: &str, options: StoreOptions, mode: Mode) -> Result<Store, StoreError> {
+        days::check_kept(options.history_days, !url.starts_with("sqlite:"))?;
         let db = if let Some(directory) = url.strip_prefix("sqlite:") {
             let options = StoreOptions { directory: directory.into(), ..options };
             match mode {

@@ -26,6 +26,23 @@ pub type HistoryLine = (MerchantId, PaymentId, JournalEntry);
 /// Most rows that one page holds.
 pub const PAGE_MAX: usize = 500;
 
+/// The fewest days for which history can be kept: a refund or a completion may reach thirty days back, and add to the
+/// history of its original.
+pub const HISTORY_DAYS_MIN: u32 = 31;
+
+/// The history of the payments of one day, where history is kept by day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryDay {
+    /// The day, YYYYMMDD in Beijing; none for the place of what has no day yet.
+    pub day: Option<u32>,
+    /// A part of the history; else it was detached, and waits to be copied and dropped.
+    pub attached: bool,
+    /// On the disk, with its index.
+    pub bytes: u64,
+    /// Lines of history.
+    pub lines: u64,
+}
+
 /// How a store is opened.
 #[derive(Clone)]
 pub struct StoreOptions {
@@ -40,6 +57,9 @@ pub struct StoreOptions {
     /// The longest that operations may have waited for the writer before new payments are refused, as long as more
     /// than a group waits.
     pub wait_max: Duration,
+    /// How many days of history are kept before today's; for ever when none is said. PostgreSQL only, and at least
+    /// [`HISTORY_DAYS_MIN`].
+    pub history_days: Option<u32>,
     /// Time of what happens inside the store: reserved number blocks, migrations, released forwards.
     pub clock: Arc<dyn Clock>,
 }
@@ -54,6 +74,7 @@ impl StoreOptions {
             queue: 4_096,
             group_max: 256,
             wait_max: Duration::from_millis(200),
+            history_days: None,
             clock: Arc::new(SystemClock),
         }
     }

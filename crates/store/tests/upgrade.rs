@@ -129,5 +129,10 @@ async fn an_old_database_of_postgresql_goes_on() {
     }
     let reader = Store::open_url_read_only(&url).err().unwrap();
     assert!(matches!(reader, StoreError::OlderSchema { found: 4, .. }), "{reader}");
-    goes_on(Store::open_url(&url, StoreOptions::new("")).unwrap()).await;
+    let store = Store::open_url(&url, StoreOptions::new("")).unwrap();
+    let days = store.history_days(true).await.unwrap();
+    let with_lines: Vec<_> =
+        days.iter().filter(|day| day.lines > 0).map(|day| (day.day, day.lines)).collect();
+    assert_eq!(with_lines, [(Some(20_251_124), 4)], "history is kept by the day of its payment");
+    goes_on(store).await;
 }

@@ -7,13 +7,19 @@ use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::Address;
 use super::connection::{Connection, Purpose, sentence};
+use super::{Address, days};
 use crate::error::StoreError;
 
 /// Between two turns. The table of what is under way gains and loses a row with each payment; what the server's own
 /// cleaning leaves for a minute would be read through by every look at it.
 const TURN: Duration = Duration::from_secs(5);
+
+/// Turns between two looks at the days of the history: a minute.
+const DAYS_EVERY: u64 = 12;
+
+/// Turns between two looks for days that are not kept any more: an hour.
+const RETIRE_EVERY: u64 = 720;
 
 /// Size in bytes from which that table is cleaned.
 const LARGE: i64 = 1 << 20;
@@ -22,29 +28,37 @@ const LARGE: i64 = 1 << 20;
 pub(crate) struct Care(Mutex<Option<(SyncSender<()>, JoinHandle<()>)>>);
 
 impl Care {
-    /// Starts it.
+    /// Starts it, with the days ahead made when it returns; days of history beyond that number are dropped.
     ///
     /// # Errors
     /// [`StoreError::CannotOpen`] when the thread cannot be started.
-    pub(super) fn start(address: Address) -> Result<Self, StoreError> {
+    pub(super) fn start(address: Address, history_days: Option<u32>) -> Result<Self, StoreError> {
         let (stop, stopped) = sync_channel(1);
+        let (ready, prepared) = sync_channel(1);
         let cannot = address.clone();
         let thread = std::thread::Builder::new()
             .name("store-care".to_owned())
             .spawn(move || {
-                let mut connection = None;
+                let mut connection = days::prepare(&address);
+                let _ = ready.send(());
+                let mut turns = 0_u64;
                 while stopped.recv_timeout(TURN) == Err(RecvTimeoutError::Timeout) {
                     let result = match connection.take() {
                         Some(open) => Ok(open),
                         None => Connection::open(address.clone(), Purpose::Care),
                     };
                     match result {
-                        Ok(open) => connection = turn(&open).then_some(open),
+                        Ok(open) => {
+                            connection = turn(&open, turns, history_days).then_some(open);
+                            turns += 1;
+                        }
                         Err(error) => tracing::warn!(%error, "the database cannot be cared for"),
                     }
                 }
             })
             .map_err(|e| cannot.cannot_open(e.to_string()))?;
+        // Whatever came of it, the thread goes on and tries again.
+        let _ = prepared.recv();
         Ok(Care(Mutex::new(Some((stop, thread)))))
     }
 
@@ -65,14 +79,26 @@ impl Drop for Care {
 }
 
 /// One turn; whether the connection is good for another.
-fn turn(db: &Connection) -> bool {
-    match clean(db) {
-        Ok(()) => true,
-        Err(error) => {
-            tracing::warn!(reason = sentence(&error), "the table of payments under way was not cleaned");
-            false
+fn turn(db: &Connection, number: u64, history_days: Option<u32>) -> bool {
+    let cleaned = clean(db);
+    let cared = if number.is_multiple_of(DAYS_EVERY) { days::care(db) } else { Ok(()) };
+    let retired = match history_days {
+        Some(kept) if number.is_multiple_of(RETIRE_EVERY) => days::retire(db, kept),
+        _ => Ok(()),
+    };
+    let results = [
+        (cleaned, "the table of payments under way was not cleaned"),
+        (cared, "the days of the history were not cared for"),
+        (retired, "days of the history that are over were not dropped"),
+    ];
+    let mut well = true;
+    for (result, what) in results {
+        if let Err(error) = result {
+            tracing::warn!(reason = sentence(&error), "{what}");
+            well = false;
         }
     }
+    well
 }
 
 /// Takes the rows of payments that are no longer under way out of their table, unless another node is at it.

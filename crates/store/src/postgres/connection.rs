@@ -117,7 +117,7 @@ pub(super) fn terminal_lock(merchant: MerchantId, terminal: TerminalId) -> i64 {
     lock_number(["terminal", merchant.as_str(), terminal.as_str()])
 }
 
-fn sequence_lock(name: &str) -> i64 {
+pub(super) fn sequence_lock(name: &str) -> i64 {
     lock_number(["sequence", name, ""])
 }
 

@@ -14,6 +14,7 @@
 
 mod care;
 mod connection;
+pub(crate) mod days;
 mod group;
 mod known;
 mod rows;
@@ -98,7 +99,7 @@ impl Address {
 
 /// Opens the store behind a URL; the directory of the options is not used.
 pub(crate) fn open(url: &str, options: StoreOptions, mode: Mode) -> Result<Handles, StoreError> {
-    let StoreOptions { readers, queue, group_max, wait_max, clock, .. } = options;
+    let StoreOptions { readers, queue, group_max, wait_max, clock, history_days, .. } = options;
     let address = Address::parse(url)?;
     let writer = match mode {
         Mode::Serve | Mode::Beside => {
@@ -118,14 +119,15 @@ pub(crate) fn open(url: &str, options: StoreOptions, mode: Mode) -> Result<Handl
         Mode::Read => None,
     };
     let care = match mode {
-        Mode::Serve => Some(Care::start(address.clone())?),
+        Mode::Serve => Some(Care::start(address.clone(), history_days)?),
         Mode::Beside | Mode::Read => None,
     };
+    let days = Some(days::Days::of(address.clone()));
     let open = move || {
         let connection = Connection::open(address.clone(), Purpose::Read)?;
         connection.check()?;
         Ok(connection)
     };
     let readers = Readers::start(readers.max(1), open)?;
-    Ok(Handles { writer, readers, care, clock, shared: true })
+    Ok(Handles { writer, readers, care, days, clock, shared: true })
 }

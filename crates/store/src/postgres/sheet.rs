@@ -11,9 +11,10 @@ use tokio_postgres::types::ToSql;
 use super::connection::{Connection, sentence, terminal_lock};
 use super::known::{self, Id, Known};
 use super::rows::PgRow;
-use super::write::{Line, Placed, WRITE, Written, int4};
+use super::write::{Line, Placed, Written, int4};
 use crate::db::{Cells, Db, Fault, Key, Lock, Op, Value};
 use crate::error::StoreError;
+use crate::payments::history_day;
 use crate::rows::{Columns, payment_columns};
 use crate::writer::Touch;
 
@@ -261,7 +262,7 @@ impl<'a> Sheet<'a> {
         if written.is_empty() && !begun {
             return Ok(());
         }
-        let statement = self.db.statement(WRITE)?;
+        let statement = self.db.statement(&written.text())?;
         let (result, committed) =
             self.db.with(async |client| written.commit(client, &statement, !begun).await);
         // A commit is sent once: when its outcome is not known, the store has failed. One behind a statement that
@@ -371,14 +372,9 @@ impl Db for Sheet<'_> {
         Ok(())
     }
 
-    fn append_entries(
-        &self,
-        merchant: MerchantId,
-        id: PaymentId,
-        _new: bool,
-        entries: &[JournalEntry],
-    ) -> Op<()> {
-        let lines = entries.iter().map(|entry| Line { of: (merchant, id), entry: entry.clone() });
+    fn append_entries(&self, of: &PaymentRecord, _new: bool, entries: &[JournalEntry]) -> Op<()> {
+        let (id, day) = ((of.merchant, of.id), history_day(of.created));
+        let lines = entries.iter().map(|entry| Line { of: id, day, entry: entry.clone() });
         self.state.borrow_mut().lines.extend(lines);
         Ok(())
     }

@@ -1,6 +1,9 @@
 //! What a group wrote, as one statement: new payments, moved payments, history, and what is under way. It is one
 //! statement so that it is sent whole or not at all, and its commit can follow without waiting for its answer.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
 use acquiring::PaymentId;
 use acquiring::payment::{Answer, CardRecord, JournalEntry, PaymentRecord};
 use tokio_postgres::types::ToSql;
@@ -13,10 +16,12 @@ use crate::rows::{fen, millis, payment_columns, traits_number};
 /// The columns of new payments, of moved ones (the last: whether it must be as it was begun), of lines of history
 /// (place counts a payment's new lines, which follow those that it has; how many it has may be known), and how many
 /// payments must have moved. With another number it fails: a payment was not as it was thought to be.
-pub(super) const WRITE: &str = concat!(
-    "WITH made AS (INSERT INTO payment (",
-    payment_columns!(),
-    ") SELECT * FROM unnest(?1::text[], ?2::int8[], ?3::text[], ?4::int4[], ?5::int4[], ?6::text[], \
+macro_rules! write_text {
+    ($before:literal) => {
+        concat!(
+        "WITH made AS (INSERT INTO payment (",
+        payment_columns!(),
+        ") SELECT * FROM unnest(?1::text[], ?2::int8[], ?3::text[], ?4::int4[], ?5::int4[], ?6::text[], \
      ?7::text[], ?8::int8[], ?9::int8[], ?10::int4[], ?11::text[], ?12::bytea[], ?13::bytea[], \
      ?14::int4[], ?15::int4[], ?16::int4[], ?17::int4[], ?18::int4[], ?19::bytea[], ?20::text[], \
      ?21::int4[], ?22::int8[], ?23::text[], ?24::int8[], ?25::int8[], ?26::int8[], ?27::text[], \
@@ -33,21 +38,36 @@ pub(super) const WRITE: &str = concat!(
      reversal_reason, adjusted, answer_plan, intent) WHERE p.merchant = u.merchant AND p.id = u.id \
      AND (NOT u.intent OR (p.state = 'pending' AND p.answer_code IS NULL AND p.claimed_by IS NULL \
      AND p.refunded = 0 AND p.reversal_reason IS NULL AND p.adjusted IS NULL)) RETURNING 1), \
-     told AS (INSERT INTO journal_entry (merchant, payment, sequence, at, kind, message, note) \
-     SELECT n.merchant, n.payment, n.place + COALESCE(n.before, (SELECT MAX(e.sequence) FROM journal_entry e \
-     WHERE e.merchant = n.merchant AND e.payment = n.payment), 0), n.at, n.kind, n.message, n.note \
-     FROM unnest(?54::text[], ?55::int8[], ?56::int4[], ?57::int4[], ?58::int8[], ?59::text[], ?60::bytea[], \
-     ?61::text[]) AS n (merchant, payment, place, before, at, kind, message, note)), \
-     begun AS (INSERT INTO payment_under_way (merchant, id) SELECT * FROM unnest(?62::text[], ?63::int8[]) \
+     told AS (INSERT INTO journal_entry (merchant, payment, sequence, day, at, kind, message, note) \
+     SELECT n.merchant, n.payment, n.place + ",
+            $before,
+            ", n.day, n.at, n.kind, n.message, n.note \
+     FROM unnest(?54::text[], ?55::int8[], ?56::int4[], ?57::int4[], ?58::int4[], ?59::int8[], ?60::text[], \
+     ?61::bytea[], ?62::text[]) AS n (merchant, payment, place, before, day, at, kind, message, note)), \
+     begun AS (INSERT INTO payment_under_way (merchant, id) SELECT * FROM unnest(?63::text[], ?64::int8[]) \
      ON CONFLICT DO NOTHING), \
-     ended AS (DELETE FROM payment_under_way w USING unnest(?64::text[], ?65::int8[]) AS g (merchant, id) \
+     ended AS (DELETE FROM payment_under_way w USING unnest(?65::text[], ?66::int8[]) AS g (merchant, id) \
      WHERE w.merchant = g.merchant AND w.id = g.id) \
-     SELECT 1 / (CASE WHEN COUNT(*) = ?66::int8 THEN 1 ELSE 0 END) AS moved FROM moved"
+     SELECT 1 / (CASE WHEN COUNT(*) = ?67::int8 THEN 1 ELSE 0 END) AS moved FROM moved"
+        )
+    };
+}
+
+/// For groups that know how many lines each payment has: nothing of the history is read.
+const WRITE: &str = write_text!("n.before");
+
+/// For others. In place of the word DAYS stand the days of the payments whose lines are to be counted, so that the
+/// statement has to do with those days alone, whatever others there are.
+const WRITE_COUNTING: &str = write_text!(
+    "COALESCE(n.before, (SELECT MAX(e.sequence) FROM journal_entry e WHERE e.merchant = n.merchant \
+     AND e.payment = n.payment AND e.day = n.day AND e.day IN (DAYS)), 0)"
 );
 
 /// A new line of a payment's history.
 pub(super) struct Line {
     pub(super) of: Id,
+    /// The day of the payment, which its history is kept by.
+    pub(super) day: u32,
     pub(super) entry: JournalEntry,
 }
 
@@ -92,8 +112,19 @@ impl Written<'_> {
         self.made.is_empty() && self.moved.is_empty() && self.lines.is_empty()
     }
 
+    /// The statement.
+    pub(super) fn text(&self) -> Cow<'static, str> {
+        let uncounted = self.lines.iter().filter(|line| line.before.is_none());
+        let days: BTreeSet<u32> = uncounted.map(|line| line.line.day).collect();
+        if days.is_empty() {
+            return Cow::Borrowed(WRITE);
+        }
+        let days: Vec<String> = days.iter().map(u32::to_string).collect();
+        Cow::Owned(WRITE_COUNTING.replace("DAYS", &days.join(", ")))
+    }
+
     fn parameters(&self) -> Parameters<'_> {
-        let mut all: Parameters<'_> = Vec::with_capacity(66);
+        let mut all: Parameters<'_> = Vec::with_capacity(67);
         macro_rules! push {
             ($rows:expr; $($row:ident => $value:expr),* $(,)?) => { $( all.push(Box::new(column($rows, |$row| $value))); )* };
         }
@@ -159,6 +190,7 @@ impl Written<'_> {
             l => l.line.of.1.0,
             l => l.place,
             l => l.before,
+            l => int4(l.line.day),
             l => millis(l.line.entry.at),
             l => l.line.entry.kind.code(),
             l => l.line.entry.bytes.as_slice(),

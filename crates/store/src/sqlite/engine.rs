@@ -96,6 +96,14 @@ impl SqliteDb {
         SqliteDb { connection, pending: RefCell::default(), changes_beside: Cell::new(0) }
     }
 
+    fn append(&self, merchant: MerchantId, id: PaymentId, entries: &[JournalEntry]) -> Op<()> {
+        for entry in entries {
+            let (at, kind) = (millis(entry.at), entry.kind.code());
+            self.execute(APPEND, params![merchant.as_str(), id.0, at, kind, &entry.bytes, &entry.note])?;
+        }
+        Ok(())
+    }
+
     /// Something was undone, or was changed past the methods here.
     pub(super) fn forget(&self) {
         self.pending.borrow_mut().forget();
@@ -135,10 +143,6 @@ impl Db for SqliteDb {
         payments::by_id(self, merchant, id)
     }
 
-    fn has_payment(&self, merchant: MerchantId, id: PaymentId) -> Op<bool> {
-        Ok(one(self, EXISTS, params![merchant.as_str(), id.0], |_| Ok(()))?.is_some())
-    }
-
     fn insert_payment(&self, record: &PaymentRecord) -> Op<()> {
         payments::insert_row(self, record)?;
         self.pending.borrow_mut().written(record);
@@ -151,18 +155,16 @@ impl Db for SqliteDb {
         Ok(())
     }
 
-    fn append_entries(
-        &self,
-        merchant: MerchantId,
-        id: PaymentId,
-        _new: bool,
-        entries: &[JournalEntry],
-    ) -> Op<()> {
-        for entry in entries {
-            let (at, kind) = (millis(entry.at), entry.kind.code());
-            self.execute(APPEND, params![merchant.as_str(), id.0, at, kind, &entry.bytes, &entry.note])?;
+    fn append_entries(&self, of: &PaymentRecord, _new: bool, entries: &[JournalEntry]) -> Op<()> {
+        self.append(of.merchant, of.id, entries)
+    }
+
+    fn append_by_id(&self, merchant: MerchantId, id: PaymentId, entries: &[JournalEntry]) -> Op<bool> {
+        let found = one(self, EXISTS, params![merchant.as_str(), id.0], |_| Ok(()))?.is_some();
+        if found {
+            self.append(merchant, id, entries)?;
         }
-        Ok(())
+        Ok(found)
     }
 
     fn history(&self, merchant: MerchantId, id: PaymentId) -> Op<Vec<JournalEntry>> {

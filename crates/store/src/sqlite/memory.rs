@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use acquiring::payment::JournalEntry;
+use acquiring::payment::{JournalEntry, PaymentRecord};
 use acquiring::{MerchantId, PaymentId};
 use jiff::Timestamp;
 use rusqlite::Connection;
@@ -37,14 +37,12 @@ impl Db for OnVirtualTime<'_> {
         self.db.execute(sql, params)
     }
 
-    fn append_entries(
-        &self,
-        merchant: MerchantId,
-        id: PaymentId,
-        new: bool,
-        entries: &[JournalEntry],
-    ) -> Op<()> {
-        self.db.append_entries(merchant, id, new, entries)
+    fn append_entries(&self, of: &PaymentRecord, new: bool, entries: &[JournalEntry]) -> Op<()> {
+        self.db.append_entries(of, new, entries)
+    }
+
+    fn append_by_id(&self, merchant: MerchantId, id: PaymentId, entries: &[JournalEntry]) -> Op<bool> {
+        self.db.append_by_id(merchant, id, entries)
     }
 
     fn history(&self, merchant: MerchantId, id: PaymentId) -> Op<Vec<JournalEntry>> {

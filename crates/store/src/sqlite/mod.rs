@@ -53,7 +53,7 @@ pub(crate) fn open_beside(options: StoreOptions) -> Result<Handles, StoreError> 
 }
 
 fn open_to_write(options: StoreOptions, lock: Option<File>) -> Result<Handles, StoreError> {
-    let StoreOptions { directory, readers, queue, group_max, wait_max, clock } = options;
+    let StoreOptions { directory, readers, queue, group_max, wait_max, clock, .. } = options;
     let path = directory.join(JOURNAL_FILE);
     let cannot = |e: rusqlite::Error| cannot_open(&path, &e);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
@@ -80,7 +80,7 @@ fn open_to_write(options: StoreOptions, lock: Option<File>) -> Result<Handles, S
     let open = move || Ok(SqliteJournal::new(SqliteDb::new(db), checkpointer, lock));
     let patience = Patience { wait_max, group_max: group_max.max(1) };
     let writer = Writer::start(open, queue.max(1), patience)?;
-    Ok(Handles { writer: Some(writer), readers, care: None, clock, shared: false })
+    Ok(Handles { writer: Some(writer), readers, care: None, days: None, clock, shared: false })
 }
 
 pub(crate) fn open_read_only(directory: &Path) -> Result<Handles, StoreError> {
@@ -88,7 +88,14 @@ pub(crate) fn open_read_only(directory: &Path) -> Result<Handles, StoreError> {
     let db = open_reader(&path)?;
     migrate::check(&db, directory)?;
     let readers = start_readers(1, &path)?;
-    Ok(Handles { writer: None, readers, care: None, clock: Arc::new(acquiring::SystemClock), shared: false })
+    Ok(Handles {
+        writer: None,
+        readers,
+        care: None,
+        days: None,
+        clock: Arc::new(acquiring::SystemClock),
+        shared: false,
+    })
 }
 
 fn start_readers(count: usize, path: &Path) -> Result<Readers, StoreError> {

@@ -1,0 +1,1 @@
+-- History by the day of its payment is PostgreSQL's: a journal in one file keeps it in one table.
