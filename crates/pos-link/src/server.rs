@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::Engine;
+use gate::{Gate, Limits, Pass, Warnings};
 use iso8583::frame;
 use rustix::net::sockopt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,11 +17,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::LinkConfig;
-use crate::gate::{Gate, Limits, Pass};
 use crate::handler::{self, Verdict};
 use crate::pool::{Borrowed, Pool};
 use crate::profile::Spoken;
-use crate::warnings::Warnings;
 
 /// Connections that the system completes and holds until they are accepted: what a storm may bring between two
 /// looks without costing others theirs.
@@ -52,7 +51,7 @@ impl Link {
     /// What the connections of a listener with these settings and the baseline profile share.
     pub fn new(engine: Engine, config: LinkConfig) -> Self {
         let (pool, stop) = (Pool::new(config.frame_max), CancellationToken::new());
-        Link { engine, config, profile: 0, warnings: Warnings::default(), pool, stop }
+        Link { engine, config, profile: 0, warnings: Warnings::new("posp_link_unlogged_total"), pool, stop }
     }
 
     /// The profile of the listener.
@@ -74,9 +73,9 @@ pub struct Listening {
 pub async fn serve(listeners: Vec<Listening>, engine: Engine, config: LinkConfig, stop: CancellationToken) {
     let gate = Gate::new(Limits {
         connections: config.connections_max,
-        per_address: config.connections_per_address_max,
+        per_guest: config.connections_per_address_max,
         per_second: config.connects_per_second_max,
-        frames: config.frames_per_address_max,
+        requests: config.frames_per_address_max,
     });
     let doors = TaskTracker::new();
     for Listening { socket, profile } in listeners {

@@ -5,11 +5,12 @@ use crate::checkout::{crates, has_word, read, settle, sources};
 /// What each crate may use of ours. The arrows point one way: doors to engine to channels.
 fn may_use(name: &str) -> Option<&'static [&'static str]> {
     Some(match name {
-        "iso8583" | "hsm" | "acquiring" => &[],
+        "iso8583" | "hsm" | "acquiring" | "gate" => &[],
         "store" => &["acquiring"],
         "channels" => &["acquiring", "iso8583", "hsm"],
         "engine" => &["acquiring", "store", "hsm", "channels"],
-        "pos-link" => &["acquiring", "iso8583", "hsm", "engine"],
+        "pos-link" => &["acquiring", "iso8583", "hsm", "engine", "gate"],
+        "front" => &["iso8583", "gate"],
         "sim" | "pos" | "bench" => &["iso8583", "hsm"],
         "posp" | "simulation" => return None,
         _ => &[],
