@@ -1,6 +1,7 @@
 //! Idle connections: how many a node holds, and what one costs it.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::net::{TcpSocket, TcpStream};
@@ -12,6 +13,11 @@ use crate::run::{Progress, Watch};
 const PER_SOURCE: usize = 20_000;
 /// Connections that are built up at a time.
 const BATCH: usize = 500;
+
+/// How long the node may take to have them all.
+const TAKEN_MAX: Duration = Duration::from_secs(60);
+/// How often it is asked.
+const POLL: Duration = Duration::from_millis(50);
 
 /// What was found.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
@@ -26,12 +32,18 @@ pub struct Idle {
     pub bytes_each: u64,
 }
 
-/// Holds so many connections to a node at one time and reads its memory before and after. A connection that the node
-/// does not keep is a failure.
+/// Holds so many connections to a node at one time and reads its memory before and after. `taken` tells how many
+/// connections the node has by its own count. A connection that the node does not keep is a failure.
 ///
 /// # Errors
-/// A connection cannot be built up or does not stay, or the process cannot be looked at.
-pub async fn hold(node: SocketAddr, pid: u32, connections: usize, watch: &Watch) -> anyhow::Result<Idle> {
+/// A connection cannot be built up, is not taken or does not stay, or the process cannot be looked at.
+pub async fn hold(
+    node: SocketAddr,
+    pid: u32,
+    connections: usize,
+    taken: impl AsyncFn() -> anyhow::Result<usize>,
+    watch: &Watch,
+) -> anyhow::Result<Idle> {
     let memory = || process::resident_kb(pid).context("the node's memory cannot be read");
     let before_kb = memory()?;
     let mut held: Vec<TcpStream> = Vec::with_capacity(connections);
@@ -51,8 +63,14 @@ pub async fn hold(node: SocketAddr, pid: u32, connections: usize, watch: &Watch)
         let (done, total) = (held.len() as u64, connections as u64);
         watch(Progress { phase: "connecting", done, total, rate: 0 });
     }
-    // The node has taken them when the last one answers; what it closed has an end to read.
-    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    // The system completes a connection before the node takes it; only a taken one costs the node what is measured.
+    let begun = Instant::now();
+    while taken().await? < connections {
+        if begun.elapsed() > TAKEN_MAX {
+            anyhow::bail!("the node has taken {} of {connections} connections", taken().await?);
+        }
+        tokio::time::sleep(POLL).await;
+    }
     let mut nothing = [0; 1];
     let gone = held.iter().filter(|stream| stream.try_read(&mut nothing).is_ok()).count();
     if gone > 0 {

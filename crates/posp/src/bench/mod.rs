@@ -187,7 +187,8 @@ pub async fn run(
             config.pos.connections_max = args.connections.saturating_add(100);
             let stage = Stage::raise(&args.dir, config, 1, 30_000, "warn", None).await?;
             let pid = stage.pids().0.context("no node")?;
-            let idle = idle::hold(stage.config.pos.listen, pid, args.connections, &progress_bar()).await?;
+            let (node, taken) = (stage.config.pos.listen, || stage.connections());
+            let idle = idle::hold(node, pid, args.connections, taken, &progress_bar()).await?;
             Screen::new().line(serde_json::to_string(&idle)?)?;
             Ok(ExitCode::SUCCESS)
         }

@@ -24,6 +24,8 @@ const CARDS: u32 = 64;
 const PER_MERCHANT: usize = 25;
 /// How long a process may take to come up or to go.
 const START_MAX: Duration = Duration::from_secs(60);
+/// Connections that the generator may make in a second: no limit in practice.
+const CONNECTS: u32 = 1_000_000;
 /// Writes to the master data under way at one time.
 const WRITES: usize = 64;
 
@@ -148,6 +150,8 @@ impl Stage {
         config.log = Log { level: level.to_owned(), ..config.log };
         config.pos.listen = pos;
         config.pos.connections_max = config.pos.connections_max.max(terminals.saturating_mul(2));
+        // All terminals of a load come from one address, and all at once.
+        config.pos.connects_per_second_max = config.pos.connects_per_second_max.max(CONNECTS);
         config.ops.listen = ops;
         config.unionpay.network = network.to_string();
         config.unionpay.listen = inbound;
@@ -226,6 +230,15 @@ impl Stage {
         relay.children.push(node.spawn()?);
         reachable(address).await?;
         Ok(relay)
+    }
+
+    /// Connections of terminals that the node has now, by its own gauge.
+    pub async fn connections(&self) -> anyhow::Result<usize> {
+        let url = format!("http://{}/metrics", self.config.ops.listen);
+        let text = self.http.get(url).send().await?.error_for_status()?.text().await?;
+        let value = text.lines().find_map(|line| line.strip_prefix("posp_link_connections "));
+        // Nobody has connected yet: the node has not counted any.
+        Ok(value.map_or(Ok(0), str::parse)?)
     }
 
     /// Process numbers of node and network.
