@@ -17,6 +17,9 @@ pub struct EngineConfig {
     pub wrong_macs_max: u32,
     /// Above this many queued reversals and repeats no new payment is taken (96).
     pub forward_depth_max: u64,
+    /// Payments under way at a time, those that wait for the network included. Above it a new one is refused (96), so that
+    /// the others do not wait for it.
+    pub under_way_max: usize,
     /// First wait before a reversal or repeat is sent again; doubled up to `forward_pause_max`.
     pub forward_pause: Duration,
     /// Longest wait between two attempts.
@@ -49,6 +52,7 @@ impl EngineConfig {
             sign_in_daily: true,
             wrong_macs_max: 20,
             forward_depth_max: 100_000,
+            under_way_max: 4_000,
             forward_pause: Duration::from_secs(1),
             forward_pause_max: Duration::from_secs(60),
             forward_refusals_max: 10,

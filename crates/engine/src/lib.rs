@@ -27,7 +27,7 @@ pub mod signature;
 mod upkeep;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use acquiring::{Clock, ResponseCode};
 use channels::{Channel, Unsolicited};
@@ -95,6 +95,8 @@ pub(crate) struct Inner {
     /// Length of the store-and-forward queue as it was last looked at.
     pub(crate) forward_depth: AtomicU64,
     pub(crate) replies: replies::Replies,
+    /// How many payments are under way.
+    pub(crate) under_way: AtomicUsize,
     /// Payments under way; they finish even when the door that brought them is gone.
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
@@ -131,6 +133,7 @@ impl Engine {
             node,
             forward_wake: Notify::new(),
             forward_depth: AtomicU64::new(0),
+            under_way: AtomicUsize::new(0),
             replies: replies::Replies::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),

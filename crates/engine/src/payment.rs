@@ -1,6 +1,6 @@
 //! A payment from an authenticated request to a durable outcome.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use acquiring::kind::{FoundBy, Kind, KindSpec, Side};
 use acquiring::limit::LimitHold;
@@ -133,6 +133,22 @@ struct Journaled {
     prepared: Prepared,
 }
 
+/// A payment's place among those under way; given back when dropped.
+struct UnderWay<'a>(&'a AtomicUsize);
+
+impl<'a> UnderWay<'a> {
+    fn enter(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        UnderWay(count)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 enum Begin {
     Go(Journaled),
     Done(Reply),
@@ -142,11 +158,13 @@ impl Engine {
     /// Takes a payment through. The work goes on to its durable outcome even when the caller goes away.
     pub async fn pay(&self, auth: Authenticated, request: PaymentRequest) -> Result<Reply, Silent> {
         let engine = self.clone();
-        let work = self.0.tasks.spawn(async move { engine.pay_through(auth, request).await });
+        // Boxed, a large future is moved once and not at each step into its task.
+        let work = self.0.tasks.spawn(Box::pin(async move { engine.pay_through(auth, request).await }));
         work.await.unwrap_or(Err(Silent))
     }
 
     async fn pay_through(&self, auth: Authenticated, request: PaymentRequest) -> Result<Reply, Silent> {
+        let _under_way = UnderWay::enter(&self.0.under_way);
         let kind = auth.spec.kind;
         let (started, began) = (self.now(), Instant::now());
         let mut pan = None;
@@ -197,7 +215,10 @@ impl Engine {
     }
 
     pub(crate) fn store_refusal(&self, error: &StoreError) -> Box<Reply> {
-        tracing::error!(%error, "the store cannot take a payment");
+        // Overload refuses thousands a second, and its counter tells.
+        if !matches!(error, StoreError::Overloaded { .. }) {
+            tracing::error!(%error, "the store cannot take a payment");
+        }
         self.refuse(Refusal::new(ResponseCode::MALFUNCTION, "store cannot take the payment"))
     }
 
@@ -216,6 +237,10 @@ impl Engine {
         if inner.forward_depth.load(Ordering::Relaxed) > inner.config.forward_depth_max {
             return Err(refuse(ResponseCode::MALFUNCTION, "too many reversals are waiting"));
         }
+        if inner.under_way.load(Ordering::Relaxed) > inner.config.under_way_max {
+            return Err(refuse(ResponseCode::MALFUNCTION, "too many payments are under way"));
+        }
+        inner.store.admits().map_err(|error| self.store_refusal(&error))?;
         let track2 = self.clear_track(&auth, &request).map_err(|refusal| self.refuse(refusal))?;
         let pan = account_number(&request, track2.as_ref()).map_err(|refusal| self.refuse(refusal))?;
         *seen = Some(pan.clone());

@@ -458,3 +458,30 @@ async fn a_refusal_is_signed_with_the_keys_that_the_terminal_holds() {
     assert_eq!(refused.refusal.code, ResponseCode::SIGN_IN_AGAIN);
     assert!(Arc::ptr_eq(&refused.keys.unwrap(), &held));
 }
+
+/// When as many payments are under way as may be, one more is refused at once: neither journal nor network hear of it,
+/// those that were accepted end well, and the same request is taken when there is room again.
+#[tokio::test]
+async fn g12_what_is_more_than_may_be_under_way_is_refused_at_once() {
+    let stage = Stage::with_room(2).await;
+    let (say_first, first_heard) = oneshot::channel();
+    let (say_second, second_heard) = oneshot::channel();
+    stage.script.expect([Act::When(first_heard), Act::When(second_heard)]);
+    let one_more = async {
+        stage.script.until_seen(2).await;
+        let refused = stage.pay(Kind::Sale, request(3, 10_000)).await;
+        say_first.send("00").unwrap();
+        say_second.send("00").unwrap();
+        refused
+    };
+    let (first, second, refused) = tokio::join!(
+        stage.pay(Kind::Sale, request(1, 10_000)),
+        stage.pay(Kind::Sale, request(2, 10_000)),
+        one_more
+    );
+    assert_eq!(refused.answer.code, ResponseCode::MALFUNCTION);
+    assert_eq!(refused.reason, Some("too many payments are under way"));
+    assert_eq!([first.answer.code, second.answer.code], [ResponseCode::APPROVED; 2]);
+    assert_eq!(stage.script.seen().len(), 2);
+    assert_eq!(stage.sale(3, Act::Code("00")).await.answer.code, ResponseCode::APPROVED);
+}

@@ -283,6 +283,8 @@ pub struct Engine {
     pub wrong_macs_max: u32,
     /// Queued reversals above which no new payment is taken.
     pub forward_depth_max: u64,
+    /// Payments under way above which a new one is refused.
+    pub under_way_max: usize,
     /// Milliseconds before a reversal is sent again, doubled each time.
     pub forward_pause_ms: u64,
     /// Longest pause between two attempts, milliseconds.
@@ -305,6 +307,7 @@ impl Default for Engine {
             sign_in_daily: true,
             wrong_macs_max: 20,
             forward_depth_max: 100_000,
+            under_way_max: 4_000,
             forward_pause_ms: 1_000,
             forward_pause_max_ms: 60_000,
             forward_refusals_max: 10,
@@ -328,7 +331,7 @@ pub struct Store {
     pub queue: usize,
     /// Operations that share one commit at most.
     pub group_max: usize,
-    /// Milliseconds that work may wait for the writer before new payments are refused.
+    /// Milliseconds that an operation may take before new payments are refused.
     pub wait_max_ms: u64,
     /// Days of history kept before today's, on PostgreSQL; 0 keeps it for ever.
     pub history_days: u32,
@@ -386,6 +389,7 @@ impl Config {
             sign_in_daily: e.sign_in_daily,
             wrong_macs_max: e.wrong_macs_max,
             forward_depth_max: e.forward_depth_max,
+            under_way_max: e.under_way_max,
             forward_pause: Duration::from_millis(e.forward_pause_ms),
             forward_pause_max: Duration::from_millis(e.forward_pause_max_ms),
             forward_refusals_max: e.forward_refusals_max,

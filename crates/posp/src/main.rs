@@ -119,8 +119,15 @@ fn reader_left(error: &anyhow::Error) -> bool {
         .any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
+/// Every second task comes from the queue that is filled from outside of the runtime: there the store's answers wait,
+/// which finish what was accepted. Left to itself a busy runtime takes one in many, and new requests go before them.
+const SHARED_QUEUE_EVERY: u32 = 2;
+
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .global_queue_interval(SHARED_QUEUE_EVERY)
+        .enable_all()
+        .build()?;
     let load = || Config::load(cli.config.as_deref());
     let quiet = |level: &str| log::start(&Log { level: level.to_owned(), ..Log::default() });
     let mut screen = Screen::new();

@@ -80,7 +80,25 @@ const BY_DAY: [Rule; 2] = [
     ),
 ];
 
+/// What decides how quick and how safe the database server's commits are.
+const SERVER_SETTINGS: &str = "SELECT name, current_setting(name) AS value FROM pg_settings WHERE name IN \
+     ('server_version', 'fsync', 'synchronous_commit', 'full_page_writes', 'shared_buffers', 'wal_buffers', \
+      'min_wal_size', 'max_wal_size', 'checkpoint_timeout', 'wal_compression', 'commit_delay') ORDER BY name";
+
 impl Store {
+    /// Names and values of the database server's settings that decide how quick and how safe its commits are; nothing
+    /// on SQLite, which has no server.
+    ///
+    /// # Errors
+    /// [`StoreError::CannotRead`].
+    pub async fn server_settings(&self) -> Result<Vec<(String, String)>, StoreError> {
+        if !self.is_shared() {
+            return Ok(Vec::new());
+        }
+        let read = |c: &mut Columns<'_>| Ok((c.take("name")?, c.take("value")?));
+        self.db.read(move |db| all(db, SERVER_SETTINGS, &[], read)).await
+    }
+
     /// Copies the journal into a new file, while nodes write it: the state of one moment, flushed to the disk before
     /// this returns. SQLite only; PostgreSQL has `pg_dump`.
     ///

@@ -23,6 +23,7 @@ mod limits;
 mod master;
 mod migrations;
 mod nodes;
+mod pace;
 mod payments;
 mod postgres;
 mod readers;

@@ -21,7 +21,7 @@ use crate::types::{
     ForwardFilter, ForwardItem, HistoryLine, JournalEntry, Page, PageOf, PartKept, PaymentFilter, Settlement,
     SettlementRecord, Signature, StoreOptions,
 };
-use crate::writer::{Admission, Touch};
+use crate::writer::{Admission, Touch, Writer};
 use crate::{batches, days, forwards, limits, master, payments, postgres, search, signatures, sqlite};
 
 /// The journal and the master data. Cheap to clone; every clone is the same store.
@@ -118,6 +118,14 @@ impl Store {
     /// Finishes the writes that wait, and closes the store for every clone.
     pub async fn close(self) {
         self.db.close().await;
+    }
+
+    /// Whether new work would be taken now: asked before anything is spent on a request that would be refused.
+    ///
+    /// # Errors
+    /// [`StoreError::Overloaded`] when what was accepted does not come through in time.
+    pub fn admits(&self) -> Result<(), StoreError> {
+        self.db.writer.as_ref().map_or(Ok(()), Writer::admits)
     }
 
     /// A commit or flush has failed: the node must stop.

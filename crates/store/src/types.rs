@@ -54,8 +54,8 @@ pub struct StoreOptions {
     pub queue: usize,
     /// Most operations that share a commit.
     pub group_max: usize,
-    /// The longest that operations may have waited for the writer before new payments are refused, as long as more
-    /// than a group waits.
+    /// The longest time of an operation: when none was quicker for a while and more than a group is under way, new
+    /// payments are refused.
     pub wait_max: Duration,
     /// How many days of history are kept before today's; for ever when none is said. PostgreSQL only, and at least
     /// [`HISTORY_DAYS_MIN`].

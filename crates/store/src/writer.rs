@@ -3,12 +3,12 @@
 //!
 //! Metrics: `posp_store_queue_depth` (operations that wait), `posp_store_group_size`,
 //! `posp_store_group_seconds` (a whole group), `posp_store_commit_seconds` (its flush),
-//! `posp_store_refused_total` (new payments refused by a full queue or a long wait), `posp_store_failed_total`.
+//! `posp_store_operation_seconds` (an operation from the question to the answer), `posp_store_refused_total` (new
+//! payments refused by a full queue or because work does not come through), `posp_store_failed_total`.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use acquiring::{MerchantId, PaymentId};
 use tokio::sync::mpsc::error::TrySendError;
@@ -16,6 +16,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::db::{Db, Fault, Key, Op};
 use crate::error::StoreError;
+use crate::pace::{Pace, Patience};
+
+/// Precedence of the writer's thread: most of a processor when it wants it, whatever else wants one.
+#[cfg(target_os = "linux")]
+const NICE: i32 = -10;
 
 /// What to do with an operation when the queue is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,14 +59,11 @@ pub(crate) trait Task: Send {
     fn reply(self: Box<Self>, failure: Option<&StoreError>);
     /// What it will look at; nothing when that is not known, or not worth to share.
     fn touches(&self) -> &[Touch];
-    /// Since when it waits.
-    fn asked_at(&self) -> Instant;
 }
 
 struct Asked<T, F> {
     op: F,
     touches: Vec<Touch>,
-    at: Instant,
     result: Option<Result<T, StoreError>>,
     answer: oneshot::Sender<Result<T, StoreError>>,
 }
@@ -85,10 +87,6 @@ impl<T: Send, F: Fn(&dyn Db) -> Op<T> + Send> Task for Asked<T, F> {
 
     fn touches(&self) -> &[Touch] {
         &self.touches
-    }
-
-    fn asked_at(&self) -> Instant {
-        self.at
     }
 }
 
@@ -117,21 +115,9 @@ pub(crate) trait Journal: 'static {
     fn finish(&mut self) {}
 }
 
-/// When new work is refused although the queue has room: so long has the last group waited, and more than a group
-/// waits again. A single slow flush refuses nobody; a writer that cannot keep up does.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
-    /// The longest wait.
-    pub(crate) wait_max: Duration,
-    /// Operations of a group.
-    pub(crate) group_max: usize,
-}
-
 pub(crate) struct Writer {
     queue: mpsc::Sender<Command>,
-    patience: Patience,
-    /// How long the first of the last group had waited, microseconds.
-    waited: Arc<AtomicU64>,
+    pace: Pace,
     failure: watch::Receiver<Option<String>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -144,8 +130,6 @@ impl Writer {
         patience: Patience,
     ) -> Result<Self, StoreError> {
         let group_max = patience.group_max;
-        let waited = Arc::new(AtomicU64::new(0));
-        let told = Arc::clone(&waited);
         let (sender, receiver) = mpsc::channel(queue);
         let (failure, failed) = watch::channel(None);
         let (ready, opened) = std::sync::mpsc::sync_channel(1);
@@ -153,6 +137,7 @@ impl Writer {
             .name("store-writer".to_owned())
             .spawn(move || {
                 let _alarm = Alarm(failure.clone());
+                go_first();
                 let opened = open();
                 let journal = match opened {
                     Ok(journal) => journal,
@@ -162,11 +147,16 @@ impl Writer {
                     }
                 };
                 let _ = ready.send(Ok(()));
-                Worker { journal, queue: receiver, group_max, failure, waited: told }.work();
+                Worker { journal, queue: receiver, group_max, failure }.work();
             })
             .map_err(|e| StoreError::Failed { reason: e.to_string() })?;
         opened.recv().unwrap_or(Err(StoreError::Closed))?;
-        Ok(Writer { queue: sender, patience, waited, failure: failed, thread: Mutex::new(Some(thread)) })
+        Ok(Writer {
+            queue: sender,
+            pace: Pace::new(patience),
+            failure: failed,
+            thread: Mutex::new(Some(thread)),
+        })
     }
 
     /// A writer without a thread: `work` gets the queue and the place to tell of a failure.
@@ -178,9 +168,9 @@ impl Writer {
         let (sender, receiver) = mpsc::channel(queue);
         let (failure, failed) = watch::channel(None);
         // Nobody measures a wait here: virtual time stands still while work is done.
-        let patience = Patience { wait_max: Duration::MAX, group_max: usize::MAX };
-        let waited = Arc::default();
-        let writer = Writer { queue: sender, patience, waited, failure: failed, thread: Mutex::new(None) };
+        let patience = Patience { wait_max: std::time::Duration::MAX, group_max: usize::MAX };
+        let pace = Pace::new(patience);
+        let writer = Writer { queue: sender, pace, failure: failed, thread: Mutex::new(None) };
         (writer, work(receiver, failure))
     }
 
@@ -201,14 +191,9 @@ impl Writer {
         }
     }
 
-    fn waiting(&self) -> usize {
-        self.queue.max_capacity().saturating_sub(self.queue.capacity())
-    }
-
-    /// Whether the writer does not keep up.
-    fn is_behind(&self) -> bool {
-        let waited = Duration::from_micros(self.waited.load(Ordering::Relaxed));
-        waited > self.patience.wait_max && self.waiting() > self.patience.group_max
+    /// Whether new work is taken: not while what was accepted does not come through in time.
+    pub(crate) fn admits(&self) -> Result<(), StoreError> {
+        if self.pace.is_behind() { Err(refusal(self.pace.under_way())) } else { Ok(()) }
     }
 
     /// Why no answer came: the writer is gone.
@@ -222,19 +207,16 @@ impl Writer {
         touches: Vec<Touch>,
         op: impl Fn(&dyn Db) -> Op<T> + Send + 'static,
     ) -> Result<T, StoreError> {
+        if admission == Admission::Refuse {
+            self.admits()?;
+        }
+        let under_way = self.pace.begin();
         let (answer, answered) = oneshot::channel();
-        let operation: Operation = Box::new(Asked { op, touches, at: Instant::now(), result: None, answer });
+        let operation: Operation = Box::new(Asked { op, touches, result: None, answer });
         match admission {
-            Admission::Refuse if self.is_behind() => {
-                metrics::counter!("posp_store_refused_total").increment(1);
-                return Err(StoreError::Overloaded { waiting: self.waiting() });
-            }
             Admission::Refuse => match self.queue.try_send(Command::Run(operation)) {
                 Ok(()) => {}
-                Err(TrySendError::Full(_)) => {
-                    metrics::counter!("posp_store_refused_total").increment(1);
-                    return Err(StoreError::Overloaded { waiting: self.queue.max_capacity() });
-                }
+                Err(TrySendError::Full(_)) => return Err(refusal(self.queue.max_capacity())),
                 Err(TrySendError::Closed(_)) => return Err(self.gone()),
             },
             Admission::Wait => {
@@ -244,7 +226,10 @@ impl Writer {
             }
         }
         match answered.await {
-            Ok(result) => result,
+            Ok(result) => {
+                under_way.end();
+                result
+            }
             Err(_) => Err(self.gone()),
         }
     }
@@ -270,6 +255,12 @@ impl Drop for Writer {
     }
 }
 
+/// Refuses new work because so many operations wait.
+fn refusal(waiting: usize) -> StoreError {
+    metrics::counter!("posp_store_refused_total").increment(1);
+    StoreError::Overloaded { waiting }
+}
+
 /// Sorts an operation's result: what stays, what is undone, what ends the store.
 fn judge<T>(result: Op<T>) -> (Verdict, Result<T, StoreError>) {
     match result {
@@ -286,7 +277,6 @@ struct Worker<J> {
     queue: mpsc::Receiver<Command>,
     group_max: usize,
     failure: watch::Sender<Option<String>>,
-    waited: Arc<AtomicU64>,
 }
 
 impl<J: Journal> Worker<J> {
@@ -335,10 +325,6 @@ impl<J: Journal> Worker<J> {
     fn commit_group(&mut self, mut operations: Vec<Operation>) -> Result<(), String> {
         let size = operations.len();
         let began = Instant::now();
-        if let Some(first) = operations.first() {
-            let waited = began.saturating_duration_since(first.asked_at()).as_micros();
-            self.waited.store(u64::try_from(waited).unwrap_or(u64::MAX), Ordering::Relaxed);
-        }
         match self.journal.commit(&mut operations) {
             Ok(()) => {
                 metrics::histogram!("posp_store_group_size").record(count(size));
@@ -367,6 +353,17 @@ impl<J: Journal> Worker<J> {
         self.failure.send_replace(Some(reason));
         self.queue.close();
         while self.queue.try_recv().is_ok() {}
+    }
+}
+
+/// Everybody waits for this one thread, so it goes before the others where the system allows it.
+fn go_first() {
+    #[cfg(target_os = "linux")]
+    {
+        // On Linux this is the precedence of the thread that asks, not of its process.
+        if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+            tracing::info!(%error, "the writer has no precedence: more threads make it wait for a processor");
+        }
     }
 }
 

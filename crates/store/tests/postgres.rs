@@ -50,6 +50,17 @@ fn cancel_request(of: &PaymentRecord) -> CancelRequest {
     }
 }
 
+/// A figure of the database says what it was measured with.
+#[tokio::test]
+async fn the_server_tells_its_settings() {
+    let [node, _] = two_nodes().await;
+    let settings = node.server_settings().await.unwrap();
+    for wanted in ["fsync", "max_wal_size", "min_wal_size", "server_version", "synchronous_commit"] {
+        let found = settings.iter().find(|(name, _)| name == wanted);
+        assert!(found.is_some_and(|(_, value)| !value.is_empty()), "{wanted} in {settings:?}");
+    }
+}
+
 /// A terminal repeats its sale over both nodes: it is sent to the network once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_of_many_repeats_over_two_nodes_is_journaled() {

@@ -453,10 +453,12 @@ async fn a_long_wait_refuses_new_work_and_passes() {
     for payment in early {
         assert_eq!(payment.await.unwrap().unwrap(), Begun::Journaled);
     }
-    // It holds it again: the writer has one payment, two may wait, and one more may have come as it took the first.
+    // It holds it again: nothing was quicker than no time at all, so what is more than a group is refused.
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let late: Vec<_> = (3..=10).map(begun).collect();
     tokio::task::yield_now().await;
+    // Who asks before it spends anything on a request hears the same.
+    assert!(matches!(store.admits(), Err(StoreError::Overloaded { .. })));
     other.execute_batch("COMMIT").unwrap();
     let mut refused = 0;
     for payment in late {
@@ -469,6 +471,7 @@ async fn a_long_wait_refuses_new_work_and_passes() {
         }
     }
     assert!((4..=6).contains(&refused), "{refused} of 8 refused");
+    store.admits().unwrap();
     assert!(matches!(begin(&store, 11).await, Ok(Begun::Journaled)));
 }
 

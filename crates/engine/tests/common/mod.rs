@@ -230,8 +230,30 @@ impl Stage {
         Stage::over(acts, store, directory, vault, fresh).await
     }
 
+    /// As [`Stage::set`], with room for so many payments at a time and all the patience for them.
+    pub async fn with_room(under_way_max: usize) -> Stage {
+        let directory = tempfile::tempdir().unwrap();
+        let vault = Arc::new(SoftVault::ephemeral().unwrap());
+        let store = Store::open(StoreOptions::new(directory.path())).unwrap();
+        let config = EngineConfig { under_way_max, network_patience: Duration::from_secs(30), ..config() };
+        let stage = Stage::configured(config, [], store, directory, vault, true).await;
+        stage.sign_in().await;
+        stage
+    }
+
     /// A node on a store that others may have open too.
     pub async fn over(
+        acts: impl IntoIterator<Item = Act>,
+        store: Store,
+        directory: tempfile::TempDir,
+        vault: Arc<SoftVault>,
+        fresh: bool,
+    ) -> Stage {
+        Stage::configured(config(), acts, store, directory, vault, fresh).await
+    }
+
+    async fn configured(
+        config: EngineConfig,
         acts: impl IntoIterator<Item = Act>,
         store: Store,
         directory: tempfile::TempDir,
@@ -252,7 +274,7 @@ impl Stage {
         let (unsolicited, unexpected) = mpsc::channel(16);
         let hsm: Arc<dyn Hsm> = vault.clone();
         let engine =
-            Engine::start(config(), store.clone(), hsm, Arc::new(SystemClock), script.clone(), unexpected)
+            Engine::start(config, store.clone(), hsm, Arc::new(SystemClock), script.clone(), unexpected)
                 .await
                 .unwrap();
         Stage { engine, script, store, vault, unsolicited, directory }

@@ -325,6 +325,11 @@ async fn measure(args: RunArgs) -> anyhow::Result<ExitCode> {
         checks.extend(book_checks(stage, &outcome).await?);
     }
     let mut report = report(&args, terminals, outcome, checks);
+    if let Some(stage) = &stage
+        && let Some(settings) = stage.server_settings().await?
+    {
+        report.setup.push(("database server".to_owned(), settings));
+    }
     if args.bare
         && let Some(stage) = &stage
     {

@@ -278,6 +278,14 @@ impl Stage {
         }
     }
 
+    /// The database server's settings that decide how quick and how safe its commits are, in one line; none on SQLite.
+    pub async fn server_settings(&self) -> anyhow::Result<Option<String>> {
+        let settings = self.config.open_store_to_read(None)?.server_settings().await?;
+        let settings: Vec<String> =
+            settings.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+        Ok(Some(settings.join(", ")).filter(|line| !line.is_empty()))
+    }
+
     /// Payments in the journal by state.
     pub async fn journal(&self) -> anyhow::Result<store::Counts> {
         let store = self.config.open_store_to_read(None)?;

@@ -32,9 +32,10 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::backend::Handles;
 use crate::error::StoreError;
+use crate::pace::Patience;
 use crate::readers::Readers;
 use crate::types::StoreOptions;
-use crate::writer::{Patience, Writer};
+use crate::writer::Writer;
 pub(crate) use care::Care;
 use connection::{Connection, Purpose};
 use group::PostgresJournal;

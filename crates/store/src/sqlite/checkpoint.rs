@@ -21,8 +21,9 @@ use super::engine::sentence;
 use crate::error::StoreError;
 use crate::writer::count;
 
-/// Operations of the writer after which the thread makes a pass.
-const PASS_EVERY: usize = 8_000;
+/// Operations of the writer after which the thread makes a pass. A pass takes a processor and the disk for as long as it
+/// copies and flushes, so it is short and comes often.
+const PASS_EVERY: usize = 4_000;
 
 /// A pass this short left little behind for the next.
 const QUICK: Duration = Duration::from_millis(15);

@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use acquiring::payment::{JournalEntry, PaymentRecord};
 use acquiring::{MerchantId, PaymentId};
@@ -17,6 +17,15 @@ use crate::db::{Cells, Db, Fault, Op, Value, WrongType, params};
 use crate::payments::{self, payment_update};
 use crate::rows::{all, millis, one};
 use crate::writer::{Command, Journal, Operation, Verdict};
+
+/// How long a group waits for others to share it, when there is much to do. A group costs as much as a handful of
+/// operations before it has any: begin, commit, flush, and the pages that every group writes anew. Without the wait a
+/// writer that goes first makes groups of three, and spends a third of a busy machine on their frames.
+const GATHER: Duration = Duration::from_micros(300);
+/// Much to do is when the last group had so many operations: a node with little to do never waits.
+const BUSY: usize = 6;
+/// A group that has so many already need not wait.
+const GATHERED: usize = 64;
 
 const APPEND: &str = "INSERT INTO journal_entry (merchant, payment, at, kind, message, note) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
@@ -180,12 +189,14 @@ impl Db for SqliteDb {
 pub(super) struct SqliteJournal {
     db: SqliteDb,
     checkpointer: Option<Checkpointer>,
+    /// Operations of the last group.
+    last: usize,
     _lock: Option<File>,
 }
 
 impl SqliteJournal {
     pub(super) fn new(db: SqliteDb, checkpointer: Option<Checkpointer>, lock: Option<File>) -> Self {
-        SqliteJournal { db, checkpointer, _lock: lock }
+        SqliteJournal { db, checkpointer, last: 0, _lock: lock }
     }
 
     #[cfg(feature = "simulation")]
@@ -244,7 +255,17 @@ impl Journal for SqliteJournal {
         if let Some(checkpointer) = &self.checkpointer {
             checkpointer.finish_long(&self.db.connection);
         }
-        Ok(queue.blocking_recv_many(group, max))
+        let took = queue.blocking_recv_many(group, max);
+        if took > 0 && took < GATHERED && self.last >= BUSY {
+            std::thread::sleep(GATHER);
+            while group.len() < max
+                && let Ok(command) = queue.try_recv()
+            {
+                group.push(command);
+            }
+        }
+        self.last = group.len();
+        Ok(self.last)
     }
 
     /// After an error the transaction is not committed, and the operations after it are not run.

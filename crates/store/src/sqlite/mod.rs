@@ -17,9 +17,10 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::backend::Handles;
 use crate::error::StoreError;
+use crate::pace::Patience;
 use crate::readers::Readers;
 use crate::types::{JOURNAL_FILE, StoreOptions};
-use crate::writer::{Patience, Writer};
+use crate::writer::Writer;
 use checkpoint::Checkpointer;
 use engine::{SqliteDb, SqliteJournal, sentence};
 
@@ -135,6 +136,9 @@ fn lock(directory: &Path) -> Result<File, StoreError> {
 /// - `synchronous = FULL` with the write-ahead log: a commit returns after its log frames are flushed.
 /// - the log is moved into the file every 4,000 pages (16 MB) where no [`Checkpointer`] does it beside the writer.
 /// - the log's file keeps its length when it is started over: writing over it is cheaper than making it longer.
+/// - 16 MB of pages in memory: more than a group changes, and the rest is in the system's memory anyway. Not more,
+///   because a commit after a split of pages walks through all of them (SQLite gives the pages of a split their order by
+///   way of a number beyond the end of the file, and cuts the memory back to that end at the commit).
 /// - savepoints keep their undo data in memory; it is small.
 /// - plans do not depend on the values that are looked for: SQLite would otherwise plan the look-ups of the
 ///   payment path anew for every payment.
@@ -146,7 +150,7 @@ fn prepare_writer(db: &Connection) -> rusqlite::Result<()> {
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "foreign_keys", "ON")?;
     db.pragma_update(None, "temp_store", "MEMORY")?;
-    db.pragma_update(None, "cache_size", -65_536)?;
+    db.pragma_update(None, "cache_size", -16_384)?;
     db.pragma_update(None, "wal_autocheckpoint", 4_000)?;
     db.pragma_update(None, "journal_size_limit", 268_435_456)
 }
