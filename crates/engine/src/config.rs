@@ -24,9 +24,13 @@ pub struct EngineConfig {
     pub forward_pause: Duration,
     /// Longest wait between two attempts.
     pub forward_pause_max: Duration,
-    /// After this many explicit refusals by the network a queued item is parked for an operator. Silence
-    /// never parks.
+    /// After this many explicit refusals by the network a queued item is parked for an operator.
     pub forward_refusals_max: u32,
+    /// After so many sendings of the same message that the network did not answer, its item is parked for an operator.
+    /// What did not leave us is not counted.
+    pub forward_silences_max: u32,
+    /// So many queued items, of different families of payments, may be under way to the network at once.
+    pub forward_window: usize,
     /// A tip is at most so many per cent of its sale.
     pub tip_percent_max: u32,
     /// What a terminal must do is asked for in every answer, not only after sign-in and downloads.
@@ -56,6 +60,8 @@ impl EngineConfig {
             forward_pause: Duration::from_secs(1),
             forward_pause_max: Duration::from_secs(60),
             forward_refusals_max: 10,
+            forward_silences_max: 1_000,
+            forward_window: 8,
             tip_percent_max: 20,
             requirement_everywhere: false,
             profiles: Vec::new(),

@@ -1,15 +1,18 @@
-//! Store-and-forward: reversals and repeats go to the network in order, one after the other, until they
-//! are acknowledged. The queue is in the store, so it survives whatever happens to the process.
+//! Store-and-forward: reversals and repeats go to the network until they are acknowledged. The queue is in the store, so
+//! it survives whatever happens to the process. Several items are under way at once, so that one that nobody answers does
+//! not hold up the others; those of one family of payments go one after the other, in the order in which they arose.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use acquiring::payment::{EntryKind, JournalEntry, PaymentRecord};
 use acquiring::transition::{Event, Forward};
-use acquiring::{Pan, ResponseCode, Secret};
+use acquiring::{MerchantId, Pan, PaymentId, ResponseCode, Secret};
 use channels::{ForwardRequest, NetworkAnswer, Outcome};
 use jiff::{SignedDuration, Timestamp};
 use store::{ForwardItem, StoreError};
+use tokio::task::{Id, JoinSet};
 
 use crate::Engine;
 use crate::advice::CHIP_CONTEXT;
@@ -18,68 +21,132 @@ use crate::payment::{PAN_CONTEXT, reference_of};
 /// Look at the queue at least this often, should a wake-up be missed.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Works the queue of the engine's line until the engine stops.
-pub(crate) async fn run(engine: Engine) {
-    let inner = &engine.0;
-    loop {
-        let wait = tokio::select! {
-            biased;
-            () = inner.stop.cancelled() => return,
-            wait = step(&engine) => wait,
-        };
-        let pause = match wait {
-            Ok(None) => continue,
-            Ok(Some(pause)) => pause,
-            Err(error) => {
-                if inner.store.is_failed() {
-                    return;
-                }
-                tracing::error!(%error, "the store-and-forward queue cannot be read");
-                LOOK
+/// Payments that stand on one another.
+type Family = (MerchantId, PaymentId);
+
+/// What is under way to the network.
+#[derive(Default)]
+struct UnderWay {
+    tasks: JoinSet<Result<(), StoreError>>,
+    families: BTreeMap<Id, Family>,
+}
+
+impl UnderWay {
+    fn start(&mut self, engine: &Engine, item: ForwardItem) {
+        let (engine, family) = (engine.clone(), (item.merchant, item.family));
+        let task = self.tasks.spawn(async move { send(&engine, &item).await });
+        self.families.insert(task.id(), family);
+    }
+
+    /// The next that ends, and how; waits for ever while nothing is under way.
+    async fn ended(&mut self) -> Result<(), StoreError> {
+        match self.tasks.join_next_with_id().await {
+            None => std::future::pending().await,
+            Some(Ok((id, result))) => {
+                self.families.remove(&id);
+                result
             }
-        };
-        tokio::select! {
-            biased;
-            () = inner.stop.cancelled() => {
-                // Nothing is being sent: another node may go on at once. Without it the lease ends by itself.
-                let given_back = inner.store.release_forward_lease(inner.channel.line(), &inner.node).await;
-                if let Err(error) = given_back {
-                    tracing::debug!(%error, "the lease of the line ends by itself");
-                }
-                return;
+            Some(Err(error)) => {
+                self.families.remove(&error.id());
+                tracing::error!(%error, "an attempt of store-and-forward broke off");
+                Ok(())
             }
-            () = inner.forward_wake.notified() => {}
-            () = tokio::time::sleep(pause) => {}
         }
     }
 }
 
-/// Sends the head of the queue, when it is due and the line is ready. Says how long to wait before the
-/// next look; `None` means look again at once.
-async fn step(engine: &Engine) -> Result<Option<Duration>, StoreError> {
+/// Works the queue of the engine's line until the engine stops.
+pub(crate) async fn run(engine: Engine) {
     let inner = &engine.0;
-    let depth = inner.store.forward_depth(inner.channel.line()).await?;
+    let mut under_way = UnderWay::default();
+    loop {
+        let window = inner.config.forward_window.max(1);
+        let families: BTreeSet<Family> = under_way.families.values().copied().collect();
+        let looked = tokio::select! {
+            biased;
+            () = inner.stop.cancelled() => break,
+            ended = under_way.ended() => ended.map(|()| None),
+            looked = look(&engine, &families), if families.len() < window => looked.map(Some),
+        };
+        let pause = match looked {
+            Ok(None) => continue,
+            Ok(Some(Look::Due(items))) => {
+                for item in items {
+                    under_way.start(&engine, item);
+                }
+                continue;
+            }
+            Ok(Some(Look::Again(pause))) => pause,
+            Err(error) => {
+                if inner.store.is_failed() {
+                    return;
+                }
+                tracing::error!(%error, "the store-and-forward queue cannot be worked");
+                LOOK
+            }
+        };
+        let ended = tokio::select! {
+            biased;
+            () = inner.stop.cancelled() => break,
+            ended = under_way.ended() => ended,
+            () = inner.forward_wake.notified() => Ok(()),
+            () = tokio::time::sleep(pause) => Ok(()),
+        };
+        if let Err(error) = ended {
+            if inner.store.is_failed() {
+                return;
+            }
+            tracing::error!(%error, "what came of a queued message cannot be written down");
+        }
+    }
+    // What is under way breaks off, and then another node may go on at once. Without this the lease ends by itself.
+    under_way.tasks.shutdown().await;
+    if let Err(error) = inner.store.release_forward_lease(inner.channel.line(), &inner.node).await {
+        tracing::debug!(%error, "the lease of the line ends by itself");
+    }
+}
+
+/// What a look at the queue found.
+enum Look {
+    /// These can go out now.
+    Due(Vec<ForwardItem>),
+    /// Nothing just now; look again after this time.
+    Again(Duration),
+}
+
+/// Finds what is due, of families of which nothing is under way, when the line is ready and this node may work it.
+async fn look(engine: &Engine, busy: &BTreeSet<Family>) -> Result<Look, StoreError> {
+    let inner = &engine.0;
+    let line = inner.channel.line();
+    let depth = inner.store.forward_depth(line).await?;
     inner.forward_depth.store(depth, Ordering::Relaxed);
-    let Some(item) = inner.store.next_forward(inner.channel.line()).await? else { return Ok(Some(LOOK)) };
-    let now = engine.now();
-    if item.next_at > now {
-        let wait = Duration::try_from(item.next_at.duration_since(now)).unwrap_or_default();
-        return Ok(Some(wait.min(LOOK)));
+    let found = due(engine, busy).await?;
+    if found.is_empty() {
+        let now = engine.now();
+        let Some(at) = inner.store.next_forward_at(line, now).await? else { return Ok(Look::Again(LOOK)) };
+        let wait = Duration::try_from(at.duration_since(now)).unwrap_or_default();
+        return Ok(Look::Again(wait.min(LOOK)));
     }
     inner.channel.ready().await;
     if !inner.store.is_shared() {
-        send(engine, &item).await?;
-        return Ok(None);
+        return Ok(Look::Due(found));
     }
-    // Nodes share the queue: one of them works a line at a time, and the head may be another since it was read.
+    // Nodes share the queue: one of them works a line at a time, and what is due may be other things since it was read.
     if !lease(engine).await? {
-        return Ok(Some(LOOK));
+        return Ok(Look::Again(LOOK));
     }
-    match inner.store.next_forward(inner.channel.line()).await? {
-        Some(item) if item.next_at <= engine.now() => send(engine, &item).await?,
-        Some(_) | None => {}
-    }
-    Ok(None)
+    Ok(Look::Due(due(engine, busy).await?))
+}
+
+/// As many due items as may be started now.
+async fn due(engine: &Engine, busy: &BTreeSet<Family>) -> Result<Vec<ForwardItem>, StoreError> {
+    let inner = &engine.0;
+    let window = inner.config.forward_window.max(1);
+    // What is under way is still in the queue, and may be due.
+    let mut items = inner.store.due_forwards(inner.channel.line(), engine.now(), window + busy.len()).await?;
+    items.retain(|item| !busy.contains(&(item.merchant, item.family)));
+    items.truncate(window.saturating_sub(busy.len()));
+    Ok(items)
 }
 
 /// Takes the line for as long as sending an item can take, unless another node has it.
@@ -131,7 +198,7 @@ async fn send(engine: &Engine, item: &ForwardItem) -> Result<(), StoreError> {
     let sent = JournalEntry::message(at, EntryKind::NetworkOut, prepared.masked.clone());
     match inner.channel.send(&prepared, inner.config.network_patience).await {
         Outcome::Answered(answer) => acknowledged(engine, item, sent, answer).await,
-        Outcome::NoAnswer(reason) => retry(engine, item, true, reason, vec![sent]).await,
+        Outcome::NoAnswer(reason) => unanswered(engine, item, sent, reason).await,
         Outcome::NotSent(_, reason) => retry(engine, item, false, reason, Vec::new()).await,
     }
 }
@@ -156,7 +223,8 @@ async fn acknowledged(
         Forward::Advice if !means_try_later(code) => {
             // The terminal has approved it and the network will not have it: no repetition helps, people must.
             let why = format!("the network will not have what was approved offline: {code} ({})", code.en());
-            return park_with(engine, item, &why, entries).await;
+            alarm(item, &why);
+            return inner.store.park_forward(item, &why, entries).await;
         }
         _ => return refused(engine, item, code, entries).await,
     };
@@ -201,13 +269,7 @@ async fn refused(
     let note = format!("the network answered {code} ({})", code.en());
     let refusals = item.refusals + 1;
     if refusals >= engine.0.config.forward_refusals_max {
-        metrics::counter!("posp_forward_parked_total").increment(1);
-        tracing::error!(
-            payment = item.payment.0,
-            action = item.action.code(),
-            code = code.as_str(),
-            "ALARM: parked for an operator"
-        );
+        alarm(item, &note);
         return engine.0.store.park_forward(item, &note, entries).await;
     }
     let at = engine.now();
@@ -230,19 +292,36 @@ async fn refused(
     engine.0.store.forward_refused(item, message_at, next_at(at, pause), &note, entries).await
 }
 
+/// It cannot be sent as it is.
 async fn park(engine: &Engine, item: &ForwardItem, why: &str) -> Result<(), StoreError> {
-    park_with(engine, item, why, Vec::new()).await
+    alarm(item, why);
+    engine.0.store.park_unanswered(item, why, Vec::new()).await
 }
 
-async fn park_with(
+fn alarm(item: &ForwardItem, why: &str) {
+    metrics::counter!("posp_forward_parked_total").increment(1);
+    tracing::error!(
+        payment = item.payment.0,
+        action = item.action.code(),
+        why,
+        "ALARM: parked for an operator"
+    );
+}
+
+/// The message left and nobody answered: the same again, but not for ever.
+async fn unanswered(
     engine: &Engine,
     item: &ForwardItem,
-    why: &str,
-    entries: Vec<JournalEntry>,
+    sent: JournalEntry,
+    reason: &str,
 ) -> Result<(), StoreError> {
-    metrics::counter!("posp_forward_parked_total").increment(1);
-    tracing::error!(payment = item.payment.0, why, "ALARM: parked for an operator");
-    engine.0.store.park_forward(item, why, entries).await
+    let silences = item.message_tries.saturating_add(1);
+    if silences < engine.0.config.forward_silences_max {
+        return retry(engine, item, true, reason, vec![sent]).await;
+    }
+    let note = format!("the network did not answer {silences} times: {reason}");
+    alarm(item, &note);
+    engine.0.store.park_unanswered(item, &note, vec![sent]).await
 }
 
 /// Again later. `left` when the message may have reached the network.

@@ -237,9 +237,40 @@ async fn g4_a_repeat_that_can_no_longer_be_read_gets_the_first_outcome() {
     assert!(!fresh.answer.code.is_approval() && fresh.payment.is_none());
 }
 
-/// Reversals keep their order on the line, also while the line is down, and go out when it is back.
+/// Messages about payments that stand on one another keep their order: the sale's reversal does not leave while its
+/// void's is under way. Another payment's does, so that one without an answer holds up nobody else.
 #[tokio::test]
-async fn g6_reversals_keep_their_order() {
+async fn g6_a_family_keeps_its_order_and_others_do_not_wait() {
+    let stage = Stage::set().await;
+    let sale = stage.sale(1, Act::Code("00")).await;
+    stage.script.expect([Act::Code("00")]);
+    stage.pay(Kind::SaleVoid, void_of(2, 1, sale.rrn)).await;
+    stage.sale(3, Act::Code("00")).await;
+    let (tell, told) = oneshot::channel();
+    stage.script.expect([Act::When(told)]);
+    stage.reverse(2, 10_000).await;
+    stage.script.until_seen(4).await;
+
+    stage.reverse(1, 10_000).await;
+    stage.script.expect([Act::Code("00")]);
+    stage.reverse(3, 10_000).await;
+    stage.until(3, PaymentState::Reversed).await;
+    assert_eq!(stage.state(1).await, PaymentState::Reversing);
+    assert_eq!(stage.script.seen().len(), 5, "the sale's reversal waits for the void's");
+    stage.script.expect([Act::Code("00")]);
+    tell.send("00").unwrap();
+    stage.until(1, PaymentState::Reversed).await;
+    let mut expected = Vec::new();
+    for trace in [2, 3, 1] {
+        expected.push(stage.record(trace).await.network.trace);
+    }
+    let reversals = stage.script.seen().into_iter().filter(|s| s.what == "reversal");
+    assert_eq!(reversals.map(|s| s.trace).collect::<Vec<_>>(), expected);
+}
+
+/// What waited while the line was down goes out when it is back, in the order in which it fell due.
+#[tokio::test]
+async fn g6_what_waited_goes_out_when_the_line_is_back() {
     let stage = Stage::set().await;
     for trace in 1..=3 {
         stage.sale(trace, Act::Code("00")).await;
@@ -248,36 +279,78 @@ async fn g6_reversals_keep_their_order() {
     for trace in [2, 3, 1] {
         stage.reverse(trace, 10_000).await;
     }
-    stage.script.expect([Act::Code("00"), Act::Code("00"), Act::Code("00")]);
-    stage.script.set_ready(true);
-    stage.until(1, PaymentState::Reversed).await;
+    let due = stage.store.due_forwards("script", jiff::Timestamp::MAX, 10).await.unwrap();
     let mut expected = Vec::new();
     for trace in [2, 3, 1] {
-        expected.push(stage.record(trace).await.network.trace);
+        expected.push(stage.record(trace).await.id);
     }
-    let sent: Vec<u32> =
-        stage.script.seen().into_iter().filter(|s| s.what == "reversal").map(|s| s.trace).collect();
-    assert_eq!(sent, expected);
+    assert_eq!(due.into_iter().map(|item| item.payment).collect::<Vec<_>>(), expected);
+    stage.script.expect([Act::Code("00"), Act::Code("00"), Act::Code("00")]);
+    stage.script.set_ready(true);
+    for trace in 1..=3 {
+        stage.until(trace, PaymentState::Reversed).await;
+    }
+}
+
+/// Waits until one item is parked, and gives it.
+async fn parked(stage: &Stage) -> store::ForwardItem {
+    let filter = ForwardFilter { line: None, parked: Some(true) };
+    let parked = async {
+        loop {
+            let mut items = stage.store.forwards(filter.clone(), store::Page::first(10)).await.unwrap().items;
+            if let Some(item) = items.pop() {
+                assert!(items.is_empty());
+                return item;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), parked).await.expect("nothing was parked")
 }
 
 /// A reversal that the network refuses again and again is parked for an operator, does not stop those
-/// behind it, and goes out again when it is released.
+/// behind it, and goes out again when it is released: as a new message.
 #[tokio::test]
 async fn g6_a_refused_reversal_is_parked_and_can_be_released() {
     let stage = Stage::set().await;
     stage.sale(1, Act::Code("00")).await;
     stage.sale(2, Act::Code("00")).await;
-    stage.script.expect([Act::Code("30"), Act::Code("30"), Act::Code("30"), Act::Code("00")]);
+    stage.script.expect([Act::Code("30"), Act::Code("30"), Act::Code("30")]);
     stage.reverse(1, 10_000).await;
+    let item = parked(&stage).await;
+    stage.script.expect([Act::Code("00")]);
     stage.reverse(2, 10_000).await;
     stage.until(2, PaymentState::Reversed).await;
     assert_eq!(stage.state(1).await, PaymentState::Reversing);
-    let parked = ForwardFilter { line: None, parked: Some(true) };
-    let items = stage.store.forwards(parked, store::Page::first(10)).await.unwrap().items;
-    assert_eq!(items.len(), 1);
     stage.script.expect([Act::Code("00")]);
-    stage.store.release_forward("script", items[0].sequence).await.unwrap();
+    stage.store.release_forward("script", item.sequence).await.unwrap();
     stage.until(1, PaymentState::Reversed).await;
+    assert_eq!(stage.script.seen().last().map(|s| s.attempts), Some(0), "not a repeat");
+}
+
+/// A reversal that the network never answers is parked too, after so many sendings; meanwhile another goes through.
+/// Released, it is the same message and so a repeat: the network may have taken the first.
+#[tokio::test]
+async fn g6_a_reversal_that_nobody_answers_is_parked() {
+    let stage = Stage::set().await;
+    stage.sale(1, Act::Code("00")).await;
+    stage.sale(2, Act::Code("00")).await;
+    let (forget, forgotten) = oneshot::channel();
+    stage.script.expect([Act::When(forgotten), Act::Code("00"), Act::Silence, Act::Silence, Act::Silence]);
+    stage.reverse(1, 10_000).await;
+    stage.script.until_seen(3).await;
+    stage.reverse(2, 10_000).await;
+    stage.until(2, PaymentState::Reversed).await;
+    drop(forget);
+    let item = parked(&stage).await;
+    assert_eq!(item.last_note, "the network did not answer 4 times: no answer in time");
+    assert_eq!(stage.state(1).await, PaymentState::Reversing, "unknown, and visible");
+    stage.script.expect([Act::Code("00")]);
+    stage.store.release_forward("script", item.sequence).await.unwrap();
+    stage.until(1, PaymentState::Reversed).await;
+    let first = stage.record(1).await.network.trace;
+    let sent = stage.script.seen().into_iter().filter(|s| s.what == "reversal" && s.trace == first);
+    assert_eq!(sent.map(|s| s.attempts).collect::<Vec<_>>(), [0, 1, 2, 3, 1]);
 }
 
 /// An answer that comes after the payment was given up is recorded in its history and changes nothing; one

@@ -291,6 +291,10 @@ pub struct Engine {
     pub forward_pause_max_ms: u64,
     /// Explicit refusals after which a reversal is parked for an operator.
     pub forward_refusals_max: u32,
+    /// Unanswered sendings of the same message after which it is parked for an operator.
+    pub forward_silences_max: u32,
+    /// Queued messages that may be under way to the network at once.
+    pub forward_window: usize,
     /// A tip is at most so many per cent of its sale.
     pub tip_percent_max: u32,
     /// What a terminal must do is asked for in every answer, not only after sign-in and downloads.
@@ -311,6 +315,8 @@ impl Default for Engine {
             forward_pause_ms: 1_000,
             forward_pause_max_ms: 60_000,
             forward_refusals_max: 10,
+            forward_silences_max: 1_000,
+            forward_window: 8,
             tip_percent_max: 20,
             requirement_everywhere: false,
             takeover_ms: 30_000,
@@ -393,6 +399,8 @@ impl Config {
             forward_pause: Duration::from_millis(e.forward_pause_ms),
             forward_pause_max: Duration::from_millis(e.forward_pause_max_ms),
             forward_refusals_max: e.forward_refusals_max,
+            forward_silences_max: e.forward_silences_max,
+            forward_window: e.forward_window,
             tip_percent_max: e.tip_percent_max,
             requirement_everywhere: e.requirement_everywhere,
             profiles: self.profiles()?.names(),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use acquiring::payment::Answer;
 use acquiring::transition::{self, Finding, Forward};
-use acquiring::{AuthCode, BatchNo, MerchantId, ResponseCode, TerminalId};
+use acquiring::{AuthCode, BatchNo, MerchantId, PaymentId, ResponseCode, TerminalId};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use store::{BatchFilter, Cursor, ForwardFilter, ForwardItem, Page, Store};
@@ -182,12 +182,19 @@ pub struct ForwardArgs {
 enum ForwardCommand {
     /// List what waits for the network, in order.
     List(ForwardList),
+    /// Take a waiting item out of the order, with a reason; nothing is sent for it until it is released.
+    #[command(after_help = PARK_EXAMPLE)]
+    Park(ForwardPark),
     /// Put a parked item back in line, after its cause is gone.
     Release(ForwardRelease),
     /// End a parked item by hand, as the network's record has its payment. Shows what it would do; `--yes` does it.
     #[command(after_help = SETTLE_EXAMPLES)]
     Settle(ForwardSettle),
 }
+
+const PARK_EXAMPLE: &str = "\
+Example:
+  posp forward park 12 --payment 3007 --reason 'the issuer is closed, ticket 4711'";
 
 const SETTLE_EXAMPLES: &str = "\
 Examples:
@@ -201,6 +208,24 @@ struct ForwardList {
     parked: bool,
     #[command(flatten)]
     place: Place,
+}
+
+#[derive(Args)]
+struct ForwardPark {
+    /// Number of the item in the list.
+    sequence: i64,
+    /// Number of its payment, as a check that the right item is meant.
+    #[arg(long, value_name = "NUMBER")]
+    payment: i64,
+    /// Why, for the payment's history: who said so, a ticket. No card number.
+    #[arg(long, value_parser = reason)]
+    reason: String,
+    /// Its line.
+    #[arg(long, default_value = "unionpay")]
+    line: String,
+    /// Data directory of the node (default: node.data of the configuration).
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -505,6 +530,15 @@ pub async fn forward(config: &Config, args: ForwardArgs, screen: &mut Screen) ->
             print(screen, &heading, &rows, found.next)?;
         }
         ForwardCommand::Settle(args) => settle(config, args, screen).await?,
+        ForwardCommand::Park(args) => {
+            let store =
+                config.open_store_beside(args.data.as_deref()).context("the store cannot be opened")?;
+            let note = format!("parked by hand: {}", args.reason);
+            let parked = store.park_by_hand(&args.line, args.sequence, PaymentId(args.payment), note).await;
+            store.close().await;
+            parked?;
+            screen.line(format!("item {} on line {} is parked", args.sequence, args.line))?;
+        }
         ForwardCommand::Release(args) => {
             let store =
                 config.open_store_beside(args.data.as_deref()).context("the store cannot be opened")?;

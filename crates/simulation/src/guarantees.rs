@@ -19,7 +19,7 @@ pub enum Guarantee {
     G4,
     /// A reversal that overtakes or crosses its sale ends right.
     G5,
-    /// Store-and-forward keeps its order per line, is bounded, and parks for an operator, never drops.
+    /// Store-and-forward keeps its order within a family of payments, is bounded, and parks for an operator, never drops.
     G6,
     /// A durable "approved" survives; a failed flush stops the node and is never tried again.
     G7,
@@ -76,6 +76,8 @@ pub struct Durable {
     pub network: (i64, i64),
     /// Field 37.
     pub rrn: String,
+    /// The payment on which it stands, 0 for none.
+    pub original: i64,
 }
 
 impl Durable {
@@ -156,17 +158,19 @@ pub struct Books {
 pub const TRIGGERS: &str = "
 CREATE TEMP TABLE seen (at INTEGER PRIMARY KEY AUTOINCREMENT, what TEXT, id BIGINT, before TEXT, after TEXT,
     terminal TEXT, batch BIGINT, trace BIGINT, kind TEXT, amount BIGINT, network_trace BIGINT, transmission BIGINT,
-    rrn TEXT);
+    rrn TEXT, original BIGINT);
 CREATE TEMP TRIGGER payment_new AFTER INSERT ON main.payment BEGIN
-    INSERT INTO seen (what, id, before, after, terminal, batch, trace, kind, amount, network_trace, transmission, rrn)
+    INSERT INTO seen (what, id, before, after, terminal, batch, trace, kind, amount, network_trace, transmission, rrn,
+        original)
     VALUES ('payment', NEW.id, '', NEW.state, NEW.terminal, NEW.batch, NEW.trace, NEW.kind, NEW.amount,
-        NEW.network_trace, NEW.transmission, NEW.rrn); END;
+        NEW.network_trace, NEW.transmission, NEW.rrn, COALESCE(NEW.original, 0)); END;
 CREATE TEMP TRIGGER payment_change AFTER UPDATE ON main.payment
     WHEN OLD.state <> NEW.state OR OLD.amount <> NEW.amount OR OLD.rrn <> NEW.rrn OR OLD.trace <> NEW.trace
         OR OLD.network_trace <> NEW.network_trace OR OLD.transmission <> NEW.transmission BEGIN
-    INSERT INTO seen (what, id, before, after, terminal, batch, trace, kind, amount, network_trace, transmission, rrn)
+    INSERT INTO seen (what, id, before, after, terminal, batch, trace, kind, amount, network_trace, transmission, rrn,
+        original)
     VALUES ('payment', NEW.id, OLD.state, NEW.state, NEW.terminal, NEW.batch, NEW.trace, NEW.kind, NEW.amount,
-        NEW.network_trace, NEW.transmission, NEW.rrn); END;
+        NEW.network_trace, NEW.transmission, NEW.rrn, COALESCE(NEW.original, 0)); END;
 CREATE TEMP TRIGGER payment_gone AFTER DELETE ON main.payment BEGIN
     INSERT INTO seen (what, id, before, after) VALUES ('payment gone', OLD.id, OLD.state, ''); END;
 CREATE TEMP TRIGGER forward_new AFTER INSERT ON main.forward BEGIN
@@ -183,7 +187,7 @@ CREATE TEMP TRIGGER forward_gone AFTER DELETE ON main.forward BEGIN
 
 /// Reads that list.
 pub const SEEN: &str = "SELECT what, id, before, after, terminal, batch, trace, kind, amount, network_trace, \
-     transmission, rrn FROM temp.seen ORDER BY at";
+     transmission, rrn, original FROM temp.seen ORDER BY at";
 
 /// Empties it.
 pub const FORGET: &str = "DELETE FROM temp.seen";
@@ -211,13 +215,36 @@ impl Books {
         self.payments.get(self.by_key.get(key)?)
     }
 
+    /// The payment on which another stands in the end.
+    fn family(&self, mut id: i64) -> i64 {
+        while let Some(original) =
+            self.payments.get(&id).map(|p| p.original).filter(|original| *original != 0)
+        {
+            id = original;
+        }
+        id
+    }
+
     /// After each commit: what it changed may be changed so.
     pub fn committed(&mut self, rows: &[Vec<Cell>]) -> Result<Vec<String>, Broken> {
         let mut notes = Vec::new();
         let mut moved = Vec::new();
         for row in rows {
-            let [what, id, before, after, terminal, batch, trace, kind, amount, network, transmission, rrn] =
-                row.as_slice()
+            let [
+                what,
+                id,
+                before,
+                after,
+                terminal,
+                batch,
+                trace,
+                kind,
+                amount,
+                network,
+                transmission,
+                rrn,
+                original,
+            ] = row.as_slice()
             else {
                 continue;
             };
@@ -233,6 +260,7 @@ impl Books {
                         amount: amount.int(),
                         network: (network.int(), transmission.int()),
                         rrn: rrn.text().to_owned(),
+                        original: original.int(),
                     };
                     g11_numbers_are_unique_and_stay(self, id, before, &durable)?;
                     g3_states_follow_the_rules(id, before, &durable)?;
@@ -271,7 +299,7 @@ impl Books {
             100 | 200 | 220 if !told => g4_a_request_leaves_once(self, message),
             _ => {
                 g6_nodes_do_not_both_work_the_queue(self, message)?;
-                g6_the_head_of_the_queue_goes_first(self, message)
+                g6_a_family_keeps_its_order(self, message)
             }
         }
     }
@@ -468,10 +496,11 @@ pub fn g6_nodes_do_not_both_work_the_queue(books: &mut Books, message: Leaving) 
     }
 }
 
-/// G6: what is sent is the first of the line that waits.
-pub fn g6_the_head_of_the_queue_goes_first(books: &Books, message: Leaving) -> Result<(), Broken> {
+/// G6: what is sent is the first that waits of its family: of the payments that stand on one another.
+pub fn g6_a_family_keeps_its_order(books: &Books, message: Leaving) -> Result<(), Broken> {
     let Some(id) = books.by_network.get(&message.trace) else { return Ok(()) };
-    let head = books.queue.iter().find(|(_, queued)| queued.status == "waiting");
+    let family = books.family(*id);
+    let head = books.queue.iter().find(|(_, q)| q.status == "waiting" && books.family(q.payment) == family);
     match head {
         Some((_, queued)) if queued.payment == *id => Ok(()),
         _ => Err((Guarantee::G6, format!("{message:?} of payment {id} leaves before {head:?}"))),

@@ -103,6 +103,8 @@ fn config(place: usize) -> EngineConfig {
         forward_pause: Duration::from_millis(500),
         forward_pause_max: Duration::from_secs(10),
         forward_refusals_max: 4,
+        forward_silences_max: 4,
+        forward_window: 3,
         refresh: Duration::from_secs(10),
         ..EngineConfig::new(InstitutionId::new("48029999").expect("an id"))
     }
@@ -293,10 +295,12 @@ fn sabotage(world: &Arc<World>) {
             }
         }
         Sabotage::ForwardOutOfOrder => {
-            // The first is hidden from the node for as long as another waits behind it.
-            let rows = world
-                .disk
-                .rows("SELECT sequence FROM forward WHERE done_at IS NULL ORDER BY sequence LIMIT 2");
+            // The first of a family is hidden from the node for as long as another waits behind it.
+            let rows = world.disk.rows(
+                "SELECT sequence FROM forward f WHERE done_at IS NULL AND \
+                 (SELECT COUNT(*) FROM forward e WHERE e.family = f.family AND e.done_at IS NULL) > 1 \
+                 ORDER BY family, sequence LIMIT 2",
+            );
             if let [first, _] = rows.expect("the saboteur reads").as_slice() {
                 let sequence = first[0].int();
                 world

@@ -1,4 +1,4 @@
-//! Store-and-forward: what must reach the network until it is acknowledged, in order per line.
+//! Store-and-forward: what must reach the network until it is acknowledged, in order within each family of payments.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::db::{Db, Lock, Op, params};
 use crate::error::StoreError;
 use crate::payments;
-use crate::rows::{Columns, Owned, Query, limit, millis, number_of, one};
+use crate::rows::{Columns, Owned, Query, all, limit, millis, number_of, one};
 use crate::store::Store;
 use crate::types::{Applied, Cursor, ForwardFilter, ForwardItem, Page, PageOf};
 use crate::writer::Admission;
@@ -35,11 +35,71 @@ impl Store {
         let op = move |db: &dyn Db| settle(db, &line, sequence, payment, &finding, &note, now);
         self.db.write(Admission::Wait, Vec::new(), op).await
     }
+
+    /// Items of a line that may be sent at `now`, the longest due first, at most `limit`: of each family the first that
+    /// waits, and none behind it. Parked ones are passed over.
+    pub async fn due_forwards(
+        &self,
+        line: &str,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<ForwardItem>, StoreError> {
+        let line = line.to_owned();
+        self.db.read(move |db| due(db, &line, now, limit)).await
+    }
+
+    /// When the next item of a line will be due that is not due at `now`.
+    pub async fn next_forward_at(&self, line: &str, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        let line = line.to_owned();
+        self.db
+            .read(move |db| Ok(one(db, NEXT_AT, params![&line, millis(now)], |c| c.time("next_at"))?))
+            .await
+    }
+
+    /// Takes an item out of the order because nobody answers it, or because we cannot send it. Unlike one that was refused,
+    /// it goes on with the same message when it is released, since the network may have taken that.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownForward`] when it is finished.
+    pub async fn park_unanswered(
+        &self,
+        item: &ForwardItem,
+        note: &str,
+        entries: Vec<JournalEntry>,
+    ) -> Result<(), StoreError> {
+        let (item, note) = (item.clone(), note.to_owned());
+        self.db.write(Admission::Wait, Vec::new(), move |db| park(db, &item, 0, &note, &entries)).await
+    }
+
+    /// Takes a waiting item out of the order by hand; `note` stands in its payment's history. What the network may
+    /// answer to a message that is under way still counts.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownForward`] when it does not wait; [`StoreError::Misuse`] when it belongs to another payment.
+    /// Nothing is written then.
+    pub async fn park_by_hand(
+        &self,
+        line: &str,
+        sequence: i64,
+        payment: PaymentId,
+        note: String,
+    ) -> Result<(), StoreError> {
+        let (line, now) = (line.to_owned(), self.db.now());
+        let op = move |db: &dyn Db| {
+            let item = open(db, &line, sequence)?.filter(|item| !item.parked);
+            let item = item.ok_or_else(|| StoreError::UnknownForward { line: line.clone(), sequence })?;
+            if item.payment != payment {
+                return Err(StoreError::Misuse { rule: "the item is of another payment" }.into());
+            }
+            park(db, &item, 0, &note, &[JournalEntry::note(now, note.clone())])
+        };
+        self.db.write(Admission::Wait, Vec::new(), op).await
+    }
 }
 
 macro_rules! forward_columns {
     () => {
-        "merchant, line, sequence, payment, action, status, attempts, refusals, message_at, message_tries, \
+        "merchant, line, sequence, payment, family, action, status, attempts, refusals, message_at, message_tries, \
          next_at, note, created, payload"
     };
 }
@@ -50,6 +110,16 @@ pub(crate) const HEAD: &str = concat!(
     forward_columns!(),
     " FROM forward WHERE line = ?1 AND done_at IS NULL AND status = 'waiting' ORDER BY sequence LIMIT 1"
 );
+pub(crate) const DUE: &str = concat!(
+    "SELECT ",
+    forward_columns!(),
+    " FROM forward f WHERE line = ?1 AND done_at IS NULL AND status = 'waiting' AND next_at <= ?2 \
+     AND NOT EXISTS (SELECT 1 FROM forward e WHERE e.merchant = f.merchant AND e.family = f.family \
+     AND e.sequence < f.sequence AND e.line = f.line AND e.done_at IS NULL AND e.status = 'waiting') \
+     ORDER BY next_at, sequence LIMIT ?3"
+);
+pub(crate) const NEXT_AT: &str = "SELECT next_at FROM forward WHERE line = ?1 AND done_at IS NULL \
+     AND status = 'waiting' AND next_at > ?2 ORDER BY next_at LIMIT 1";
 pub(crate) const DEPTH: &str =
     "SELECT COUNT(*) FROM forward WHERE line = ?1 AND done_at IS NULL AND status = 'waiting'";
 
@@ -59,6 +129,7 @@ fn item(c: &mut Columns<'_>) -> Op<ForwardItem> {
         line: c.take("line")?,
         sequence: c.take("sequence")?,
         payment: PaymentId(c.take("payment")?),
+        family: PaymentId(c.take("family")?),
         action: c.text("action", Forward::from_code)?,
         parked: c.text("status", |status| Some(status == "parked"))?,
         attempts: c.take("attempts")?,
@@ -85,8 +156,8 @@ pub(crate) fn enqueue(
     let select = "SELECT COALESCE(MAX(sequence), 0) FROM forward WHERE line = ?1";
     let last = number_of(db, select, params![&payment.line])?;
     let insert = "INSERT INTO forward (merchant, line, sequence, payment, action, status, attempts, refusals, \
-         message_at, message_tries, next_at, note, created, payload) \
-         VALUES (?1, ?2, ?3, ?4, ?5, 'waiting', 0, 0, ?7, 0, ?6, '', ?7, ?8)";
+         message_at, message_tries, next_at, note, created, payload, family) \
+         VALUES (?1, ?2, ?3, ?4, ?5, 'waiting', 0, 0, ?7, 0, ?6, '', ?7, ?8, ?9)";
     db.execute(
         insert,
         params![
@@ -97,10 +168,19 @@ pub(crate) fn enqueue(
             action.code(),
             millis(next_at),
             millis(at),
-            payload
+            payload,
+            family(db, payment)?.0
         ],
     )?;
     Ok(())
+}
+
+/// The payment on which a payment stands in the end, or itself. Nothing stands on more than two others: the void of a
+/// completion stands on the completion and that on its pre-authorisation.
+fn family(db: &dyn Db, payment: &PaymentRecord) -> Op<PaymentId> {
+    let Some(original) = payment.original else { return Ok(payment.id) };
+    let beyond = db.payment_by_id(payment.merchant, original)?.and_then(|original| original.original);
+    Ok(beyond.unwrap_or(original))
 }
 
 /// Queues what became of the commands for the chip of an approved payment, once; whether it was the first time.
@@ -172,11 +252,13 @@ pub(crate) fn failed(
     entries: &[JournalEntry],
 ) -> Op<()> {
     db.lock(Lock::Payment(item.merchant, item.payment))?;
-    let update = "UPDATE forward SET attempts = attempts + 1, message_tries = message_tries + ?6, next_at = ?4, \
+    // An operator may have parked and released it meanwhile, as another message.
+    let update = "UPDATE forward SET attempts = attempts + 1, \
+         message_tries = CASE WHEN message_at = ?7 THEN message_tries + ?6 ELSE message_tries END, next_at = ?4, \
          note = ?5 \
          WHERE merchant = ?1 AND line = ?2 AND sequence = ?3 AND done_at IS NULL";
-    let next_at = millis(next_at);
-    let params = params![item.merchant.as_str(), &item.line, item.sequence, next_at, note, u8::from(left)];
+    let (next_at, message_at, left) = (millis(next_at), millis(item.message_at), i64::from(left));
+    let params = params![item.merchant.as_str(), &item.line, item.sequence, next_at, note, left, message_at];
     if db.execute(update, params)? == 0 {
         return Err(unknown(item).into());
     }
@@ -207,25 +289,37 @@ pub(crate) fn refused(
     payments::append_by_id(db, item.merchant, item.payment, entries)
 }
 
-pub(crate) fn park(db: &dyn Db, item: &ForwardItem, note: &str, entries: &[JournalEntry]) -> Op<()> {
+/// Parks an item that was refused so often, which decides as what it is released.
+pub(crate) fn park(
+    db: &dyn Db,
+    item: &ForwardItem,
+    refusals: u32,
+    note: &str,
+    entries: &[JournalEntry],
+) -> Op<()> {
     db.lock(Lock::Payment(item.merchant, item.payment))?;
-    let update = "UPDATE forward SET status = 'parked', note = ?4 \
+    let update = "UPDATE forward SET status = 'parked', note = ?4, refusals = ?5 \
          WHERE merchant = ?1 AND line = ?2 AND sequence = ?3 AND done_at IS NULL";
-    let changed = db.execute(update, params![item.merchant.as_str(), &item.line, item.sequence, note])?;
+    let params = params![item.merchant.as_str(), &item.line, item.sequence, note, i64::from(refusals)];
+    let changed = db.execute(update, params)?;
     if changed == 0 {
         return Err(unknown(item).into());
     }
     payments::append_by_id(db, item.merchant, item.payment, entries)
 }
 
-fn parked(db: &dyn Db, line: &str, sequence: i64) -> Op<ForwardItem> {
+fn open(db: &dyn Db, line: &str, sequence: i64) -> Op<Option<ForwardItem>> {
     let select = concat!(
         "SELECT ",
         forward_columns!(),
-        " FROM forward WHERE line = ?1 AND sequence = ?2 AND done_at IS NULL AND status = 'parked'"
+        " FROM forward WHERE line = ?1 AND sequence = ?2 AND done_at IS NULL"
     );
+    one(db, select, params![line, sequence], item)
+}
+
+fn parked(db: &dyn Db, line: &str, sequence: i64) -> Op<ForwardItem> {
     let unknown = || StoreError::UnknownForward { line: line.to_owned(), sequence };
-    one(db, select, params![line, sequence], item)?.ok_or_else(|| unknown().into())
+    open(db, line, sequence)?.filter(|item| item.parked).ok_or_else(|| unknown().into())
 }
 
 /// Ends a parked item as the network's record has it. The payment must be the one that the operator means, and must
@@ -280,17 +374,29 @@ fn adjusted_before(db: &dyn Db, record: &PaymentRecord) -> Op<Option<Amount>> {
     one(db, select, params, |c| c.amount("amount"))
 }
 
-/// Puts a parked item back to its old place, due at once, as a new message with nothing refused yet. Transmission
-/// times count in seconds, so the new one is at least a second after the last.
+/// Puts a parked item back to its old place, due at once, with nothing refused yet. One that was refused becomes a new
+/// message: transmission times count in seconds, so the new one is at least a second after the last. One that nobody
+/// answered stays the message that it is, since the network may have taken it and would take a new one as another.
 pub(crate) fn release(db: &dyn Db, line: &str, sequence: i64, now: Timestamp) -> Op<()> {
     let parked = parked(db, line, sequence)?;
-    let update = "UPDATE forward SET status = 'waiting', next_at = ?3, refusals = 0, message_tries = 0, \
+    let renewed = parked.refusals > 0;
+    let (message_at, tries) = if renewed {
+        (parked.message_at.checked_add(SignedDuration::from_secs(1)).unwrap_or(now).max(now), 0)
+    } else {
+        // A repeat of it is a repeat for ever; how often it was silent is counted anew.
+        (parked.message_at, parked.message_tries.min(1))
+    };
+    let update = "UPDATE forward SET status = 'waiting', next_at = ?3, refusals = 0, message_tries = ?5, \
          message_at = ?4 WHERE line = ?1 AND sequence = ?2 AND done_at IS NULL AND status = 'parked'";
-    let later = parked.message_at.checked_add(SignedDuration::from_secs(1)).unwrap_or(now).max(now);
-    if db.execute(update, params![line, sequence, millis(now), millis(later)])? == 0 {
-        return Err(StoreError::UnknownForward { line: line.to_owned(), sequence }.into());
+    let params = params![line, sequence, millis(now), millis(message_at), i64::from(tries)];
+    if db.execute(update, params)? == 0 {
+        return Err(unknown(&parked).into());
     }
-    advice_has_key(db, &parked, later)
+    if renewed { advice_has_key(db, &parked, message_at) } else { Ok(()) }
+}
+
+fn due(db: &dyn Db, line: &str, now: Timestamp, most: usize) -> Op<Vec<ForwardItem>> {
+    all(db, DUE, params![line, millis(now), limit(most)], item)
 }
 
 pub(crate) fn depth(db: &dyn Db, line: &str) -> Op<u64> {
@@ -337,4 +443,35 @@ pub(crate) fn lease(db: &dyn Db, line: &str, node: &str, time: Duration) -> Op<b
 pub(crate) fn give_back(db: &dyn Db, line: &str, node: &str) -> Op<()> {
     db.execute("DELETE FROM forward_lease WHERE line = ?1 AND node = ?2", params![line, node])?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    /// Each pass of the queue goes straight to what is due, in its order, and from each item straight to those before it in
+    /// its family: a long queue costs no more than a short one.
+    #[test]
+    fn a_pass_reads_no_more_than_it_takes() {
+        let db = Connection::open_in_memory().unwrap();
+        for migration in crate::migrations::MIGRATIONS {
+            db.execute_batch(migration.sqlite).unwrap();
+        }
+        let plan = |sql: &str| {
+            let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let mut rows = statement.raw_query();
+            let mut steps: Vec<String> = Vec::new();
+            while let Some(row) = rows.next().unwrap() {
+                steps.push(row.get(3).unwrap());
+            }
+            steps
+        };
+        let due = plan(super::DUE);
+        assert_eq!(due.len(), 3, "{due:?}");
+        assert!(due[0].ends_with("forward_due (line=? AND next_at<?)"), "{due:?}");
+        assert!(due[2].ends_with("forward_family (merchant=? AND family=? AND sequence<?)"), "{due:?}");
+        let next = plan(super::NEXT_AT);
+        assert_eq!(next.len(), 1, "{next:?}");
+        assert!(next[0].ends_with("forward_due (line=? AND next_at>?)"), "{next:?}");
+    }
 }

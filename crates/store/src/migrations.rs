@@ -41,6 +41,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/sqlite/0016_days.sql"),
         postgres: include_str!("../migrations/postgres/0016_days.sql"),
     },
+    both(include_str!("../migrations/0017_forward_family.sql")),
 ];
 
 /// The table that says which were applied, and when.

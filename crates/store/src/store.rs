@@ -371,7 +371,7 @@ impl Store {
 
     // Store-and-forward.
 
-    /// The item at the head of a line, due or not; parked ones are passed over.
+    /// The first item that waits on a line, due or not.
     pub async fn next_forward(&self, line: &str) -> Result<Option<ForwardItem>, StoreError> {
         let line = line.to_owned();
         self.db.read(move |db| forwards::head(db, &line)).await
@@ -428,7 +428,7 @@ impl Store {
         self.db.write(Admission::Wait, Vec::new(), op).await
     }
 
-    /// Takes an item out of the order, for an operator to judge; the line goes on with the next.
+    /// Takes an item that the network refused out of the order, for an operator to judge.
     ///
     /// # Errors
     /// [`StoreError::UnknownForward`] when it is finished.
@@ -439,10 +439,15 @@ impl Store {
         entries: Vec<JournalEntry>,
     ) -> Result<(), StoreError> {
         let (item, note) = (item.clone(), note.to_owned());
-        self.db.write(Admission::Wait, Vec::new(), move |db| forwards::park(db, &item, &note, &entries)).await
+        self.db
+            .write(Admission::Wait, Vec::new(), move |db| {
+                forwards::park(db, &item, item.refusals.saturating_add(1), &note, &entries)
+            })
+            .await
     }
 
-    /// Puts a parked item back to its place, due at once, as a new message with nothing refused yet.
+    /// Puts a parked item back to its place, due at once: as a new message when the network had refused it, as the same
+    /// when it had not answered.
     ///
     /// # Errors
     /// [`StoreError::UnknownForward`] when it is not parked.

@@ -141,11 +141,13 @@ pub struct ForwardItem {
     pub merchant: MerchantId,
     /// The payment.
     pub payment: PaymentId,
+    /// The payment on which it stands in the end, or itself: within a family order matters.
+    pub family: PaymentId,
     /// What to send.
     pub action: Forward,
     /// How often it was sent without success.
     pub attempts: u32,
-    /// How often the network has refused it since it was queued or released.
+    /// How often the network has refused it since it was queued, released, or parked without an answer.
     pub refusals: u32,
     /// When the present message was composed: its transmission time, the same in every repeat of it.
     pub message_at: Timestamp,

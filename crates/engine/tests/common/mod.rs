@@ -39,7 +39,7 @@ pub enum Act {
     Silence,
     /// The line does not take it.
     Down,
-    /// Answers when the scenario says so.
+    /// Answers when the scenario says so, however long that takes; nothing, when the scenario forgets about it.
     When(oneshot::Receiver<&'static str>),
 }
 
@@ -157,9 +157,9 @@ impl Channel for Script {
                     tokio::time::sleep(patience).await;
                     Outcome::NoAnswer("no answer in time")
                 }
-                Act::When(told) => match tokio::time::timeout(patience, told).await {
-                    Ok(Ok(code)) => answered(code),
-                    _ => Outcome::NoAnswer("no answer in time"),
+                Act::When(told) => match told.await {
+                    Ok(code) => answered(code),
+                    Err(_) => Outcome::NoAnswer("no answer in time"),
                 },
             }
         })
@@ -199,6 +199,7 @@ pub fn config() -> EngineConfig {
         forward_pause: Duration::from_millis(5),
         forward_pause_max: Duration::from_millis(20),
         forward_refusals_max: 3,
+        forward_silences_max: 4,
         takeover_margin: Duration::from_millis(1_500),
         ..EngineConfig::new(InstitutionId::new("48029999").unwrap())
     }

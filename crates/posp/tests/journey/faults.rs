@@ -295,6 +295,62 @@ async fn a_refused_reversal_is_parked_and_released() {
     books_agree(&lab).await;
 }
 
+/// A reversal that the network never answers is parked after so many sendings, with an alarm; payments go on meanwhile,
+/// and it goes out again when it is released.
+#[tokio::test]
+async fn a_reversal_that_nobody_answers_is_parked() {
+    let engine = "forward_silences_max = 3\n";
+    let lab = Lab::start(Setup { network_patience_ms: 1_000, engine, ..Setup::default() }).await;
+    let (mut terminal, _) = lab.signed_in(FIRST).await;
+    lab.set_faults(json!({"rules": [{"fault": "lost", "classes": [420]}]})).await;
+    let silent = terminal.sale(swipe(9_001)).await.unwrap();
+    assert_eq!(code(&silent), "68");
+    until("the reversal is parked", || {
+        lab.good(&["forward", "list", "--parked"]).contains("did not answer 3 times").then_some(())
+    })
+    .await;
+    assert!(lab.log().contains("ALARM"));
+    let ill = lab.posp(&["doctor"]);
+    assert!(!ill.status.success() && text(&ill).contains("parked"), "{}", text(&ill));
+    sold(&mut terminal, swipe(2_000)).await;
+    lab.set_faults(json!({"rules": []})).await;
+    let (number, _) = first_item(&lab);
+    lab.good(&["forward", "release", &number]);
+    lab.payment_in(&[silent.rrn.as_deref().unwrap()], "reversed").await;
+    books_agree(&lab).await;
+}
+
+/// Number and payment of the first open item of the queue.
+fn first_item(lab: &Lab) -> (String, String) {
+    let list = lab.good(&["forward", "list"]);
+    let words: Vec<&str> = list.lines().nth(1).unwrap().split_whitespace().collect();
+    (words[0].to_owned(), words[3].to_owned())
+}
+
+/// A person takes a reversal that waits out of the order, with a reason that stands in the payment's history. A mistaken
+/// number changes nothing; released, it reaches the network.
+#[tokio::test]
+async fn a_waiting_reversal_is_parked_by_hand() {
+    let lab = Lab::start(Setup { network_patience_ms: 1_000, ..Setup::default() }).await;
+    let (mut terminal, _) = lab.signed_in(FIRST).await;
+    lab.set_faults(json!({"rules": [{"fault": "lost", "classes": [420]}]})).await;
+    let silent = terminal.sale(swipe(9_001)).await.unwrap();
+    let (number, payment) = first_item(&lab);
+    let wrong = lab.posp(&["forward", "park", &number, "--payment", "1", "--reason", "ticket 7"]);
+    assert!(!wrong.status.success() && text(&wrong).contains("another payment"), "{}", text(&wrong));
+    assert!(!lab.good(&["forward", "list", "--parked"]).contains("parked"));
+    lab.good(&["forward", "park", &number, "--payment", &payment, "--reason", "ticket 4711"]);
+    let reference = silent.rrn.as_deref().unwrap();
+    assert!(lab.good(&["txn", "show", reference]).contains("parked by hand: ticket 4711"));
+    assert!(lab.good(&["forward", "list", "--parked"]).contains("parked"));
+    lab.payment_in(&[reference], "reversing").await;
+    lab.set_faults(json!({"rules": []})).await;
+    sold(&mut terminal, swipe(2_000)).await;
+    lab.good(&["forward", "release", &number]);
+    lab.payment_in(&[reference], "reversed").await;
+    books_agree(&lab).await;
+}
+
 /// A refund that went into silence and is refused 96 ever since: no release helps, a person settles it as the network's
 /// record has it. Mistakes on the way change nothing, and the terminal hears the outcome when it asks again.
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Store-and-forward: in order, until acknowledged, never given up in silence.
+//! Store-and-forward: in order within a family of payments, until acknowledged, never dropped.
 
 use acquiring::kind::Kind;
 use acquiring::payment::{Answer, EntryKind, JournalEntry, PaymentRecord, PaymentState};
@@ -99,6 +99,87 @@ pub async fn a_parked_item_is_passed_over_and_comes_back(store: Store) {
     assert_eq!((back.payment, back.parked), (PaymentId(1), false));
     assert!(back.next_at != at(90_000_000), "due at once");
     assert!(store.forwards(parked, Page::default()).await.unwrap().items.is_empty());
+}
+
+async fn due(store: &Store, now: i64) -> Vec<i64> {
+    let due = store.due_forwards("unionpay", at(now), 10).await.unwrap();
+    due.into_iter().map(|item| item.payment.0).collect()
+}
+
+/// Of payments that stand on one another the first waits before the next may go; others do not care. What fell due
+/// first comes first, so that what is tried again and again does not stand before what was never tried.
+pub async fn order_matters_within_a_family(store: Store) {
+    approved(&store, payment(1, Kind::Sale)).await;
+    let void = PaymentRecord {
+        original: Some(PaymentId(1)),
+        line: "unionpay".to_owned(),
+        ..undoing(2, Kind::SaleVoid, 1, fen(10_000))
+    };
+    begin(&store, void).await;
+    let silent = Event::NoAnswer(Answer::own(ResponseCode::TIMEOUT, at(60_000)));
+    store.apply(merchant_id(), PaymentId(2), silent, vec![], at(60_000)).await.unwrap();
+    let wanted = Event::CancelRequested(ResponseCode::NO_ANSWER);
+    store.apply(merchant_id(), PaymentId(1), wanted, vec![], at(60_001)).await.unwrap();
+    unanswered(&store, 3, "unionpay").await;
+    assert_eq!(store.forward_depth("unionpay").await.unwrap(), 3);
+    assert_eq!(due(&store, 59_999).await, [0; 0]);
+    assert_eq!(store.next_forward_at("unionpay", at(59_999)).await.unwrap(), Some(at(60_000)));
+    assert_eq!(due(&store, 60_001).await, [2, 3], "the sale waits for its void");
+
+    let item = head(&store).await.unwrap();
+    assert_eq!((item.payment, item.family), (PaymentId(2), PaymentId(1)));
+    store.forward_failed(&item, true, at(70_000), "no answer", vec![]).await.unwrap();
+    assert_eq!(due(&store, 65_000).await, [3], "not before its time, and nobody overtakes it");
+    assert_eq!(store.next_forward_at("unionpay", at(65_000)).await.unwrap(), Some(at(70_000)));
+    assert_eq!(due(&store, 70_000).await, [3, 2]);
+    finish(&store, &item).await;
+    assert_eq!(due(&store, 70_000).await, [3, 1]);
+    assert_eq!(store.due_forwards("unionpay", at(70_000), 1).await.unwrap().len(), 1);
+}
+
+/// What nobody answered is released as the message that it was: under another the network might take it twice.
+pub async fn what_nobody_answered_stays_the_same_message(store: Store) {
+    unanswered(&store, 1, "unionpay").await;
+    for (next, tries) in [(70_000, 1), (80_000, 2)] {
+        let item = head(&store).await.unwrap();
+        store.forward_failed(&item, true, at(next), "no answer", vec![]).await.unwrap();
+        assert_eq!(head(&store).await.unwrap().message_tries, tries);
+    }
+    let item = head(&store).await.unwrap();
+    store.park_unanswered(&item, "no answer for a day", vec![]).await.unwrap();
+    assert_eq!(head(&store).await, None);
+    store.release_forward("unionpay", item.sequence).await.unwrap();
+    let released = head(&store).await.unwrap();
+    assert_eq!((released.message_at, released.message_tries), (item.message_at, 1), "a repeat, counted anew");
+}
+
+/// A person takes an item out of the order, with a reason in the payment's history. Mistakes change nothing, and an
+/// answer to what was under way counts.
+pub async fn an_item_is_parked_by_hand(store: Store) {
+    unanswered(&store, 1, "unionpay").await;
+    unanswered(&store, 2, "unionpay").await;
+    let item = head(&store).await.unwrap();
+    let park = |sequence, payment| {
+        store.park_by_hand("unionpay", sequence, PaymentId(payment), "parked by hand: ticket 7".to_owned())
+    };
+    let error = park(1, 2).await.unwrap_err();
+    assert!(matches!(error, StoreError::Misuse { .. }), "another payment: {error}");
+    park(1, 1).await.unwrap();
+    assert_eq!(head(&store).await.unwrap().payment, PaymentId(2));
+    let history = store.history(merchant_id(), PaymentId(1)).await.unwrap();
+    assert_eq!(history.last().unwrap().note, "parked by hand: ticket 7");
+    for sequence in [1, 7] {
+        let error = park(sequence, 1).await.unwrap_err();
+        assert!(matches!(error, StoreError::UnknownForward { .. }), "parked already, not there: {error}");
+    }
+    assert_eq!(store.counts(Timestamp::MIN).await.unwrap().parked, 1);
+
+    // An attempt that was under way comes to nothing, and a later one is acknowledged after all.
+    store.forward_failed(&item, true, at(70_000), "no answer", vec![]).await.unwrap();
+    assert_eq!(store.counts(Timestamp::MIN).await.unwrap().parked, 1, "it stays parked");
+    finish(&store, &item).await;
+    assert_eq!(now(&store, 1).await.state, PaymentState::Reversed);
+    assert_eq!(store.counts(Timestamp::MIN).await.unwrap().parked, 0);
 }
 
 pub async fn lines_do_not_wait_for_each_other(store: Store) {

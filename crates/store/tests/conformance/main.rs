@@ -93,6 +93,9 @@ conformance!(sqlite, postgres:
         what_never_left_does_not_count_as_sent
         a_refused_item_goes_out_as_a_new_message
         a_parked_item_is_passed_over_and_comes_back
+        order_matters_within_a_family
+        what_nobody_answered_stays_the_same_message
+        an_item_is_parked_by_hand
         lines_do_not_wait_for_each_other
         finishing_twice_is_harmless
         open_items_are_listed_in_pages
