@@ -31,6 +31,7 @@ mod pin;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
 pub mod primitives;
+mod rules;
 pub mod tr31;
 mod track;
 mod vault;

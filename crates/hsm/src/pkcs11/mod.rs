@@ -41,11 +41,8 @@ use crate::pin::{EncryptedPinBlock, Pin, PinFormat, PinReference};
 use crate::primitives::{self, take};
 use crate::tr31::{Exportability, KeyBlockHeader, OptionalBlock};
 use crate::track::TrackData;
-use crate::vault::{
-    BlockCipher, ClearKey, SealKey, block_admits, block_version, fits, make_block, may_transport,
-    open_sealed, reference_input,
-};
-use crate::{Hsm, HsmError};
+use crate::vault::{BlockCipher, ClearKey, SealKey, open_sealed};
+use crate::{Hsm, HsmError, rules};
 use token::{Token, find};
 
 const MASTER: &str = "posp-master";
@@ -284,18 +281,16 @@ impl Pkcs11Vault {
     }
 
     fn read_pin(&self, block: &EncryptedPinBlock, key: &WrappedKey, pan: &str) -> Result<Pin, HsmError> {
-        key.require(KeyUsage::Pin)?;
-        fits(block.format, key)?;
+        rules::pin_key(key, block.format)?;
         let clear = Zeroizing::new(take::<8>(&self.ecb(key, block.bytes(), false)?));
         primitives::pin::read_iso0(&clear, pan)
     }
 
     fn reference(&self, pin: &Pin, pan: &str, key: &WrappedKey) -> Result<PinReference, HsmError> {
-        key.require(KeyUsage::PinVerification)?;
+        let input = rules::reference_input(pin, pan, key)?;
         if key.algorithm() != KeyAlgorithm::HmacSha256 {
             return Err(HsmError::Unsupported("PIN references under a cipher key"));
         }
-        let input = reference_input(pin, pan)?;
         let signed =
             self.use_key(key, false, |session, key| session.sign(&Mechanism::Sha256Hmac, key, &input))?;
         Ok(PinReference(take(&signed)))
@@ -331,9 +326,7 @@ impl Hsm for Pkcs11Vault {
     }
 
     fn generate(&self, usage: KeyUsage, algorithm: KeyAlgorithm) -> Result<WrappedKey, HsmError> {
-        if !usage.allows(algorithm) {
-            return Err(HsmError::NoSuchKey { usage, algorithm });
-        }
+        rules::may_exist(usage, algorithm)?;
         // Drawn here, since the check value must be known and single DES has no generation worth its name.
         self.wrap(usage, algorithm, ClearKey::random(algorithm)?.as_ref())
     }
@@ -345,17 +338,12 @@ impl Hsm for Pkcs11Vault {
         components: &[KeyComponent],
         check: Option<Kcv>,
     ) -> Result<WrappedKey, HsmError> {
-        if !usage.allows(algorithm) {
-            return Err(HsmError::NoSuchKey { usage, algorithm });
-        }
-        if components.len() == 1 && usage != KeyUsage::TerminalMaster {
-            return Err(HsmError::Components("only a terminal master key may come in one piece"));
-        }
+        rules::may_come_in(usage, algorithm, components.len())?;
         self.wrap(usage, algorithm, &combine(usage, algorithm, components, check)?)
     }
 
     fn export(&self, key: &WrappedKey, under: &WrappedKey) -> Result<ExportedKey, HsmError> {
-        may_transport(key.usage(), key.algorithm(), under)?;
+        rules::may_transport(key.usage(), key.algorithm(), under)?;
         let cipher = self.ecb(under, &self.clear(key)?, true)?;
         Ok(ExportedKey { algorithm: key.algorithm(), cipher: cipher.to_vec(), kcv: key.kcv() })
     }
@@ -367,11 +355,8 @@ impl Hsm for Pkcs11Vault {
         cipher: &[u8],
         under: &WrappedKey,
     ) -> Result<WrappedKey, HsmError> {
-        may_transport(usage, algorithm, under)?;
-        let wanted = algorithm.key_len();
-        if cipher.len() != wanted {
-            return Err(HsmError::KeyLength { algorithm, wanted, found: cipher.len() });
-        }
+        rules::may_transport(usage, algorithm, under)?;
+        rules::has_length(algorithm, cipher)?;
         self.wrap(usage, algorithm, &self.ecb(under, cipher, false)?)
     }
 
@@ -382,11 +367,8 @@ impl Hsm for Pkcs11Vault {
         exportability: Exportability,
         optional: &[OptionalBlock],
     ) -> Result<String, HsmError> {
-        under.require(KeyUsage::BlockProtection)?;
-        let version = block_version(under)?;
-        let header = KeyBlockHeader::describe(version, key.usage(), key.algorithm())?;
-        let header = KeyBlockHeader { exportability, optional: optional.to_vec(), ..header };
-        make_block(&self.clear(under)?, &header, &self.clear(key)?)
+        let header = rules::block_header(key, under, exportability, optional)?;
+        rules::make_block(&self.clear(under)?, &header, &self.clear(key)?)
     }
 
     fn import_block(
@@ -395,19 +377,14 @@ impl Hsm for Pkcs11Vault {
         block: &str,
         under: &WrappedKey,
     ) -> Result<(WrappedKey, KeyBlockHeader), HsmError> {
-        let algorithm = block_admits(usage, block, under)?;
+        let algorithm = rules::block_admits(usage, block, under)?;
         let (header, clear) = primitives::key_block::unwrap(&self.clear(under)?, block)?;
-        if clear.len() != algorithm.key_len() {
-            return Err(HsmError::KeyLength { algorithm, wanted: algorithm.key_len(), found: clear.len() });
-        }
+        rules::has_length(algorithm, &clear)?;
         Ok((self.wrap(usage, algorithm, &clear)?, header))
     }
 
     fn mac(&self, key: &WrappedKey, algorithm: MacAlgorithm, data: &[u8]) -> Result<[u8; 8], HsmError> {
-        key.require(KeyUsage::Mac)?;
-        if !algorithm.fits(key.algorithm()) {
-            return Err(HsmError::WrongAlgorithm { operation: "this MAC", found: key.algorithm() });
-        }
+        rules::mac_key(key, algorithm)?;
         if data.is_empty() {
             return Err(HsmError::EmptyData);
         }
@@ -456,9 +433,8 @@ impl Hsm for Pkcs11Vault {
         to_format: PinFormat,
         pan: &str,
     ) -> Result<EncryptedPinBlock, HsmError> {
-        from.require(KeyUsage::Pin)?;
-        to.require(KeyUsage::Pin)?;
-        fits(to_format, to)?;
+        rules::pin_key(from, block.format)?;
+        rules::pin_key(to, to_format)?;
         let pin = self.read_pin(block, from, pan)?;
         self.encrypt_pin(&pin, pan, to, to_format)
     }
@@ -470,8 +446,7 @@ impl Hsm for Pkcs11Vault {
         key: &WrappedKey,
         format: PinFormat,
     ) -> Result<EncryptedPinBlock, HsmError> {
-        key.require(KeyUsage::Pin)?;
-        fits(format, key)?;
+        rules::pin_key(key, format)?;
         let out = self.ecb(key, &*primitives::pin::build_iso0(pin, pan)?, true)?;
         Ok(EncryptedPinBlock::iso0(take(&out)))
     }

@@ -24,9 +24,9 @@ use crate::key::{ExportedKey, Kcv, KeyAlgorithm, KeyUsage, WrappedKey};
 use crate::mac::MacAlgorithm;
 use crate::pin::{EncryptedPinBlock, Pin, PinFormat, PinReference};
 use crate::primitives::{self, BlockKey, hmac_sha256, take};
-use crate::tr31::{BlockVersion, Exportability, KeyBlockHeader, OptionalBlock};
+use crate::tr31::{Exportability, KeyBlockHeader, OptionalBlock};
 use crate::track::TrackData;
-use crate::{Hsm, HsmError};
+use crate::{Hsm, HsmError, rules};
 use cache::ScheduleCache;
 pub(crate) use seal::SealKey;
 #[cfg(feature = "pkcs11")]
@@ -383,13 +383,12 @@ impl SoftVault {
         algorithm: KeyAlgorithm,
         under: &WrappedKey,
     ) -> Result<Arc<BlockKey>, HsmError> {
-        may_transport(usage, algorithm, under)?;
+        rules::may_transport(usage, algorithm, under)?;
         self.block_key(under, under.usage())
     }
 
     fn read_pin(&self, block: &EncryptedPinBlock, key: &WrappedKey, pan: &str) -> Result<Pin, HsmError> {
-        key.require(KeyUsage::Pin)?;
-        fits(block.format, key)?;
+        rules::pin_key(key, block.format)?;
         match &*self.block_key(key, KeyUsage::Pin)? {
             BlockKey::Des(key) => {
                 let clear = Zeroizing::new(key.decrypt(take(block.bytes())));
@@ -403,85 +402,9 @@ impl SoftVault {
     }
 
     fn reference(&self, pin: &Pin, pan: &str, key: &WrappedKey) -> Result<PinReference, HsmError> {
-        key.require(KeyUsage::PinVerification)?;
-        let input = reference_input(pin, pan)?;
+        let input = rules::reference_input(pin, pan, key)?;
         let clear = self.unwrap(key)?;
         hmac_sha256(clear.as_ref(), &[&input]).map(PinReference).ok_or(HsmError::Pin)
-    }
-}
-
-/// What a PIN reference is the keyed digest of.
-pub(crate) fn reference_input(pin: &Pin, pan: &str) -> Result<Zeroizing<Vec<u8>>, HsmError> {
-    if !matches!(pan.len(), 13..=19) || !pan.bytes().all(|digit| digit.is_ascii_digit()) {
-        return Err(HsmError::Pan);
-    }
-    let mut input = Zeroizing::new(Vec::with_capacity(64));
-    for part in [b"posp pin reference v1 ".as_slice(), pan.as_bytes(), b" ", pin.digits()] {
-        input.extend_from_slice(part);
-    }
-    Ok(input)
-}
-
-/// Whether a key may send one of this usage and algorithm in ECB.
-pub(crate) fn may_transport(
-    usage: KeyUsage,
-    algorithm: KeyAlgorithm,
-    under: &WrappedKey,
-) -> Result<(), HsmError> {
-    if !under.usage().sends_keys() {
-        return Err(HsmError::WrongUsage { wanted: KeyUsage::TerminalMaster, found: under.usage() });
-    }
-    if !usage.may_be_sent() {
-        return Err(HsmError::NeverSent { usage });
-    }
-    if !under.algorithm().may_wrap(algorithm) {
-        return Err(HsmError::WeakWrap { found: algorithm, under: under.algorithm() });
-    }
-    Ok(())
-}
-
-/// A key block over clear keys, with fresh fill.
-pub(crate) fn make_block(
-    protection: &[u8],
-    header: &KeyBlockHeader,
-    clear: &[u8],
-) -> Result<String, HsmError> {
-    let mut fill = vec![0u8; primitives::key_block::fill_len(header.version, clear.len(), BLOCK_LOOKS_LIKE)];
-    getrandom::fill(&mut fill).map_err(|_| HsmError::Random)?;
-    primitives::key_block::wrap(protection, header, clear, &fill)
-}
-
-/// What a received block's key would be, before anything is decrypted.
-pub(crate) fn block_admits(
-    usage: KeyUsage,
-    block: &str,
-    under: &WrappedKey,
-) -> Result<KeyAlgorithm, HsmError> {
-    under.require(KeyUsage::BlockProtection)?;
-    let version = block_version(under)?;
-    let (header, _) = KeyBlockHeader::parse(block)?;
-    let algorithm = header.admits(usage)?;
-    if header.version != version {
-        return Err(HsmError::KeyBlock("its version is not that of the protection key"));
-    }
-    Ok(algorithm)
-}
-
-/// A key in a key block looks as long as a triple-length one: who sees the block cannot tell.
-const BLOCK_LOOKS_LIKE: usize = 24;
-
-/// The version of the blocks that a protection key makes.
-pub(crate) fn block_version(under: &WrappedKey) -> Result<BlockVersion, HsmError> {
-    BlockVersion::for_key(under.algorithm())
-        .ok_or(HsmError::WrongAlgorithm { operation: "a key block", found: under.algorithm() })
-}
-
-/// Refuses a block format that does not go with the key.
-pub(crate) fn fits(format: PinFormat, key: &WrappedKey) -> Result<(), HsmError> {
-    if format.fits(key.algorithm()) {
-        Ok(())
-    } else {
-        Err(HsmError::PinFormat { format, found: key.algorithm() })
     }
 }
 
@@ -531,9 +454,7 @@ impl Hsm for SoftVault {
     }
 
     fn generate(&self, usage: KeyUsage, algorithm: KeyAlgorithm) -> Result<WrappedKey, HsmError> {
-        if !usage.allows(algorithm) {
-            return Err(HsmError::NoSuchKey { usage, algorithm });
-        }
+        rules::may_exist(usage, algorithm)?;
         self.wrap(usage, algorithm, ClearKey::random(algorithm)?.as_ref())
     }
 
@@ -544,12 +465,7 @@ impl Hsm for SoftVault {
         components: &[KeyComponent],
         check: Option<Kcv>,
     ) -> Result<WrappedKey, HsmError> {
-        if !usage.allows(algorithm) {
-            return Err(HsmError::NoSuchKey { usage, algorithm });
-        }
-        if components.len() == 1 && usage != KeyUsage::TerminalMaster {
-            return Err(HsmError::Components("only a terminal master key may come in one piece"));
-        }
+        rules::may_come_in(usage, algorithm, components.len())?;
         self.wrap(usage, algorithm, &combine(usage, algorithm, components, check)?)
     }
 
@@ -568,10 +484,7 @@ impl Hsm for SoftVault {
         under: &WrappedKey,
     ) -> Result<WrappedKey, HsmError> {
         let transport = self.transport(usage, algorithm, under)?;
-        let wanted = algorithm.key_len();
-        if cipher.len() != wanted {
-            return Err(HsmError::KeyLength { algorithm, wanted, found: cipher.len() });
-        }
+        rules::has_length(algorithm, cipher)?;
         let mut clear = ClearKey::new(cipher);
         transport.decrypt_ecb(clear.as_mut())?;
         self.wrap(usage, algorithm, clear.as_ref())
@@ -584,14 +497,8 @@ impl Hsm for SoftVault {
         exportability: Exportability,
         optional: &[OptionalBlock],
     ) -> Result<String, HsmError> {
-        under.require(KeyUsage::BlockProtection)?;
-        let version = block_version(under)?;
-        let header = KeyBlockHeader {
-            exportability,
-            optional: optional.to_vec(),
-            ..KeyBlockHeader::describe(version, key.usage(), key.algorithm())?
-        };
-        make_block(self.unwrap(under)?.as_ref(), &header, self.unwrap(key)?.as_ref())
+        let header = rules::block_header(key, under, exportability, optional)?;
+        rules::make_block(self.unwrap(under)?.as_ref(), &header, self.unwrap(key)?.as_ref())
     }
 
     fn import_block(
@@ -600,19 +507,14 @@ impl Hsm for SoftVault {
         block: &str,
         under: &WrappedKey,
     ) -> Result<(WrappedKey, KeyBlockHeader), HsmError> {
-        let algorithm = block_admits(usage, block, under)?;
+        let algorithm = rules::block_admits(usage, block, under)?;
         let (header, clear) = primitives::key_block::unwrap(self.unwrap(under)?.as_ref(), block)?;
-        if clear.len() != algorithm.key_len() {
-            return Err(HsmError::KeyLength { algorithm, wanted: algorithm.key_len(), found: clear.len() });
-        }
+        rules::has_length(algorithm, &clear)?;
         Ok((self.wrap(usage, algorithm, &clear)?, header))
     }
 
     fn mac(&self, key: &WrappedKey, algorithm: MacAlgorithm, data: &[u8]) -> Result<[u8; 8], HsmError> {
-        key.require(KeyUsage::Mac)?;
-        if !algorithm.fits(key.algorithm()) {
-            return Err(HsmError::WrongAlgorithm { operation: "this MAC", found: key.algorithm() });
-        }
+        rules::mac_key(key, algorithm)?;
         algorithm.compute(&*self.block_key(key, KeyUsage::Mac)?, data)
     }
 
@@ -636,9 +538,8 @@ impl Hsm for SoftVault {
         pan: &str,
     ) -> Result<EncryptedPinBlock, HsmError> {
         // Both keys are checked before either is unwrapped.
-        from.require(KeyUsage::Pin)?;
-        to.require(KeyUsage::Pin)?;
-        fits(to_format, to)?;
+        rules::pin_key(from, block.format)?;
+        rules::pin_key(to, to_format)?;
         let pin = self.read_pin(block, from, pan)?;
         self.encrypt_pin(&pin, pan, to, to_format)
     }
@@ -650,8 +551,7 @@ impl Hsm for SoftVault {
         key: &WrappedKey,
         format: PinFormat,
     ) -> Result<EncryptedPinBlock, HsmError> {
-        key.require(KeyUsage::Pin)?;
-        fits(format, key)?;
+        rules::pin_key(key, format)?;
         match &*self.block_key(key, KeyUsage::Pin)? {
             BlockKey::Des(key) => {
                 Ok(EncryptedPinBlock::iso0(key.encrypt(*primitives::pin::build_iso0(pin, pan)?)))
