@@ -158,3 +158,150 @@ impl Worker {
         self.long.store(true, Ordering::Release);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::OpenFlags;
+
+    use super::*;
+
+    /// Longest that anything is waited for.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    struct Scene {
+        directory: tempfile::TempDir,
+        writer: Connection,
+    }
+
+    impl Scene {
+        /// A file with a log that is moved by nobody but the thread.
+        fn set() -> Scene {
+            let directory = tempfile::tempdir().unwrap();
+            let writer = Connection::open(directory.path().join("t.db")).unwrap();
+            writer
+                .execute_batch(
+                    "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; \
+                     CREATE TABLE t (id INTEGER PRIMARY KEY, value BLOB)",
+                )
+                .unwrap();
+            Scene { directory, writer }
+        }
+
+        fn path(&self) -> std::path::PathBuf {
+            self.directory.path().join("t.db")
+        }
+
+        /// Bytes of the file, or of its log.
+        fn len(&self, name: &str) -> u64 {
+            std::fs::metadata(self.directory.path().join(name)).unwrap().len()
+        }
+
+        fn checkpointer(&self, flags: OpenFlags) -> Checkpointer {
+            let db = Connection::open_with_flags(self.path(), flags).unwrap();
+            Checkpointer::start(db, &self.path()).unwrap()
+        }
+
+        fn write(&self, bytes: usize) {
+            self.writer.execute("INSERT INTO t (value) VALUES (zeroblob(?1))", [bytes]).unwrap();
+        }
+
+        /// What another program finds after everything was closed.
+        fn rows_after(self) -> i64 {
+            drop(self.writer);
+            let db = Connection::open(self.directory.path().join("t.db")).unwrap();
+            db.query_row("SELECT COUNT(*) FROM t", [], |row| row.get(0)).unwrap()
+        }
+    }
+
+    /// Waits, without a clock of its own, until `look` holds.
+    fn until(what: &str, mut look: impl FnMut() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !look() {
+            assert!(Instant::now() < deadline, "{what}");
+            std::thread::yield_now();
+        }
+    }
+
+    /// While the writer writes, what it has committed gets into the file, and nothing of it is lost.
+    #[test]
+    fn the_log_is_moved_while_the_writer_writes() {
+        let scene = Scene::set();
+        let mut checkpointer = scene.checkpointer(OpenFlags::default());
+        let before = scene.len("t.db");
+        let mut written = 0;
+        until("nothing was moved", || {
+            scene.write(100_000);
+            written += 1;
+            checkpointer.committed(PASS_EVERY);
+            scene.len("t.db") > before
+        });
+        checkpointer.stop();
+        assert_eq!(scene.rows_after(), written);
+    }
+
+    /// A log that has become long is moved to its end by the writer, between two groups, and then begins anew instead of
+    /// growing.
+    #[test]
+    fn a_long_log_begins_anew() {
+        const MEGABYTE: usize = 1 << 20;
+        let scene = Scene::set();
+        let mut checkpointer = scene.checkpointer(OpenFlags::default());
+        scene.writer.execute_batch("PRAGMA synchronous = OFF").unwrap();
+        let mut written = 0;
+        until("the log never was long", || {
+            if scene.len("t.db-wal") < (80 << 20) {
+                scene.write(MEGABYTE);
+                written += 1;
+            }
+            checkpointer.committed(PASS_EVERY);
+            checkpointer.long.load(Ordering::Acquire)
+        });
+        let long = scene.len("t.db-wal");
+        checkpointer.finish_long(&scene.writer);
+        assert!(!checkpointer.long.load(Ordering::Acquire));
+        for _ in 0..8 {
+            scene.write(MEGABYTE);
+            written += 1;
+        }
+        assert_eq!(scene.len("t.db-wal"), long, "it is written over from its beginning");
+        checkpointer.stop();
+        assert_eq!(scene.rows_after(), written);
+    }
+
+    /// It ends when it is told to, whatever is asked of it at that moment and afterwards, and leaves the log to the writer.
+    #[test]
+    fn the_thread_ends_in_order() {
+        let scene = Scene::set();
+        let mut checkpointer = scene.checkpointer(OpenFlags::default());
+        for _ in 0..20 {
+            scene.write(10_000);
+            checkpointer.committed(PASS_EVERY);
+        }
+        checkpointer.stop();
+        assert!(checkpointer.thread.is_none());
+        scene.write(10_000);
+        checkpointer.committed(PASS_EVERY);
+        checkpointer.finish_long(&scene.writer);
+        checkpointer.stop();
+        let moved = pass(&scene.writer).unwrap();
+        assert_eq!(moved.moved, moved.log, "nobody holds the log any more");
+        assert_eq!(scene.rows_after(), 21);
+    }
+
+    /// A thread that can move nothing harms nobody: what is committed is durable in the log, the writer goes on, and whoever
+    /// opens the file next finds all of it.
+    #[test]
+    fn a_pass_that_fails_loses_nothing() {
+        let scene = Scene::set();
+        let before = scene.len("t.db");
+        let mut checkpointer = scene.checkpointer(OpenFlags::SQLITE_OPEN_READ_ONLY);
+        for _ in 0..20 {
+            scene.write(100_000);
+            checkpointer.committed(PASS_EVERY);
+        }
+        checkpointer.stop();
+        assert_eq!(scene.len("t.db"), before, "a connection that may not write moved something");
+        assert!(!checkpointer.long.load(Ordering::Acquire));
+        assert_eq!(scene.rows_after(), 20);
+    }
+}

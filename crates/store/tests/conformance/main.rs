@@ -154,6 +154,7 @@ conformance!(sqlite, postgres:
     }
     search {
         any_number_finds_the_payment
+        a_long_list_is_listed_as_a_short_one
         every_filter_holds
         pages_follow_each_other_without_gap_or_repeat
         a_made_up_marker_is_refused

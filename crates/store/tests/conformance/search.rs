@@ -4,7 +4,7 @@ use acquiring::kind::Kind;
 use acquiring::payment::{Answer, CardRecord, PaymentRecord, PaymentState};
 use acquiring::transition::Event;
 use acquiring::{BatchNo, MerchantId, PaymentId, ResponseCode, TerminalId, Trace};
-use store::{Cursor, Page, PaymentFilter, Store, StoreError};
+use store::{Begun, Cursor, Page, PaymentFilter, Store, StoreError};
 
 use crate::common::{at, fen, merchant_id, payment, undoing};
 use crate::payments::{approved, begin};
@@ -111,4 +111,56 @@ pub async fn counts_tell_what_is_open(store: Store) {
     assert_eq!((counts.waiting, counts.parked, counts.differences, counts.unmatched), (1, 0, 0, 0));
     let all = store.counts(at(0)).await.unwrap();
     assert_eq!(all.payments.iter().map(|(_, n)| n).sum::<u64>(), 4);
+}
+
+/// A merchant with thousands of payments is listed by another way than one with few, through time and not by sorting: the
+/// list is the same, newest first, each payment once and nobody else's, page by page and by terminal.
+pub async fn a_long_list_is_listed_as_a_short_one(store: Store) {
+    const LAST: i64 = 2_101;
+    let other = MerchantId::new("898100000000009").unwrap();
+    let second = TerminalId::new("10000002").unwrap();
+    // The newest are begun first: what orders the list is the time.
+    for chunk in (1..=LAST).rev().collect::<Vec<_>>().chunks(50) {
+        let mut begun = tokio::task::JoinSet::new();
+        for id in chunk.iter().copied() {
+            let mut one = payment(id, Kind::Sale);
+            if id % 100 == 0 {
+                one.merchant = other;
+            } else if id % 90 == 0 {
+                one.terminal = second;
+            }
+            let store = store.clone();
+            begun.spawn(async move { store.begin(one, vec![]).await });
+        }
+        while let Some(done) = begun.join_next().await {
+            assert_eq!(done.unwrap().unwrap(), Begun::Journaled);
+        }
+    }
+    let wanted =
+        |belongs: &dyn Fn(i64) -> bool| (1..=LAST).rev().filter(|id| belongs(*id)).collect::<Vec<_>>();
+    let long = wanted(&|id| id % 100 != 0);
+    assert!(long.len() > 2_000, "long enough for the other way");
+    let ours = PaymentFilter { merchant: Some(merchant_id()), ..Default::default() };
+    let cases = [
+        (ours.clone(), long),
+        (
+            PaymentFilter { terminal: Some(second), ..ours.clone() },
+            wanted(&|id| id % 90 == 0 && id % 100 != 0),
+        ),
+        (PaymentFilter { merchant: Some(other), ..Default::default() }, wanted(&|id| id % 100 == 0)),
+        (PaymentFilter { from: Some(at(2_050)), ..ours }, wanted(&|id| id >= 2_050 && id % 100 != 0)),
+    ];
+    for (filter, wanted) in cases {
+        let mut page = Page::first(500);
+        let mut listed = Vec::new();
+        loop {
+            let found = store.find(filter.clone(), page.clone()).await.unwrap();
+            listed.extend(found.items.iter().map(|p| p.id.0));
+            match found.next {
+                Some(next) => page.after = Some(next),
+                None => break,
+            }
+        }
+        assert_eq!(listed, wanted, "{filter:?}");
+    }
 }
