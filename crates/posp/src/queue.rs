@@ -97,7 +97,7 @@ async fn show(config: &Config, args: BatchShow, screen: &mut Screen) -> anyhow::
         print(screen, &DIFFERENCES, &differences(&found.items), found.next)?;
     }
     screen.line("")?;
-    let readings = txn::Readings::of(config);
+    let readings = txn::Readings::of_merchant(config, &store, args.merchant).await?;
     for entry in store.batch_history(args.merchant, args.terminal, args.batch).await? {
         txn::print_entry(&entry, &readings, args.bytes, screen)?;
     }

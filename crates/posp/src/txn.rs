@@ -311,7 +311,7 @@ async fn show(config: &Config, mut args: ShowArgs, screen: &mut Screen) -> anyho
     };
     let record = record.as_ref();
     let history = store.history(record.merchant, record.id).await?;
-    let readings = Readings::of(config);
+    let readings = Readings::of_merchant(config, &store, record.merchant).await?;
     if args.json {
         let history: Vec<_> = history.iter().map(|entry| entry_json(entry, &readings)).collect();
         let object = json!({"payment": summary(record), "history": history});
@@ -436,9 +436,16 @@ pub(crate) fn print_entry(
         return Ok(screen.line(format!("{time} {arrow} {}", entry.note))?);
     }
     match readings.describe(entry) {
-        Some(description) => {
+        Some(Read { description, otherwise }) => {
             screen.line(format!("{time} {arrow} {who}  {}", summary_of(&description)))?;
             if bytes {
+                if !otherwise.is_empty() {
+                    let note = format!(
+                        "      按另一收单规范读法不同 it reads otherwise by {}",
+                        otherwise.join(", ")
+                    );
+                    screen.line(note)?;
+                }
                 for line in description.to_table(Language::Both).lines() {
                     let line = screen.paint(Tone::Faint, format!("      {line}"));
                     screen.line(line)?;
@@ -454,31 +461,79 @@ pub(crate) fn print_entry(
     Ok(())
 }
 
-/// The dialects that journaled messages of terminals may be in: those of the configured profiles, in the order of the
-/// listeners, then the others. The journal keeps a message as it came, so it is read by the first that can.
-pub(crate) struct Readings(Vec<&'static Dialect>);
+/// The dialects that journaled messages of a merchant's terminals may be in, with the profiles that they are of. The
+/// journal keeps a message as it came and not what it was read in. A merchant's own profile says it, since its messages are
+/// taken only where they are read so; else it is that of a listener, and where those read one message in two ways, the
+/// other reading is named.
+pub(crate) struct Readings {
+    /// Of the merchant's profile, or of the listeners.
+    likely: Vec<(String, &'static Dialect)>,
+    /// The others: of what came before the configuration was what it is.
+    other: Vec<(String, &'static Dialect)>,
+}
+
+/// A message as it was read.
+pub(crate) struct Read {
+    description: describe::Description,
+    /// Profiles by which it reads otherwise, as likely as this.
+    otherwise: Vec<String>,
+}
 
 impl Readings {
-    pub(crate) fn of(config: &Config) -> Self {
-        let mut dialects: Vec<&'static Dialect> = Vec::new();
+    /// What may be known of the messages of a merchant with this profile, or with none.
+    pub(crate) fn of(config: &Config, profile: Option<&str>) -> Self {
+        let (mut likely, mut other) = (Vec::new(), Vec::new());
         // Without a right configuration there is still the baseline: a journal can be read whatever the settings say.
         if let (Ok(profiles), Ok(listeners)) = (config.profiles(), config.listeners()) {
-            dialects.extend(listeners.iter().map(|listener| profiles.at(listener.profile).dialect));
-            dialects.extend(profiles.iter().map(|spoken| spoken.dialect));
+            let named = |place| {
+                let spoken = profiles.at(place);
+                (spoken.profile.name.clone().into_owned(), spoken.dialect)
+            };
+            match profile.and_then(|name| profiles.find(name)) {
+                Some(own) => {
+                    likely.push(named(own));
+                    other.extend(listeners.iter().map(|listener| named(listener.profile)));
+                }
+                None => likely.extend(listeners.iter().map(|listener| named(listener.profile))),
+            }
+            other.extend((0..profiles.iter().count()).map(named));
         }
-        dialects.push(&iso8583::CUP_POS);
-        Readings(dialects)
+        other.push(("cup-pos-1".to_owned(), &iso8583::CUP_POS));
+        Readings { likely, other }
+    }
+
+    /// What may be known of the messages of a merchant in the store.
+    pub(crate) async fn of_merchant(
+        config: &Config,
+        store: &Store,
+        merchant: MerchantId,
+    ) -> anyhow::Result<Self> {
+        let known = store.merchants().await?.into_iter().find(|known| known.id == merchant);
+        Ok(Self::of(config, known.and_then(|known| known.profile).as_deref()))
     }
 
     /// Reads a journaled message by the dialect of its side.
-    fn describe(&self, entry: &JournalEntry) -> Option<describe::Description> {
-        let dialects: &[&Dialect] = match entry.kind {
-            EntryKind::TerminalIn | EntryKind::TerminalOut => &self.0,
-            EntryKind::NetworkIn | EntryKind::NetworkOut => &[&iso8583::CUPS],
+    fn describe(&self, entry: &JournalEntry) -> Option<Read> {
+        let read = |dialect: &Dialect| dialect.parse(&entry.bytes).ok().map(|m| describe::describe(&m));
+        match entry.kind {
+            EntryKind::TerminalIn | EntryKind::TerminalOut => {}
+            EntryKind::NetworkIn | EntryKind::NetworkOut => {
+                return read(&iso8583::CUPS).map(|description| Read { description, otherwise: Vec::new() });
+            }
             EntryKind::Note => return None,
+        }
+        let mut readings = self.likely.iter().filter_map(|(name, dialect)| Some((name, read(dialect)?)));
+        let Some((_, description)) = readings.next() else {
+            let description = self.other.iter().find_map(|(_, dialect)| read(dialect))?;
+            return Some(Read { description, otherwise: Vec::new() });
         };
-        let read = dialects.iter().find_map(|dialect| dialect.parse(&entry.bytes).ok());
-        read.map(|message| describe::describe(&message))
+        let text = description.to_table(Language::Both);
+        let mut otherwise: Vec<String> = readings
+            .filter(|(_, other)| other.to_table(Language::Both) != text)
+            .map(|(name, _)| name.clone())
+            .collect();
+        otherwise.dedup();
+        Some(Read { description, otherwise })
     }
 }
 
@@ -499,11 +554,13 @@ fn summary_of(description: &describe::Description) -> String {
 }
 
 fn entry_json(entry: &JournalEntry, readings: &Readings) -> serde_json::Value {
+    let read = readings.describe(entry);
     json!({
         "at": entry.at.to_string(),
         "kind": entry.kind.code(),
         "note": entry.note,
-        "message": readings.describe(entry).map(|d| crate::codec::description_json(&d)),
+        "message": read.as_ref().map(|read| crate::codec::description_json(&read.description)),
+        "reads_otherwise_by": read.map(|read| read.otherwise).unwrap_or_default(),
         "masked_hex": hex::encode_upper(&entry.bytes),
     })
 }
@@ -563,4 +620,59 @@ pub fn local(at: Timestamp) -> String {
 
 fn clock(at: Timestamp) -> String {
     Beijing::of(at).civil().strftime("%H:%M:%S%.3f").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use iso8583::{Draft, Mti};
+
+    use super::*;
+
+    /// Two listeners, of which the second packs field 23 on the other side.
+    fn config() -> Config {
+        let text = "[[listen]]\naddress = '127.0.0.1:8584'\nprofile = 'north'\n\
+             [profile.north]\nfield_23 = 'left'\n";
+        toml::from_str(text).unwrap()
+    }
+
+    fn sale(dialect: &'static Dialect, card_sequence: Option<u64>) -> JournalEntry {
+        let mut draft = Draft::new();
+        draft.start(dialect, Mti::new(200));
+        draft.put_number(3, 0).unwrap();
+        draft.put_number(4, 1_000).unwrap();
+        draft.put_number(11, 7).unwrap();
+        if let Some(number) = card_sequence {
+            draft.put_number(23, number).unwrap();
+        }
+        let mut bytes = Vec::new();
+        draft.write(&mut bytes).unwrap();
+        JournalEntry::message(Timestamp::UNIX_EPOCH, EntryKind::TerminalIn, bytes)
+    }
+
+    fn read(readings: &Readings, entry: &JournalEntry) -> (Option<String>, Vec<String>) {
+        let read = readings.describe(entry).unwrap();
+        let field = read.description.fields.into_iter().find(|field| field.number == 23);
+        (field.map(|field| field.value), read.otherwise)
+    }
+
+    /// A message that two listeners would read differently is read as the merchant's profile has it; where nothing says
+    /// which listener it came through, the other reading is named instead of one being passed off as the truth.
+    #[test]
+    fn a_doubtful_reading_is_called_doubtful() {
+        let config = config();
+        let profiles = config.profiles().unwrap();
+        let north = profiles.at(profiles.find("north").unwrap()).dialect;
+        let (unknown, own) = (Readings::of(&config, None), Readings::of(&config, Some("north")));
+        let named = |name: &str| vec![name.to_owned()];
+
+        assert_eq!(read(&own, &sale(north, Some(1))), (Some("001".to_owned()), vec![]));
+        assert_eq!(read(&unknown, &sale(north, Some(1))), (Some("010".to_owned()), named("north")));
+        assert_eq!(
+            read(&unknown, &sale(&iso8583::CUP_POS, Some(1))),
+            (Some("001".to_owned()), named("north"))
+        );
+        for dialect in [north, &iso8583::CUP_POS] {
+            assert_eq!(read(&unknown, &sale(dialect, None)), (None, vec![]), "both read the same");
+        }
+    }
 }
