@@ -220,12 +220,17 @@ struct Member {
 }
 
 async fn member(network: &Network) -> Member {
+    member_with(network, Vec::new()).await
+}
+
+async fn member_with(network: &Network, peers: Vec<std::net::IpAddr>) -> Member {
     let vault = Arc::new(SoftVault::ephemeral().unwrap());
     let zmk = vault.import_components(KeyUsage::ZoneMaster, KeyAlgorithm::TripleDes2, &components()).unwrap();
     let id = |text| InstitutionId::new(text).unwrap();
     let config = LineConfig {
         reconnect: Duration::from_millis(10),
         in_flight_max: 64,
+        peers,
         ..LineConfig::new(
             network.listener.local_addr().unwrap().to_string(),
             "127.0.0.1:0".parse().unwrap(),
@@ -453,26 +458,75 @@ async fn a_wrong_mac_at_the_network_renews_the_keys() {
     assert_eq!(code(sending.await.unwrap()), ResponseCode::APPROVED);
 }
 
-/// Cut-over and echo of the network are answered 00, and the new settlement date is in force at once.
+/// MMDD so many days from today, in Beijing.
+fn day(ahead: i64) -> u16 {
+    Beijing::of(SystemClock.now() + jiff::SignedDuration::from_hours(24 * ahead)).mmdd()
+}
+
+/// Says 0820 with this code, and a date or none; gives the answer's code.
+async fn manage(peer: &mut Peer, management: u64, date: Option<u16>) -> String {
+    let mut draft = Draft::new();
+    draft.start(&CUPS, Mti::new(820));
+    draft.put_digits(7, "1124230000").unwrap();
+    draft.put_number(11, management).unwrap();
+    if let Some(date) = date {
+        draft.put_digits(15, &format!("{date:04}")).unwrap();
+    }
+    draft.put_number(70, management).unwrap();
+    peer.send(CupsHeader::new("48029999", "00010000"), &draft).await;
+    let answer = peer.receive().await.unwrap();
+    assert_eq!((answer.mti(), answer.number(70), answer.number(11)), (830, management, management));
+    CUPS.parse(&answer.body).unwrap().text(39).unwrap().to_owned()
+}
+
+/// Cut-over and echo of the network are answered 00, and the new settlement date is in force at once. The message has no
+/// MAC: a date that cannot be is refused, and so is any from whoever has not brought a key with a good proof.
 #[tokio::test]
-async fn the_network_cuts_over() {
+async fn the_network_cuts_over_and_a_stranger_does_not() {
     let mut network = Network::new().await;
     let member = member(&network).await;
     let _peer = network.welcome(member.channel.listener()).await;
     member.channel.ready().await;
-    for management in [201, 202, 301] {
-        let mut draft = Draft::new();
-        draft.start(&CUPS, Mti::new(820));
-        draft.put_digits(7, "1124230000").unwrap();
-        draft.put_number(11, management).unwrap();
-        if management != 301 {
-            draft.put_number(15, 1126).unwrap();
-        }
-        draft.put_number(70, management).unwrap();
-        let peer = network.to_member.as_mut().unwrap();
-        peer.send(CupsHeader::new("48029999", "00010000"), &draft).await;
-        let answer = peer.receive().await.unwrap();
-        assert_eq!((answer.mti(), answer.number(70), answer.number(11)), (830, management, management));
+    let in_force = || member.channel.status().settle_date;
+    let mut stranger = Peer::new(TcpStream::connect(member.channel.listener()).await.unwrap());
+    for ahead in [0, 1] {
+        assert_eq!(manage(&mut stranger, 201, Some(day(ahead))).await, "12");
     }
-    assert_eq!(member.channel.status().settle_date, Some(1126));
+    assert_eq!(manage(&mut stranger, 301, None).await, "00");
+    assert_eq!(in_force(), None);
+
+    let peer = network.to_member.as_mut().unwrap();
+    assert_eq!(manage(peer, 201, Some(day(1))).await, "00");
+    assert_eq!(in_force(), Some(day(1)));
+    assert_eq!(manage(peer, 202, Some(day(1))).await, "00");
+    assert_eq!(manage(peer, 202, None).await, "00");
+    assert_eq!(manage(peer, 301, None).await, "00");
+    for cannot_be in [day(0), day(-1), day(2), day(30), 1_399] {
+        assert_eq!(manage(peer, 201, Some(cannot_be)).await, "12", "{cannot_be}");
+    }
+    assert_eq!(in_force(), Some(day(1)));
+}
+
+/// Where the network's addresses are known, nobody else is heard at its listener.
+#[tokio::test]
+async fn who_comes_from_elsewhere_is_not_heard() {
+    let network = Network::new().await;
+    let elsewhere = member_with(&network, vec!["192.0.2.1".parse().unwrap()]).await;
+    let mut stranger = Peer::new(TcpStream::connect(elsewhere.channel.listener()).await.unwrap());
+    let mut draft = Draft::new();
+    draft.start(&CUPS, Mti::new(820));
+    draft.put_number(70, 301).unwrap();
+    let mut out = Vec::new();
+    let mark = frame::begin_cups(&mut out, &CupsHeader::new("48029999", "00010000"));
+    draft.write(&mut out).unwrap();
+    frame::finish_cups(&mut out, mark).unwrap();
+    // The connection may be gone before this is written, or after.
+    let _ = stranger.stream.write_all(&out).await;
+    let mut bytes = Vec::new();
+    let _ = stranger.stream.read_to_end(&mut bytes).await;
+    assert!(bytes.is_empty(), "a stranger was answered");
+
+    let here = member_with(&network, vec!["127.0.0.1".parse().unwrap()]).await;
+    let mut peer = Peer::new(TcpStream::connect(here.channel.listener()).await.unwrap());
+    assert_eq!(manage(&mut peer, 201, Some(day(1))).await, "00", "its address speaks for it");
 }

@@ -248,6 +248,10 @@ pub struct UnionPay {
     pub network: String,
     /// Where we listen for what the network begins.
     pub listen: SocketAddr,
+    /// Addresses from which the network connects there, separated by commas; empty for any.
+    pub peers: String,
+    /// Days by which a cut-over may be ahead of the date in Beijing.
+    pub settle_days_ahead: u16,
     /// Our institution code.
     pub member: String,
     /// The network's institution code.
@@ -263,6 +267,8 @@ impl Default for UnionPay {
         UnionPay {
             network: "127.0.0.1:18583".to_owned(),
             listen: SocketAddr::from(([127, 0, 0, 1], 18584)),
+            peers: String::new(),
+            settle_days_ahead: 1,
             member: "48029999".to_owned(),
             network_id: "00010000".to_owned(),
             reconnect_ms: 1_000,
@@ -498,7 +504,14 @@ impl Config {
                 .parse()
                 .map_err(|_| anyhow::anyhow!("unionpay.zone_master_key cannot be read"))?,
         );
-        Ok(channels::unionpay_card::LineConfig { reconnect: Duration::from_millis(u.reconnect_ms), ..line })
+        let peers = u.peers.split(',').map(str::trim).filter(|text| !text.is_empty());
+        let peers = peers.map(|text| text.parse().with_context(|| format!("unionpay.peers: {text}")));
+        Ok(channels::unionpay_card::LineConfig {
+            reconnect: Duration::from_millis(u.reconnect_ms),
+            peers: peers.collect::<anyhow::Result<_>>()?,
+            settle_days_ahead: u.settle_days_ahead,
+            ..line
+        })
     }
 
     /// The settings of the store.

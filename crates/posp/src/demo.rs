@@ -91,6 +91,8 @@ pub async fn run(args: DemoArgs, screen: &mut Screen) -> anyhow::Result<ExitCode
     config.unionpay.network = args.network.to_string();
     config.unionpay.listen = args.network_listener;
     config.unionpay.zone_master_key = zone_key.to_string();
+    // Its page changes the day whenever somebody likes to see that.
+    config.unionpay.settle_days_ahead = 366;
     config.engine.network_patience_ms = PATIENCE_MS;
 
     let scene = Scene::furnish(&config, vault.as_ref()).await?;

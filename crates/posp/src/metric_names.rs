@@ -31,6 +31,8 @@ const METRICS: &[(&str, Shape, &str)] = &[
     ("posp_line_dropped_answers_total", Counter, "Answers of the network that could not be used, for example with a wrong MAC."),
     ("posp_line_bounced_total", Counter, "Messages that the network sent back unread."),
     ("posp_zone_keys_refused_total", Counter, "Key resets by the network that we refused."),
+    ("posp_cut_over_refused_total", Counter, "Cut-overs whose sender or date could not be believed."),
+    ("posp_line_strangers_total", Counter, "Connections to the network's listener from addresses that are not in unionpay.peers."),
     ("posp_forward_depth", Gauge, "Reversals and repeats waiting for the network."),
     ("posp_forward_done_total", Counter, "Reversals and repeats that the network acknowledged."),
     ("posp_forward_retries_total", Counter, "Attempts that were not acknowledged."),

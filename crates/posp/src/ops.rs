@@ -108,7 +108,14 @@ async fn health(State(shared): State<Arc<Shared>>) -> (StatusCode, Json<Health>)
                 Err(error) => error.to_string(),
             },
         },
-        Part { name: format!("line {}", engine.channel().line()), ok: line.ready, detail: line.detail },
+        Part {
+            name: format!("line {}", engine.channel().line()),
+            ok: line.ready,
+            detail: match line.settle_date {
+                Some(date) => format!("{}; settlement date {date:04}", line.detail),
+                None => line.detail,
+            },
+        },
         Part {
             name: "parked reversals".to_owned(),
             ok: counts.as_ref().is_ok_and(|counts| counts.parked == 0),

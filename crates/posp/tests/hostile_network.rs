@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use iso8583::frame::{self, CupsFrame};
-use iso8583::{CUPS, Draft};
+use iso8583::frame::{self, CupsFrame, CupsHeader};
+use iso8583::{CUPS, Draft, Mti};
 use support::raw::RawTerminal;
 use support::{Lab, PATIENCE, Setup, until, until_async};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -371,15 +371,59 @@ async fn g9_a_broken_line_hangs_nobody_and_heals() {
     scene.agrees().await;
 }
 
+/// Where the node listens for the network.
+fn listener_of(scene: &Scene) -> SocketAddr {
+    let config = std::fs::read_to_string(scene.lab.config()).unwrap();
+    let unionpay = config.split("[unionpay]").nth(1).unwrap();
+    let listen = unionpay.lines().find_map(|line| line.strip_prefix("listen = '")).unwrap();
+    listen.trim_end_matches('\'').parse().unwrap()
+}
+
+/// A stranger at the listener tells a new settlement date, one that could be and some that could not: none counts, the
+/// operator hears of it, and the network's own cut-over counts afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stranger_does_not_change_the_day() {
+    let mut scene = Scene::set().await;
+    assert_eq!(scene.sell().await, "00");
+    let mut stranger = TcpStream::connect(listener_of(&scene)).await.unwrap();
+    let tomorrow = acquiring::Clock::now(&acquiring::SystemClock) + Duration::from_secs(86_400);
+    for date in [acquiring::Beijing::of(tomorrow).mmdd(), 101, 1231] {
+        let mut draft = Draft::new();
+        draft.start(&CUPS, Mti::new(820));
+        draft.put_digits(7, "1124230000").unwrap();
+        draft.put_number(11, 1).unwrap();
+        draft.put_digits(15, &format!("{date:04}")).unwrap();
+        draft.put_number(70, 201).unwrap();
+        let mut out = Vec::new();
+        let mark = frame::begin_cups(&mut out, &CupsHeader::new("48029999", "00010000"));
+        draft.write(&mut out).unwrap();
+        frame::finish_cups(&mut out, mark).unwrap();
+        stranger.write_all(&out).await.unwrap();
+        let mut answer = Vec::new();
+        let code = loop {
+            if let Ok(Some((_, CupsFrame::Message(payload)))) = frame::split_cups(&answer, FRAME_MAX) {
+                let (_, body) = frame::parse_cups(payload).unwrap();
+                break CUPS.parse(body).unwrap().text(39).unwrap().to_owned();
+            }
+            assert!(stranger.read_buf(&mut answer).await.unwrap() > 0, "no answer");
+        };
+        assert_eq!(code, "12", "{date}");
+    }
+    let refused = |metrics: &str| support::metric(metrics, "posp_cut_over_refused_total", &[]);
+    assert_eq!(refused(&scene.lab.metrics().await), 3);
+    assert!(scene.lab.log().contains("ALARM: a cut-over of the network was refused"));
+    scene.lab.network_does("/api/cutover").await;
+    assert_eq!(refused(&scene.lab.metrics().await), 3, "the network's own is taken");
+    assert_eq!(scene.sell().await, "00");
+    scene.agrees().await;
+}
+
 /// Strangers hold every place of the listener that the network connects to, and storm it: the network, which starts
 /// anew, still brings its keys through it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_at_the_listener_do_not_keep_the_network_out() {
     let mut scene = Scene::set().await;
-    let config = std::fs::read_to_string(scene.lab.config()).unwrap();
-    let unionpay = config.split("[unionpay]").nth(1).unwrap();
-    let listen = unionpay.lines().find_map(|line| line.strip_prefix("listen = '")).unwrap();
-    let listen: SocketAddr = listen.trim_end_matches('\'').parse().unwrap();
+    let listen = listener_of(&scene);
     let mut silent = Vec::new();
     for _ in 0..8 {
         silent.push(TcpStream::connect(listen).await.unwrap());

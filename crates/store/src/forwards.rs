@@ -396,7 +396,8 @@ pub(crate) fn release(db: &dyn Db, line: &str, sequence: i64, now: Timestamp) ->
 }
 
 fn due(db: &dyn Db, line: &str, now: Timestamp, most: usize) -> Op<Vec<ForwardItem>> {
-    all(db, DUE, params![line, millis(now), limit(most)], item)
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    all(db, DUE, params![line, millis(now), most], item)
 }
 
 pub(crate) fn depth(db: &dyn Db, line: &str) -> Op<u64> {

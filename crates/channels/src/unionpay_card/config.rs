@@ -1,6 +1,6 @@
 //! Settings of the line to the card network.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use acquiring::InstitutionId;
@@ -15,6 +15,11 @@ pub struct LineConfig {
     pub network: String,
     /// Where we listen for what the network begins: key resets, cut-over, echo.
     pub listen: SocketAddr,
+    /// Addresses from which the network connects there; others are closed at once. Empty when that is not known: then
+    /// whoever connects is heard, and has to prove itself by a key before its cut-over counts.
+    pub peers: Vec<IpAddr>,
+    /// A cut-over may be so many days ahead of the date in Beijing at most.
+    pub settle_days_ahead: u16,
     /// Our institution code: fields 32 and 33, and source of the header.
     pub member: InstitutionId,
     /// The network's code: destination of the header, 00010000 for UnionPay.
@@ -53,6 +58,8 @@ impl LineConfig {
             name: "unionpay".to_owned(),
             network,
             listen,
+            peers: Vec::new(),
+            settle_days_ahead: 1,
             member,
             network_id,
             zone_master_key,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use acquiring::ResponseCode;
+use acquiring::{Beijing, ResponseCode};
 use hsm::{KeyAlgorithm, KeyUsage};
 
 use iso8583::frame::{self, CUPS_HEARTBEAT, CupsFrame};
@@ -70,7 +70,17 @@ pub(super) async fn serve(
                 continue;
             }
         };
+        let peers = &shared.config.peers;
+        if !peers.is_empty() && !peers.contains(&peer.ip().to_canonical()) {
+            metrics::counter!("posp_line_strangers_total").increment(1);
+            if let Some(times) = shared.complaints.is_news("stranger") {
+                tracing::error!(%peer, times, "ALARM: a stranger connects to the listener of the network");
+            }
+            continue;
+        }
         let (place, proved) = places.take();
+        // An address that was named speaks for the network as a key does.
+        proved.store(!peers.is_empty(), Ordering::Relaxed);
         let (shared, stop) = (Arc::clone(&shared), stop.clone());
         tasks.spawn(async move {
             let end = tokio::select! {
@@ -155,8 +165,8 @@ fn answer(shared: &Shared, payload: &[u8], proved: &AtomicBool) -> Option<Vec<u8
     let code = u16::try_from(message.number(70)?).ok()?;
     let result = match (message.mti().value(), code) {
         (800, KEY_RESET) => match take_key(shared, &message) {
-            Ok(()) => {
-                proved.store(true, Ordering::Relaxed);
+            Ok(proof) => {
+                proved.fetch_or(proof, Ordering::Relaxed);
                 ResponseCode::APPROVED
             }
             Err((code, reason)) => {
@@ -167,13 +177,16 @@ fn answer(shared: &Shared, payload: &[u8], proved: &AtomicBool) -> Option<Vec<u8
                 code
             }
         },
-        (820, CUT_OVER_BEGIN | CUT_OVER_END) => {
-            if let Some(date) = message.number(15).and_then(|date| u16::try_from(date).ok()) {
-                shared.line.set_settle_date(date);
-                tracing::info!(date, code, "the network cuts over to a new settlement date");
+        (820, CUT_OVER_BEGIN | CUT_OVER_END) => match take_day(shared, &message, proved) {
+            Ok(()) => ResponseCode::APPROVED,
+            Err(reason) => {
+                metrics::counter!("posp_cut_over_refused_total", "reason" => reason).increment(1);
+                if let Some(times) = shared.complaints.is_news(reason) {
+                    tracing::error!(reason, times, code, "ALARM: a cut-over of the network was refused");
+                }
+                ResponseCode::INVALID_TRANSACTION
             }
-            ResponseCode::APPROVED
-        }
+        },
         (820, _) => ResponseCode::APPROVED,
         (mti, _) => {
             if let Some(times) = shared.complaints.is_news("unknown request") {
@@ -197,8 +210,27 @@ fn answer(shared: &Shared, payload: &[u8], proved: &AtomicBool) -> Option<Vec<u8
     Some(out)
 }
 
-/// Takes a key of 0800/101: unwraps it under the zone master key and checks the proof in field 128.
-fn take_key(shared: &Shared, message: &Message<'_>) -> Result<(), (ResponseCode, &'static str)> {
+/// Takes the date of a cut-over. The message has no MAC: it counts from whoever has brought a key with a good proof, or
+/// comes from an address that was named, and when its date can be. Answers of the network, which have a MAC, bring the new
+/// date as well.
+fn take_day(shared: &Shared, message: &Message<'_>, proved: &AtomicBool) -> Result<(), &'static str> {
+    // Field 15 may be missing at the end of a cut-over.
+    let Some(date) = message.number(15) else { return Ok(()) };
+    if !proved.load(Ordering::Relaxed) {
+        return Err("not proved to be the network");
+    }
+    let date = u16::try_from(date).map_err(|_| "no date")?;
+    let today = Beijing::of(shared.clock.now()).civil().date();
+    let in_force = shared.line.status().settle_date;
+    super::day::judge(date, in_force, today, shared.config.settle_days_ahead)?;
+    shared.line.set_settle_date(date);
+    tracing::info!(date, "the network cuts over to a new settlement date");
+    Ok(())
+}
+
+/// Takes a key of 0800/101: unwraps it under the zone master key and checks the proof in field 128. Whether the proof was by
+/// a MAC, and so shows that it is the network who speaks.
+fn take_key(shared: &Shared, message: &Message<'_>) -> Result<bool, (ResponseCode, &'static str)> {
     let format = |reason| (ResponseCode::FORMAT_ERROR, reason);
     let control = message.digits(53).ok_or(format("field 53 is missing"))?;
     let mut digits = control.as_str().chars();
@@ -221,6 +253,7 @@ fn take_key(shared: &Shared, message: &Message<'_>) -> Result<(), (ResponseCode,
     let mut text = Vec::with_capacity(128);
     iso8583::cups::mac_text(message, &mut text);
     let proof = message.bytes_of(128).ok_or(format("field 128 is missing"))?;
+    let has_mac = shared.keys.has_mac();
     let proved = match kind {
         // A MAC key proves itself; a PIN key is proved by the MAC key in force. The very first PIN key of a
         // line may come before any MAC key: then nothing but the zone master key speaks for it.
@@ -228,8 +261,7 @@ fn take_key(shared: &Shared, message: &Message<'_>) -> Result<(), (ResponseCode,
             shared.hsm.verify_mac(&key, super::keys::mac_algorithm(&key), &text, proof).unwrap_or(false)
         }
         ZoneKeyKind::Pin => {
-            !shared.keys.has_mac()
-                || shared.keys.verify(shared.hsm.as_ref(), &text, proof, shared.clock.now())
+            !has_mac || shared.keys.verify(shared.hsm.as_ref(), &text, proof, shared.clock.now())
         }
     };
     if !proved {
@@ -237,7 +269,7 @@ fn take_key(shared: &Shared, message: &Message<'_>) -> Result<(), (ResponseCode,
     }
     tracing::info!(key = %usage, kcv = %key.kcv(), "new zone key");
     shared.keys.replace(kind, key, shared.clock.now());
-    Ok(())
+    Ok(has_mac || kind == ZoneKeyKind::Mac)
 }
 
 #[cfg(test)]

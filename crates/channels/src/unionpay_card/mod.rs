@@ -7,6 +7,7 @@
 
 mod complaints;
 mod config;
+mod day;
 mod inbound;
 pub mod keys;
 mod line;
