@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use acquiring::kind::Kind;
 use acquiring::{
-    Amount, EntryMode, InstitutionId, MerchantId, Pan, PaymentId, ResponseCode, SystemClock, TerminalId,
+    Amount, Beijing, Clock, EntryMode, InstitutionId, MerchantId, Pan, PaymentId, ResponseCode, SystemClock,
+    TerminalId,
 };
 use channels::unionpay_card::{LineConfig, UnionPayCard};
 use channels::{Channel, NetworkRequest, Outcome, TerminalPin, Unsolicited};

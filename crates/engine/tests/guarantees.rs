@@ -244,7 +244,7 @@ async fn g6_a_family_keeps_its_order_and_others_do_not_wait() {
     let stage = Stage::set().await;
     let sale = stage.sale(1, Act::Code("00")).await;
     stage.script.expect([Act::Code("00")]);
-    stage.pay(Kind::SaleVoid, void_of(2, 1, sale.rrn)).await;
+    stage.pay(Kind::SaleVoid, void_of(2, 1, sale.rrn.unwrap())).await;
     stage.sale(3, Act::Code("00")).await;
     let (tell, told) = oneshot::channel();
     stage.script.expect([Act::When(told)]);

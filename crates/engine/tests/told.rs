@@ -114,8 +114,15 @@ async fn a_tip_changes_its_sale() {
 #[tokio::test]
 async fn a_refused_advice_is_parked_and_does_not_stop_others() {
     let stage = Stage::set().await;
-    stage.script.expect([Act::Code("14"), Act::Code("00")]);
+    stage.script.expect([Act::Code("14")]);
     advise(&stage, Kind::OfflineSale, request(1, 5_000)).await;
+    let refused = async {
+        while stage.store.counts(jiff::Timestamp::MIN).await.unwrap().parked == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), refused).await.expect("never parked");
+    stage.script.expect([Act::Code("00")]);
     advise(&stage, Kind::OfflineSale, request(2, 6_000)).await;
     acknowledged(&stage, 2).await;
     let parked = ForwardFilter { parked: Some(true), ..ForwardFilter::default() };

@@ -527,11 +527,13 @@ impl Readings {
             let description = self.other.iter().find_map(|(_, dialect)| read(dialect))?;
             return Some(Read { description, otherwise: Vec::new() });
         };
-        let text = description.to_table(Language::Both);
-        let mut otherwise: Vec<String> = readings
-            .filter(|(_, other)| other.to_table(Language::Both) != text)
-            .map(|(name, _)| name.clone())
-            .collect();
+        // Names and lengths differ with the dialect; what is read out of the bytes is what matters.
+        let values = |read: &describe::Description| -> Vec<_> {
+            read.fields.iter().map(|f| (f.number, f.value.clone(), f.children.clone())).collect()
+        };
+        let these = values(&description);
+        let mut otherwise: Vec<String> =
+            readings.filter(|(_, other)| values(other) != these).map(|(name, _)| name.clone()).collect();
         otherwise.dedup();
         Some(Read { description, otherwise })
     }

@@ -201,7 +201,7 @@ mod tests {
             Checkpointer::start(db, &self.path()).unwrap()
         }
 
-        fn write(&self, bytes: usize) {
+        fn write(&self, bytes: i64) {
             self.writer.execute("INSERT INTO t (value) VALUES (zeroblob(?1))", [bytes]).unwrap();
         }
 
@@ -243,7 +243,7 @@ mod tests {
     /// growing.
     #[test]
     fn a_long_log_begins_anew() {
-        const MEGABYTE: usize = 1 << 20;
+        const MEGABYTE: i64 = 1 << 20;
         let scene = Scene::set();
         let mut checkpointer = scene.checkpointer(OpenFlags::default());
         scene.writer.execute_batch("PRAGMA synchronous = OFF").unwrap();
