@@ -1,6 +1,8 @@
 //! The configuration file: one TOML file, every key with a default, every key overridable from the
 //! environment as `POSP_SECTION__KEY`.
 
+mod front;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,6 +13,8 @@ use acquiring::InstitutionId;
 use anyhow::{Context, bail};
 use iso8583::Profile;
 use serde::{Deserialize, Serialize};
+
+pub use front::{Front, FrontDoor};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -30,6 +34,11 @@ pub struct Config {
     /// Profiles of acquirers and terminal families: switches by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub profile: BTreeMap<String, BTreeMap<String, Setting>>,
+    /// The internet front, a process of its own.
+    pub front: Front,
+    /// Further addresses of the front.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub front_door: Vec<FrontDoor>,
     /// Health and metrics.
     pub ops: Ops,
     /// The line to UnionPay.

@@ -7,6 +7,7 @@ mod codec;
 mod config;
 mod demo;
 mod doctor;
+mod front;
 mod keep;
 mod keys;
 mod limit;
@@ -59,6 +60,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Serve: the door for terminals, the engine, the line to UnionPay.
     Up(up::UpArgs),
+    /// The internet front: terminals' HTTPS in, socket 8583 to the nodes out.
+    Front(front::FrontArgs),
     /// The simulated UnionPay network and its issuers, as a process of its own.
     Sim(sim::cli::SimArgs),
     /// A traditional POS terminal on the command line.
@@ -134,6 +137,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Demo(args) => runtime.block_on(demo::run(args, &mut screen)),
         Command::Up(args) => runtime.block_on(up::run(load()?, args)),
+        Command::Front(args) => runtime.block_on(front::run(load()?, args)),
         Command::Sim(args) => {
             quiet("info")?;
             runtime.block_on(sim::cli::run(args))?;

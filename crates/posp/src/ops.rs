@@ -1,4 +1,4 @@
-//! `/healthz` and `/metrics`, for whoever watches the node.
+//! `/healthz`, `/readyz` and `/metrics`, for whoever watches the node.
 
 use std::sync::Arc;
 
@@ -66,7 +66,11 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> std::io::Result<()> {
     let shared = Arc::new(Shared { engine, metrics });
-    let app = Router::new().route("/healthz", get(health)).route("/metrics", get(numbers)).with_state(shared);
+    let app = Router::new()
+        .route("/healthz", get(health))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(numbers))
+        .with_state(shared);
     axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
@@ -86,6 +90,18 @@ async fn numbers(State(shared): State<Arc<Shared>>) -> String {
     metrics::gauge!("posp_line_ready", "line" => line).set(ready);
     shared.metrics.run_upkeep();
     shared.metrics.render()
+}
+
+/// Whether payments can be served here: what a front or a load balancer asks. What an operator should look at does not
+/// make a node unfit; that is for `/healthz`.
+async fn ready(State(shared): State<Arc<Shared>>) -> (StatusCode, &'static str) {
+    if shared.engine.has_lost_its_store() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the store is lost\n");
+    }
+    match shared.engine.channel().status().ready {
+        true => (StatusCode::OK, "ready\n"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "no line to the network\n"),
+    }
 }
 
 async fn health(State(shared): State<Arc<Shared>>) -> (StatusCode, Json<Health>) {

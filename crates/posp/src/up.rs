@@ -175,7 +175,7 @@ const OTHER_FILES: u64 = 256;
 
 /// As many of the wanted connections as the system lets this process have files for. A connection that is refused
 /// by us is closed and counted; one that the system refuses stands in the queue before the next terminal.
-fn affordable(wanted: usize) -> usize {
+pub fn affordable(wanted: usize) -> usize {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, ..limit };
     let files = match setrlimit(Resource::Nofile, raised) {
@@ -195,7 +195,8 @@ fn affordable(wanted: usize) -> usize {
     wanted.min(connections)
 }
 
-async fn listen(address: std::net::SocketAddr, what: &str, key: &str) -> anyhow::Result<TcpListener> {
+/// Opens a socket, or says what for and by which setting it could not.
+pub async fn listen(address: std::net::SocketAddr, what: &str, key: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| {
         format!("{address} for {what} cannot be taken (setting {key}); is another posp running?")
     })

@@ -18,12 +18,15 @@ fn every_crate_is_in_the_code_map() {
     settle("every crate has its paragraph in the code map", "a newcomer starts there", broken);
 }
 
-/// The settings that `config.rs` declares, as `section.key`, in its order.
+/// Where settings are declared.
+const CONFIG: [&str; 2] = ["crates/posp/src/config.rs", "crates/posp/src/config/front.rs"];
+
+/// The settings that the program declares, as `section.key`, in its order.
 fn settings() -> Vec<String> {
-    let source = read("crates/posp/src/config.rs");
+    let sources = CONFIG.map(read);
     let mut structs: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
     let mut current = None;
-    for (_, line) in source.shipped() {
+    for (_, line) in sources.iter().flat_map(|source| source.shipped()) {
         if let Some(name) = line.strip_prefix("pub struct ").and_then(|rest| rest.strip_suffix(" {")) {
             current = Some(name.to_owned());
         } else if line == "}" {
@@ -183,7 +186,7 @@ fn ports_in(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn documents_name_the_ports_of_the_defaults() {
-    let declared = read("crates/posp/src/config.rs").content;
+    let declared = CONFIG.map(|file| read(file).content).concat();
     let mut defaults = ports_in(&declared);
     for (at, marker) in declared.match_indices("([127, 0, 0, 1], ") {
         let rest = &declared[at + marker.len()..];
