@@ -121,7 +121,8 @@ fn listed(days: &[HistoryDay]) -> Vec<String> {
     let rows: Vec<Vec<String>> = days
         .iter()
         .map(|day| {
-            let megabytes = format!("{:.1}", day.bytes as f64 / 1_000_000.0);
+            let tenths = day.bytes / 100_000;
+            let megabytes = format!("{}.{}", tenths / 10, tenths % 10);
             vec![
                 day.day.map_or("default".to_owned(), |day| day.to_string()),
                 pad_left(&megabytes, 10),

@@ -51,9 +51,7 @@ impl Store {
     /// When the next item of a line will be due that is not due at `now`.
     pub async fn next_forward_at(&self, line: &str, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
         let line = line.to_owned();
-        self.db
-            .read(move |db| Ok(one(db, NEXT_AT, params![&line, millis(now)], |c| c.time("next_at"))?))
-            .await
+        self.db.read(move |db| one(db, NEXT_AT, params![&line, millis(now)], |c| c.time("next_at"))).await
     }
 
     /// Takes an item out of the order because nobody answers it, or because we cannot send it. Unlike one that was refused,
