@@ -3,13 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::Uri;
 use iso8583::Profile;
 
 use serde::{Deserialize, Serialize};
 
+use crate::connection::{Dial, TcpDialer};
 use crate::error::PosError;
+use crate::http::{HttpDialer, TlsFiles, is_http};
 
 /// Whether a connection is made for each request or kept for a sequence of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +30,7 @@ pub enum ConnectionMode {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TerminalConfig {
-    /// The host, `name:port`.
+    /// The host: `name:port` for a socket, or `https://name:port/path` for an internet front.
     pub host: String,
     /// Merchant number, field 42: 15 characters.
     pub merchant: String,
@@ -113,6 +117,15 @@ pub struct TerminalConfig {
     /// path starts at the terminal's directory. Default: `cards.json` in the terminal's directory.
     #[serde(default)]
     pub card_file: Option<PathBuf>,
+    /// PEM file of the authority that signs the front's certificate; needed for `https`.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// PEM file of the terminal's own certificate, where the front asks for one.
+    #[serde(default)]
+    pub certificate_file: Option<PathBuf>,
+    /// PEM file of its private key.
+    #[serde(default)]
+    pub certificate_key_file: Option<PathBuf>,
 }
 
 fn default_merchant_name() -> String {
@@ -195,6 +208,9 @@ impl TerminalConfig {
             manual_entry: true,
             transactions: default_transactions(),
             card_file: None,
+            ca_file: None,
+            certificate_file: None,
+            certificate_key_file: None,
         }
     }
 
@@ -209,7 +225,19 @@ impl TerminalConfig {
         let rules = [
             (plain(&self.merchant, 15), "merchant: 15 characters"),
             (plain(&self.terminal, 8), "terminal: 8 characters"),
-            (!self.host.is_empty() && self.host.contains(':'), "host: name:port"),
+            (self.host.contains(':'), "host: name:port, or https://name:port/path"),
+            (
+                !is_http(&self.host) || self.host.parse::<Uri>().is_ok(),
+                "host: not an address that can be posted to",
+            ),
+            (
+                !self.host.starts_with("https:") || self.ca_file.is_some(),
+                "ca_file: needed for https, names the file of the acquirer's authority",
+            ),
+            (
+                self.certificate_file.is_some() == self.certificate_key_file.is_some(),
+                "certificate_file and certificate_key_file belong together",
+            ),
             (plain(&self.operator, 2), "operator: 2 characters"),
             (hexadecimal(&self.tpdu, 10), "tpdu: 10 hexadecimal digits"),
             (matches!(self.capability, 2 | 5 | 6), "capability: 2, 5 or 6"),
@@ -238,6 +266,22 @@ impl TerminalConfig {
         }
         profile.check().map_err(|error| PosError::Input(format!("profile: {error}")))?;
         Ok(profile)
+    }
+
+    /// What makes the connections to this host.
+    pub(crate) fn dialer(&self) -> Arc<dyn Dial> {
+        let timeout = Duration::from_secs(self.connect_timeout_seconds);
+        match self.host.parse::<Uri>().ok().filter(|_| is_http(&self.host)) {
+            None => Arc::new(TcpDialer { address: self.host.clone(), timeout }),
+            Some(uri) => {
+                let tls = TlsFiles {
+                    authorities: self.ca_file.clone(),
+                    certificate: self.certificate_file.clone(),
+                    key: self.certificate_key_file.clone(),
+                };
+                Arc::new(HttpDialer { uri, tls, timeout })
+            }
+        }
     }
 
     /// How long an answer is awaited.

@@ -2,14 +2,13 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use hsm::{Hsm, SoftVault};
 use jiff::civil::DateTime;
 
 use crate::clock::{self, Clock, SystemClock};
 use crate::config::{ConnectionMode, TerminalConfig};
-use crate::connection::{Dial, Link, TcpDialer};
+use crate::connection::{Dial, Link};
 use crate::error::PosError;
 use crate::keys::{self, KeyLayout, MasterKeyChecks, TmkComponent};
 use crate::message::{Kind, Request, field60_management, next_in_ring};
@@ -473,10 +472,7 @@ impl Terminal {
     fn dialer(&self) -> Arc<dyn Dial> {
         match &self.surroundings.dial {
             Some(dial) => Arc::clone(dial),
-            None => Arc::new(TcpDialer {
-                address: self.config.host.clone(),
-                timeout: Duration::from_secs(self.config.connect_timeout_seconds),
-            }),
+            None => self.config.dialer(),
         }
     }
 

@@ -6,11 +6,14 @@ mod support;
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
+use pos::{CardInput, Entry, KeyLayout, Pin, SaleRequest, TmkComponent, VoidRequest};
+use rcgen::{CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustix::process::Signal;
 use serde_json::Value;
 use support::raw::{RawTerminal, Reply};
-use support::{Lab, Process, Setup, free_port, get, until_async};
+use support::{FIRST, Lab, MERCHANT, Process, SECOND, Setup, TMK, free_port, get, until_async};
 
 /// A front before a laboratory's node.
 struct Fronted {
@@ -21,11 +24,12 @@ struct Fronted {
 }
 
 impl Fronted {
-    fn before(lab: &Lab) -> Fronted {
+    /// With further lines for its section.
+    fn before(lab: &Lab, more: &str) -> Fronted {
         let file = lab.dir.path().join("front.toml");
         let (door, ops) = (free_port(), free_port());
         let text = format!(
-            "[front]\nlisten = '127.0.0.1:{door}'\nops = '127.0.0.1:{ops}'\nnodes = '{}/{}'\nhealth_ms = 50\n",
+            "[front]\nlisten = '127.0.0.1:{door}'\nops = '127.0.0.1:{ops}'\nnodes = '{}/{}'\nhealth_ms = 50\n{more}",
             lab.pos, lab.ops,
         );
         fs::write(&file, text).unwrap();
@@ -56,7 +60,7 @@ impl Fronted {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_payment_comes_over_http() {
     let mut lab = Lab::start(Setup::default()).await;
-    let mut front = Fronted::before(&lab);
+    let mut front = Fronted::before(&lab, "");
     front.until(200).await;
     let mut terminal = RawTerminal::signed_in(lab.pos).await;
     let request = terminal.sale(1_250);
@@ -83,4 +87,85 @@ async fn a_payment_comes_over_http() {
 
     front.process.signal(Signal::TERM);
     assert!(front.process.ended().await.success());
+}
+
+/// An authority, the front's certificate, and one of a terminal, as files in a laboratory's directory.
+struct Certificates<'a>(&'a Lab);
+
+impl Certificates<'_> {
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.dir.path().join(name)
+    }
+
+    fn make(&self, terminals: &[&str]) {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        fs::write(self.path("authority.pem"), authority.pem()).unwrap();
+        let one = |name: &str, params: CertificateParams| {
+            let key = KeyPair::generate().unwrap();
+            let certificate = params.signed_by(&key, &authority).unwrap();
+            fs::write(self.path(&format!("{name}.pem")), certificate.pem()).unwrap();
+            fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).unwrap();
+        };
+        one("front", CertificateParams::new(vec!["localhost".to_owned()]).unwrap());
+        for terminal in terminals {
+            let mut params = CertificateParams::default();
+            params.distinguished_name.push(DnType::CommonName, format!("{MERCHANT}-{terminal}"));
+            one(terminal, params);
+        }
+    }
+}
+
+/// A terminal of the acquirer's own goes through the whole day over HTTPS with a certificate of its own; with another
+/// terminal's certificate it is told so and nothing reaches the node.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_terminal_spends_its_day_over_https() {
+    let lab = Lab::start(Setup::default()).await;
+    let certificates = Certificates(&lab);
+    certificates.make(&[FIRST, SECOND]);
+    let file = |name: &str| certificates.path(name).display().to_string();
+    let front = Fronted::before(
+        &lab,
+        &format!(
+            "certificate = '{}'\nkey = '{}'\nclient_authorities = '{}'\nclient_required = true\n",
+            file("front.pem"),
+            file("front.key"),
+            file("authority.pem"),
+        ),
+    );
+    front.until(200).await;
+    let config = |certificate: &str| {
+        let mut config = lab.terminal_config(FIRST);
+        config.host = format!("https://localhost:{}/unp/webtrans/VPB_lb", front.door.port());
+        config.ca_file = Some(certificates.path("authority.pem"));
+        config.certificate_file = Some(certificates.path(&format!("{certificate}.pem")));
+        config.certificate_key_file = Some(certificates.path(&format!("{certificate}.key")));
+        config
+    };
+    let components: Vec<TmkComponent> = TMK.iter().map(|text| TmkComponent::parse(text)).collect();
+
+    let mut thief = pos::Terminal::enrol(lab.dir.path().join("thief"), config(SECOND)).unwrap();
+    thief.load_tmk(&components, None).await.unwrap();
+    let told = format!("{:?}", thief.sign_in(KeyLayout::TripleDesTrack).await);
+    assert!(told.contains("403") && told.contains("the certificate is of another terminal"), "{told}");
+
+    let mut terminal = pos::Terminal::enrol(lab.terminal_dir(FIRST), config(FIRST)).unwrap();
+    terminal.load_tmk(&components, None).await.unwrap();
+    assert!(terminal.sign_in(KeyLayout::TripleDesTrack).await.unwrap().approved);
+    let chip = |fen| SaleRequest {
+        amount_fen: fen,
+        card: CardInput::deck("L01").unwrap(),
+        entry: Entry::Chip,
+        pin: Some(Pin::new("123456").unwrap()),
+    };
+    let sale = terminal.sale(chip(1_250)).await.unwrap();
+    assert!(sale.approved, "{sale:?}");
+    assert!(terminal.sale(chip(300)).await.unwrap().approved);
+    let void = VoidRequest::by_trace(sale.trace);
+    assert!(terminal.void(void).await.unwrap().approved);
+    let settled = terminal.settle().await.unwrap();
+    assert!(settled.approved, "{settled:?}");
+    let payments = lab.payments(&[]);
+    assert_eq!(payments.len(), 3, "two sales and a void: {payments:?}");
 }

@@ -385,7 +385,7 @@ impl From<EntryArg> for Entry {
 /// A new terminal.
 #[derive(Args, Debug)]
 pub struct EnrolArgs {
-    /// Address of the host, name:port
+    /// Address of the host: name:port for a socket, https://name:port/path for an internet front
     #[arg(long)]
     host: String,
     /// Merchant number, 15 characters
@@ -416,6 +416,15 @@ pub struct EnrolArgs {
     /// File with the counters of the deck's chips [default: cards.json beside the terminal's directory]
     #[arg(long)]
     card_file: Option<PathBuf>,
+    /// PEM file of the authority that signs the front's certificate
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// PEM file of the terminal's own certificate, where the front asks for one
+    #[arg(long, value_name = "FILE", requires = "certificate_key")]
+    certificate: Option<PathBuf>,
+    /// PEM file of its private key
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    certificate_key: Option<PathBuf>,
 }
 
 /// Where the master key comes from.
@@ -620,6 +629,9 @@ impl EnrolArgs {
         if self.short {
             config.connection = ConnectionMode::Short;
         }
+        config.ca_file = self.ca;
+        config.certificate_file = self.certificate;
+        config.certificate_key_file = self.certificate_key;
         config
     }
 }
