@@ -175,8 +175,9 @@ impl Engine {
         entry.change_session(|s| s.previous = None);
         let (store, merchant, terminal) = (self.0.store.clone(), entry.merchant.id, entry.id);
         let shared = store.is_shared();
+        let proved = keys.mac.to_string();
         let dropped = async move {
-            if let Err(error) = store.drop_previous_keys(merchant, terminal).await {
+            if let Err(error) = store.drop_previous_keys(merchant, terminal, proved).await {
                 tracing::warn!(%error, %merchant, %terminal, "old keys are still in the store");
             }
         };

@@ -91,10 +91,11 @@ impl Engine {
             mac: fresh.mac.to_string(),
             track: fresh.track.as_ref().map(WrappedKey::to_string),
         };
-        if session.keys.is_some() && session.previous.is_none() {
+        if let Some(proved) = session.keys.as_ref().filter(|_| session.previous.is_none()) {
             // The keys in force have proved themselves, so they are what the terminal falls back on should it
             // miss this answer, also when this process dies: those before them must make room in the store.
-            store.drop_previous_keys(entry.merchant.id, entry.id).await.map_err(failed)?;
+            let proved = proved.mac.to_string();
+            store.drop_previous_keys(entry.merchant.id, entry.id, proved).await.map_err(failed)?;
         }
         store.save_sign_in(entry.merchant.id, entry.id, &stored, at).await.map_err(failed)?;
         let number = self.0.numbers.next(store).await.map_err(failed)?;

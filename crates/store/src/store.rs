@@ -577,7 +577,8 @@ impl Store {
         .await
     }
 
-    /// A message verified under the newest keys: those before are worth nothing now.
+    /// A message verified under the keys with this MAC key: those before them are worth nothing now. When the terminal has
+    /// signed in once more since, nothing is dropped: those keys are what it falls back on.
     ///
     /// # Errors
     /// [`StoreError::UnknownTerminal`].
@@ -585,8 +586,14 @@ impl Store {
         &self,
         merchant: MerchantId,
         terminal: TerminalId,
+        proved: String,
     ) -> Result<TerminalSession, StoreError> {
-        self.session(merchant, terminal, |session| session.previous_keys = None).await
+        let change = move |session: &mut TerminalSession| {
+            if session.keys.as_ref().is_some_and(|newest| newest.mac == proved) {
+                session.previous_keys = None;
+            }
+        };
+        self.session(merchant, terminal, change).await
     }
 
     /// The terminal signed off: it must sign in before its next transaction. The keys stay, so that a
