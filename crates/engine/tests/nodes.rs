@@ -55,7 +55,7 @@ async fn what_a_dead_node_left_open_is_reversed_by_another() {
     let first = node(&url, &vault, true).await;
     first.sign_in().await;
     let second = node(&url, &vault, false).await;
-    let (_answer, told) = oneshot::channel();
+    let (answer, told) = oneshot::channel();
     first.script.expect([Act::When(told)]);
     let auth = first.authenticate(Kind::Sale).await.unwrap();
     let paying = tokio::spawn({
@@ -69,6 +69,8 @@ async fn what_a_dead_node_left_open_is_reversed_by_another() {
     second.until(1, PaymentState::Reversed).await;
     let seen = second.script.seen();
     assert_eq!((seen.len(), seen[0].what), (1, "reversal"));
+    // Nobody answers the dead node any more.
+    drop(answer);
     assert!(paying.await.unwrap().is_err(), "the dead node answers nothing");
 }
 
