@@ -120,9 +120,10 @@ async fn look(engine: &Engine, busy: &BTreeSet<Family>) -> Result<Look, StoreErr
     let line = inner.channel.line();
     let depth = inner.store.forward_depth(line).await?;
     inner.forward_depth.store(depth, Ordering::Relaxed);
-    let found = due(engine, busy).await?;
+    // One moment for both questions: what becomes due between two would be found by neither.
+    let now = engine.now();
+    let found = due(engine, now, busy).await?;
     if found.is_empty() {
-        let now = engine.now();
         let Some(at) = inner.store.next_forward_at(line, now).await? else { return Ok(Look::Again(LOOK)) };
         let wait = Duration::try_from(at.duration_since(now)).unwrap_or_default();
         return Ok(Look::Again(wait.min(LOOK)));
@@ -135,15 +136,19 @@ async fn look(engine: &Engine, busy: &BTreeSet<Family>) -> Result<Look, StoreErr
     if !lease(engine).await? {
         return Ok(Look::Again(LOOK));
     }
-    Ok(Look::Due(due(engine, busy).await?))
+    Ok(Look::Due(due(engine, engine.now(), busy).await?))
 }
 
 /// As many due items as may be started now.
-async fn due(engine: &Engine, busy: &BTreeSet<Family>) -> Result<Vec<ForwardItem>, StoreError> {
+async fn due(
+    engine: &Engine,
+    now: Timestamp,
+    busy: &BTreeSet<Family>,
+) -> Result<Vec<ForwardItem>, StoreError> {
     let inner = &engine.0;
     let window = inner.config.forward_window.max(1);
     // What is under way is still in the queue, and may be due.
-    let mut items = inner.store.due_forwards(inner.channel.line(), engine.now(), window + busy.len()).await?;
+    let mut items = inner.store.due_forwards(inner.channel.line(), now, window + busy.len()).await?;
     items.retain(|item| !busy.contains(&(item.merchant, item.family)));
     items.truncate(window.saturating_sub(busy.len()));
     Ok(items)
