@@ -157,12 +157,19 @@ async fn stop_when_failed(world: Arc<World>, life: Arc<Life>, store: Store) {
     die(&world, &life, "a commit failed");
 }
 
-/// An operator puts parked items back.
+/// An operator looks at what is parked every now and then, in any weather: what stands still while nobody looks would
+/// keep a terminal that has an open refund waiting for ever.
+pub async fn operator(world: Arc<World>) {
+    while !world.is_over() {
+        pause(world.draw("operator", |random| random.between(30_000, 600_000))).await;
+        release_parked(&world).await;
+    }
+}
+
+/// The operator puts back what has been parked longest.
 pub async fn release_parked(world: &Arc<World>) {
     let parked = world.books(|books| {
-        let waits = books.queue.values().any(|queued| queued.status == "waiting");
-        let parked = books.queue.iter().find(|(_, queued)| queued.status == "parked");
-        parked.filter(|_| !waits).map(|(sequence, _)| *sequence)
+        books.queue.iter().find(|(_, queued)| queued.status == "parked").map(|(sequence, _)| *sequence)
     });
     if let (Some(sequence), Some(node)) = (parked, world.any_node()) {
         world.note(format!("the operator releases {sequence}"));

@@ -220,7 +220,8 @@ impl World {
         self.options.sabotage == Some(what)
     }
 
-    fn is_over(&self) -> bool {
+    /// Whether a guarantee was broken: nothing that comes after counts.
+    pub fn is_over(&self) -> bool {
         locked(&self.violation).is_some()
     }
 }
@@ -310,6 +311,7 @@ async fn history(world: &Arc<World>, weather: Weather) {
     for place in 0..weather.nodes {
         tokio::spawn(node::start(Arc::clone(world), place));
     }
+    let operator = tokio::spawn(node::operator(Arc::clone(world)));
     let mut working = Vec::new();
     for mut terminal in terminals {
         let world = Arc::clone(world);
@@ -327,6 +329,7 @@ async fn history(world: &Arc<World>, weather: Weather) {
     }
     *locked(&world.weather) = weather.calm();
     world.network.heal();
+    operator.abort();
     world.note("calm");
     for terminal in &mut terminals {
         terminal.clear(world).await;

@@ -65,6 +65,17 @@ fn no_guarantee_is_broken() {
     assert!(deaths > 10, "{deaths} nodes died");
 }
 
+/// Regression: a refund whose outcome was asked for until the network had been silent too often is parked, and the terminal
+/// goes on asking. These worlds had an operator only once the weather was calm, which is once the terminals are done: the
+/// terminal waited for the operator and the operator for the terminal.
+#[test]
+fn a_terminal_that_waits_for_what_is_parked_gets_its_answer() {
+    for seed in [6_268, 8_034, 9_949] {
+        let report = world(seed);
+        assert!(report.violation.is_none(), "{}", report.violation.unwrap());
+    }
+}
+
 /// Lets a rule be broken in one world after the other until its guarantee says so.
 fn is_noticed(what: Sabotage, by: Guarantee) {
     let found = (0..60).find(|seed| {
