@@ -11,7 +11,7 @@ fn may_use(name: &str) -> Option<&'static [&'static str]> {
         "engine" => &["acquiring", "store", "hsm", "channels"],
         "pos-link" => &["acquiring", "iso8583", "hsm", "engine", "gate"],
         "front" => &["iso8583", "gate"],
-        "sim" | "pos" | "bench" => &["iso8583", "hsm"],
+        "sim" | "pos" | "bench" | "cardsim" | "kernel" => &["iso8583", "hsm"],
         "posp" | "simulation" => return None,
         _ => &[],
     })
