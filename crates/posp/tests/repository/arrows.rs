@@ -12,6 +12,7 @@ fn may_use(name: &str) -> Option<&'static [&'static str]> {
         "pos-link" => &["acquiring", "iso8583", "hsm", "engine", "gate"],
         "front" => &["iso8583", "gate"],
         "sim" | "pos" | "bench" | "cardsim" | "kernel" => &["iso8583", "hsm"],
+        "hal" => &["hsm", "kernel", "receipt"],
         "posp" | "simulation" => return None,
         _ => &[],
     })
