@@ -1,10 +1,12 @@
 //! What the operator presents to the terminal: a card of the deck, a track, or a keyed number; and how it is read.
 
+use hsm::EncryptedPinBlock;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::deck::{self, DeckCard};
 use crate::error::PosError;
+use crate::presented::{ReadCard, SharedChip};
 
 /// How the card data is read, digits 1 and 2 of field 22.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +72,8 @@ pub enum CardInput {
         /// Expiry, YYMM; may be unknown.
         expiry: Option<String>,
     },
+    /// What a device has read.
+    Read(ReadCard),
 }
 
 impl std::fmt::Debug for CardInput {
@@ -80,17 +84,23 @@ impl std::fmt::Debug for CardInput {
                 write!(f, "Track({})", mask(track.split(['D', '=']).next().unwrap_or_default()))
             }
             Self::Keyed { pan, .. } => write!(f, "Keyed({})", mask(pan)),
+            Self::Read(card) => card.fmt(f),
         }
     }
 }
 
 /// What reading the card gave. Wiped when dropped.
+#[derive(Clone)]
 pub(crate) struct CardData {
     pub pan: Zeroizing<String>,
     pub expiry: Option<String>,
     pub track2: Option<Zeroizing<String>>,
     pub sequence: Option<u8>,
     pub deck: Option<&'static DeckCard>,
+    /// The chip of a card that a device has read.
+    pub chip: Option<SharedChip>,
+    /// The PIN, as the device's PIN pad encrypted it.
+    pub pin_block: Option<EncryptedPinBlock>,
 }
 
 impl CardInput {
@@ -154,6 +164,8 @@ impl CardInput {
                     track2: (!by_hand).then(|| Zeroizing::new(card.track2())),
                     sequence: entry.is_chip().then_some(card.sequence),
                     deck: Some(card),
+                    chip: None,
+                    pin_block: None,
                 })
             }
             Self::Track(track) if entry.is_stripe() => {
@@ -164,15 +176,27 @@ impl CardInput {
                     track2: Some(track.clone()),
                     sequence: None,
                     deck: None,
+                    chip: None,
+                    pin_block: None,
                 })
             }
-            Self::Keyed { pan, expiry } if entry == Entry::Manual => Ok(CardData {
-                pan: pan.clone(),
-                expiry: expiry.clone(),
-                track2: None,
-                sequence: None,
-                deck: None,
-            }),
+            Self::Keyed { pan, expiry } if entry == Entry::Manual => {
+                Ok(CardData::keyed(pan.clone(), expiry.clone()))
+            }
+            Self::Read(card) => {
+                if !pan_is_plausible(&card.pan) {
+                    return Err(PosError::Input("the card gives no account number".into()));
+                }
+                Ok(CardData {
+                    pan: card.pan.clone(),
+                    expiry: card.expiry.clone(),
+                    track2: card.track2.clone(),
+                    sequence: card.sequence,
+                    deck: None,
+                    chip: card.chip.clone().filter(|_| entry.is_chip()),
+                    pin_block: card.pin_block,
+                })
+            }
             Self::Track(_) => Err(PosError::Input("a track is swiped (or read as fallback)".into())),
             Self::Keyed { .. } => Err(PosError::Input("a keyed number is entered manually".into())),
         }
@@ -180,6 +204,11 @@ impl CardInput {
 }
 
 impl CardData {
+    /// A number and nothing else.
+    pub(crate) fn keyed(pan: Zeroizing<String>, expiry: Option<String>) -> Self {
+        Self { pan, expiry, track2: None, sequence: None, deck: None, chip: None, pin_block: None }
+    }
+
     /// First digit of the service code says that the card has a chip (2 or 6).
     pub(crate) fn stripe_says_chip(&self) -> bool {
         self.track2

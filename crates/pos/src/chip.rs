@@ -17,6 +17,7 @@ use crate::card::Entry;
 use crate::chip_card::{AcAnswer, ChipCard, Cryptogram};
 use crate::deck::{Behaviour, DeckCard};
 use crate::error::PosError;
+use crate::presented::{Chip, Verdict};
 use crate::state::{ChipRecord, read_json, write_json};
 
 /// 9F33: keyboard, stripe and chip; every way to verify a holder; SDA, DDA, CDA.
@@ -61,15 +62,6 @@ pub(crate) struct ChipPayment {
     trace: u32,
     serial: String,
     script_result: Option<String>,
-}
-
-/// What the chip says after the host's answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// It agrees with the host.
-    Agrees,
-    /// The host approved and the chip does not: the payment must be reversed.
-    Refuses,
 }
 
 /// `value` as packed decimal digits, right-justified.
@@ -121,11 +113,6 @@ impl ChipPayment {
         Ok(payment)
     }
 
-    /// Whether the card wants the transaction online (anything else is a refusal here).
-    pub(crate) fn goes_online(&self) -> bool {
-        self.last.kind == Cryptogram::Arqc
-    }
-
     /// Data that every cryptogram of this payment covers, in the order of CDOL1 and of the issuer's check.
     fn signed_data(&self) -> Vec<u8> {
         let mut data = Vec::with_capacity(37);
@@ -139,78 +126,6 @@ impl ChipPayment {
         data.extend(self.unpredictable);
         data.extend(AIP);
         data
-    }
-
-    /// Field 55 of a request, with the cryptogram at hand.
-    pub(crate) fn field55(&self) -> Vec<u8> {
-        let aid = hex::decode(self.deck.aid).unwrap_or_default();
-        let trace = bcd::<4>(u64::from(self.trace));
-        let mut out = Vec::with_capacity(160);
-        tlv::write(&mut out, 0x9F26, &self.last.value);
-        tlv::write(&mut out, 0x9F27, &[self.last.kind.cid()]);
-        tlv::write(&mut out, 0x9F10, &self.last.iad);
-        tlv::write(&mut out, 0x9F37, &self.unpredictable);
-        tlv::write(&mut out, 0x9F36, &self.atc.to_be_bytes());
-        tlv::write(&mut out, 0x95, &self.tvr);
-        tlv::write(&mut out, 0x9A, &self.date);
-        tlv::write(&mut out, 0x9C, &[self.kind]);
-        tlv::write(&mut out, 0x9F02, &self.amount);
-        tlv::write(&mut out, 0x5F2A, &[0x01, 0x56]);
-        tlv::write(&mut out, 0x82, &AIP);
-        tlv::write(&mut out, 0x9F1A, &[0x01, 0x56]);
-        tlv::write(&mut out, 0x9F03, &[0; 6]);
-        tlv::write(&mut out, 0x9F33, &CAPABILITIES);
-        tlv::write(&mut out, 0x9F34, &self.cvm);
-        tlv::write(&mut out, 0x9F35, &[TERMINAL_TYPE]);
-        tlv::write(&mut out, 0x9F1E, self.serial.as_bytes());
-        tlv::write(&mut out, 0x84, &aid);
-        tlv::write(&mut out, 0x9F09, &VERSION);
-        tlv::write(&mut out, 0x9F41, &trace);
-        out
-    }
-
-    /// Field 55 of the reversal, of this moment.
-    pub(crate) fn reversal55(&self, with_atc: bool) -> Vec<u8> {
-        let mut out = Vec::with_capacity(48);
-        tlv::write(&mut out, 0x95, &self.tvr);
-        tlv::write(&mut out, 0x9F1E, self.serial.as_bytes());
-        tlv::write(&mut out, 0x9F10, &self.last.iad);
-        if with_atc {
-            tlv::write(&mut out, 0x9F36, &self.atc.to_be_bytes());
-        }
-        if let Some(result) = self.script_result.as_deref().and_then(|result| hex::decode(result).ok()) {
-            tlv::write(&mut out, 0xDF31, &result);
-        }
-        out
-    }
-
-    /// Brings the host's answer to the card: issuer authentication, scripts, second cryptogram. A tapped card has
-    /// left by now, and the host's word is final.
-    pub(crate) fn finish(&mut self, approved: bool, field55: &[u8]) -> Result<Verdict, PosError> {
-        if self.entry == Entry::Tap {
-            return Ok(Verdict::Agrees);
-        }
-        if self.deck.behaviour == Behaviour::LeavesAfterArqc {
-            return Ok(if approved { Verdict::Refuses } else { Verdict::Agrees });
-        }
-        let items: Vec<_> = tlv::iter(field55).map_while(Result::ok).collect();
-        let find = |tag| items.iter().find(|item| item.tag == tag).map(|item| item.value);
-        if let Some(data) = find(0x91) {
-            let [first, _] = &mut self.tsi;
-            *first |= 0x10;
-            if !self.card.authenticate_issuer(data)? {
-                let [.., last] = &mut self.tvr;
-                *last |= 0x40;
-            }
-        }
-        if let Some(script) = find(0x71) {
-            self.run_script(true, script)?;
-        }
-        self.last = self.card.second(approved, &self.signed_data())?;
-        if let Some(script) = find(0x72) {
-            self.run_script(false, script)?;
-        }
-        Ok(if approved && self.last.kind != Cryptogram::Tc { Verdict::Refuses } else { Verdict::Agrees })
     }
 
     fn run_script(&mut self, before_second: bool, script: &[u8]) -> Result<(), PosError> {
@@ -240,15 +155,88 @@ impl ChipPayment {
         result.push_str(&format!("{outcome:02X}{}", hex::encode_upper(identifier)));
         Ok(())
     }
+}
 
-    /// The card approves by itself: its second cryptogram is the certificate, and the response code says so (`Y1`).
-    pub(crate) fn approve_offline(&mut self) -> Result<ChipRecord, PosError> {
+impl Chip for ChipPayment {
+    fn goes_online(&self) -> bool {
+        self.last.kind == Cryptogram::Arqc
+    }
+
+    fn field55(&self) -> Vec<u8> {
+        let aid = hex::decode(self.deck.aid).unwrap_or_default();
+        let trace = bcd::<4>(u64::from(self.trace));
+        let mut out = Vec::with_capacity(160);
+        tlv::write(&mut out, 0x9F26, &self.last.value);
+        tlv::write(&mut out, 0x9F27, &[self.last.kind.cid()]);
+        tlv::write(&mut out, 0x9F10, &self.last.iad);
+        tlv::write(&mut out, 0x9F37, &self.unpredictable);
+        tlv::write(&mut out, 0x9F36, &self.atc.to_be_bytes());
+        tlv::write(&mut out, 0x95, &self.tvr);
+        tlv::write(&mut out, 0x9A, &self.date);
+        tlv::write(&mut out, 0x9C, &[self.kind]);
+        tlv::write(&mut out, 0x9F02, &self.amount);
+        tlv::write(&mut out, 0x5F2A, &[0x01, 0x56]);
+        tlv::write(&mut out, 0x82, &AIP);
+        tlv::write(&mut out, 0x9F1A, &[0x01, 0x56]);
+        tlv::write(&mut out, 0x9F03, &[0; 6]);
+        tlv::write(&mut out, 0x9F33, &CAPABILITIES);
+        tlv::write(&mut out, 0x9F34, &self.cvm);
+        tlv::write(&mut out, 0x9F35, &[TERMINAL_TYPE]);
+        tlv::write(&mut out, 0x9F1E, self.serial.as_bytes());
+        tlv::write(&mut out, 0x84, &aid);
+        tlv::write(&mut out, 0x9F09, &VERSION);
+        tlv::write(&mut out, 0x9F41, &trace);
+        out
+    }
+
+    fn reversal55(&self, with_atc: bool) -> Vec<u8> {
+        let mut out = Vec::with_capacity(48);
+        tlv::write(&mut out, 0x95, &self.tvr);
+        tlv::write(&mut out, 0x9F1E, self.serial.as_bytes());
+        tlv::write(&mut out, 0x9F10, &self.last.iad);
+        if with_atc {
+            tlv::write(&mut out, 0x9F36, &self.atc.to_be_bytes());
+        }
+        if let Some(result) = self.script_result.as_deref().and_then(|result| hex::decode(result).ok()) {
+            tlv::write(&mut out, 0xDF31, &result);
+        }
+        out
+    }
+
+    // A tapped card has left by now, and the host's word is final.
+    fn finish(&mut self, _code: &str, approved: bool, field55: &[u8]) -> Result<Verdict, PosError> {
+        if self.entry == Entry::Tap {
+            return Ok(Verdict::Agrees);
+        }
+        if self.deck.behaviour == Behaviour::LeavesAfterArqc {
+            return Ok(if approved { Verdict::Refuses } else { Verdict::Agrees });
+        }
+        let items: Vec<_> = tlv::iter(field55).map_while(Result::ok).collect();
+        let find = |tag| items.iter().find(|item| item.tag == tag).map(|item| item.value);
+        if let Some(data) = find(0x91) {
+            let [first, _] = &mut self.tsi;
+            *first |= 0x10;
+            if !self.card.authenticate_issuer(data)? {
+                let [.., last] = &mut self.tvr;
+                *last |= 0x40;
+            }
+        }
+        if let Some(script) = find(0x71) {
+            self.run_script(true, script)?;
+        }
+        self.last = self.card.second(approved, &self.signed_data())?;
+        if let Some(script) = find(0x72) {
+            self.run_script(false, script)?;
+        }
+        Ok(if approved && self.last.kind != Cryptogram::Tc { Verdict::Refuses } else { Verdict::Agrees })
+    }
+
+    fn approve_offline(&mut self) -> Result<ChipRecord, PosError> {
         self.last = self.card.second(true, &self.signed_data())?;
         Ok(self.record("Y1"))
     }
 
-    /// Field 55 of the script result, when commands came; the tags are modelled.
-    pub(crate) fn script_report(&self) -> Option<Vec<u8>> {
+    fn script_report(&self) -> Option<Vec<u8>> {
         let result = self.script_result.as_deref().and_then(|result| hex::decode(result).ok())?;
         let mut out = Vec::with_capacity(96);
         tlv::write(&mut out, 0x9F33, &CAPABILITIES);
@@ -265,13 +253,11 @@ impl ChipPayment {
         Some(out)
     }
 
-    /// Sequence number of the card.
-    pub(crate) fn sequence(&self) -> u8 {
+    fn sequence(&self) -> u8 {
         self.deck.sequence
     }
 
-    /// What slip and batch-up need. `code` is field 39.
-    pub(crate) fn record(&self, code: &str) -> ChipRecord {
+    fn record(&self, code: &str) -> ChipRecord {
         let mut upload = self.field55();
         tlv::write(&mut upload, 0x8A, code.as_bytes());
         ChipRecord {
@@ -347,7 +333,7 @@ mod tests {
         );
         let answer =
             hex::decode("910AFEC3953EF5A2BC44303072139F180400000001860A04DA9F58050356B34A1A").unwrap();
-        assert_eq!(payment.finish(true, &answer).unwrap(), Verdict::Agrees);
+        assert_eq!(payment.finish("00", true, &answer).unwrap(), Verdict::Agrees);
         let record = payment.record("00");
         let upload = request
             .replace("419217144F4F17BD", "B06EAB7939A3EC73")
@@ -368,7 +354,7 @@ mod tests {
         let setting = setting(true, Entry::Chip, 124, 10_000, [0x1A, 0x2B, 0x3C, 0x4D]);
         let mut payment = ChipPayment::start(deck::find("L01").unwrap(), 0x0012, &setting).unwrap();
         let answer = hex::decode("910A00000000000000003030").unwrap();
-        assert_eq!(payment.finish(true, &answer).unwrap(), Verdict::Refuses);
+        assert_eq!(payment.finish("00", true, &answer).unwrap(), Verdict::Refuses);
         assert_eq!(
             hex::encode_upper(payment.reversal55(true)),
             "950500000480409F1E08504F53504C4142319F100807010103280002019F36020012"
@@ -416,11 +402,11 @@ mod tests {
             let setting = setting(true, Entry::Chip, 124, 10_000, [0x1A, 0x2B, 0x3C, 0x4D]);
             let start = || ChipPayment::start(deck::find("L01").unwrap(), 0x0012, &setting).unwrap();
             let mut payment = start();
-            payment.finish(true, &bytes).unwrap();
+            payment.finish("00", true, &bytes).unwrap();
             payment.record("00");
             let mut field = Vec::new();
             tlv::write(&mut field, 0x91, &arpc);
-            proptest::prop_assert_eq!(start().finish(true, &field).unwrap(), Verdict::Refuses);
+            proptest::prop_assert_eq!(start().finish("00", true, &field).unwrap(), Verdict::Refuses);
         }
     }
 }

@@ -2,13 +2,13 @@
 //! the terminal's own vault; nothing here sees a clear key.
 
 use hsm::key_blob::{self, KeyBlobLayout};
-use hsm::{Hsm, KeyAlgorithm, KeyComponent, KeyUsage, MacAlgorithm};
+use hsm::{Hsm, KeyAlgorithm, KeyComponent, KeyUsage, MacAlgorithm, PinFormat, WrappedKey};
 use iso8583::{KeyLayout as Form, MacForm, MacRule, Profile};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::error::PosError;
-use crate::state::{Keys, WorkingKeys};
+use crate::security::{KeyRef, MasterKeys, WorkingKeys};
 
 /// Which working keys a sign-in asks for, 60.3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +42,11 @@ impl KeyLayout {
             Self::TripleDes | Self::TripleDesTrack => 6,
             Self::Sm4 => sm4,
         }
+    }
+
+    /// The PIN block that goes with the PIN key.
+    pub fn pin_format(self) -> PinFormat {
+        if self == Self::Sm4 { PinFormat::Sm4Extended } else { PinFormat::Iso0 }
     }
 
     fn blob(self) -> KeyBlobLayout {
@@ -111,7 +116,7 @@ pub(crate) fn load_master(
     hsm: &dyn Hsm,
     components: &[TmkComponent],
     check: Option<&str>,
-) -> Result<(Keys, MasterKeyChecks), PosError> {
+) -> Result<(MasterKeys, MasterKeyChecks), PosError> {
     let single = components.iter().all(|component| component.len() == 8);
     let import = |algorithm: KeyAlgorithm, checked: bool| {
         let components: Vec<KeyComponent> =
@@ -128,7 +133,7 @@ pub(crate) fn load_master(
     if single {
         let key = import(KeyAlgorithm::Des, true)?;
         let checks = MasterKeyChecks { des: key.kcv().to_string(), sm4: None };
-        return Ok((Keys { master: Some(key), master_sm4: None, working: None }, checks));
+        return Ok((MasterKeys { des: Some(named(&key)), sm4: None }, checks));
     }
     let (des, sm4) = match import(KeyAlgorithm::TripleDes2, true) {
         Ok(des) => (des, import(KeyAlgorithm::Sm4, false)?),
@@ -138,7 +143,11 @@ pub(crate) fn load_master(
         },
     };
     let checks = MasterKeyChecks { des: des.kcv().to_string(), sm4: Some(sm4.kcv().to_string()) };
-    Ok((Keys { master: Some(des), master_sm4: Some(sm4), working: None }, checks))
+    Ok((MasterKeys { des: Some(named(&des)), sm4: Some(named(&sm4)) }, checks))
+}
+
+fn named(key: &WrappedKey) -> KeyRef {
+    KeyRef(key.to_string())
 }
 
 fn agrees(own: &str, check: &str) -> bool {
@@ -148,30 +157,26 @@ fn agrees(own: &str, check: &str) -> bool {
 /// Takes field 62 of a sign-in answer apart: the length must be the layout's, every key must have its check value.
 pub(crate) fn unpack(
     hsm: &dyn Hsm,
-    keys: &Keys,
+    master: &WrappedKey,
     layout: KeyLayout,
     profile: &Profile,
     blob: &[u8],
 ) -> Result<WorkingKeys, PosError> {
-    let master = match layout {
-        KeyLayout::Sm4 => keys.master_sm4.as_ref(),
-        _ => keys.master.as_ref(),
-    }
-    .ok_or(PosError::NoMasterKey)?;
     let fresh = match profile.key_layout {
         Form::Blocks => key_blob::WorkingKeys::from_blob(hsm, layout.blob(), blob, master),
         Form::Records => key_blob::WorkingKeys::from_records(hsm, layout.blob(), blob, master),
     };
     let fresh = fresh.map_err(|error| PosError::KeysRefused(error.to_string()))?;
-    Ok(WorkingKeys { layout, pin: fresh.pin, mac: fresh.mac, track: fresh.track })
+    let track = fresh.track.as_ref().map(named);
+    Ok(WorkingKeys { layout, pin: named(&fresh.pin), mac: named(&fresh.mac), track })
 }
 
 impl WorkingKeys {
     /// The MAC rule that goes with the MAC key and the profile.
     pub(crate) fn mac_algorithm(&self, profile: &Profile) -> MacAlgorithm {
         let hex = profile.mac_form == MacForm::Hex;
-        match (self.mac.algorithm(), profile.mac) {
-            (KeyAlgorithm::Sm4, _) => MacAlgorithm::Sm4Cup,
+        match (self.layout, profile.mac) {
+            (KeyLayout::Sm4, _) => MacAlgorithm::Sm4Cup,
             (_, MacRule::CupEcb) => MacAlgorithm::CupEcb,
             (_, MacRule::X99) if hex => MacAlgorithm::X99Hex,
             (_, MacRule::X99) => MacAlgorithm::X99,

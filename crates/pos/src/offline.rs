@@ -171,13 +171,7 @@ impl Terminal {
         };
         check_amount(total)?;
         let pan = self.unseal_pan(&record.pan_sealed)?;
-        let card = crate::card::CardData {
-            pan,
-            expiry: record.expiry.clone(),
-            track2: None,
-            sequence: None,
-            deck: None,
-        };
+        let card = crate::card::CardData::keyed(pan, record.expiry.clone());
         let batch = self.state.batch;
         let own = self.take_trace();
         let day = record.settle_date.clone().unwrap_or_else(|| self.now().strftime("%m%d").to_string());

@@ -76,7 +76,7 @@ impl Terminal {
         }
         let mut record = self.blank_record(kind, &card, refund.entry, trace, batch)?;
         record.amount_fen = refund.amount_fen;
-        record.with_pin = refund.pin.is_some();
+        record.with_pin = refund.pin.is_some() || card.pin_block.is_some();
         record.original = Some(Original {
             batch: None,
             trace: None,

@@ -5,11 +5,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::card::CardData;
-use crate::chip::ChipPayment;
 use crate::codes;
 use crate::error::PosError;
 use crate::message::{Kind, Request, field60_management};
 use crate::outcome::{Outcome, Status};
+use crate::presented::Chip;
 use crate::terminal::{Reply, Terminal};
 use crate::wire::Answer;
 
@@ -34,7 +34,7 @@ impl Terminal {
         &mut self,
         request: &Request,
         card: &CardData,
-        chip: &ChipPayment,
+        chip: &dyn Chip,
         answer: &Answer,
     ) -> Result<(), PosError> {
         let Some(data) = chip.script_report() else { return Ok(()) };

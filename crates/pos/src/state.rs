@@ -10,17 +10,16 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use hsm::WrappedKey;
 use serde::{Deserialize, Serialize};
 
 use crate::card::Entry;
 use crate::download::Downloaded;
 use crate::error::PosError;
-use crate::keys::KeyLayout;
 use crate::message::{Kind, Side};
 use crate::offline::{Queued, Upload};
 use crate::rules::Reason;
 use crate::script_result::PendingScript;
+use crate::security::{KeyRef, MasterKeys, WorkingKeys};
 use crate::signature::PendingSignature;
 
 /// Format of the state file; another number is refused.
@@ -117,22 +116,25 @@ impl State {
     }
 }
 
-/// Keys, all wrapped by the terminal's master key.
+/// Names of the keys; in the software vault they are the keys, wrapped by the terminal's master key.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Keys {
     /// The terminal master key in its two forms: it is one injected value, used as 3DES or as SM4 key.
-    pub master: Option<WrappedKey>,
-    pub master_sm4: Option<WrappedKey>,
+    pub master: Option<KeyRef>,
+    pub master_sm4: Option<KeyRef>,
     pub working: Option<WorkingKeys>,
 }
 
-/// The keys of one sign-in.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct WorkingKeys {
-    pub layout: KeyLayout,
-    pub pin: WrappedKey,
-    pub mac: WrappedKey,
-    pub track: Option<WrappedKey>,
+impl Keys {
+    /// Of a master key; what was signed in under another is forgotten.
+    pub(crate) fn of(master: MasterKeys) -> Self {
+        Self { master: master.des, master_sm4: master.sm4, working: None }
+    }
+
+    /// The master key's forms.
+    pub(crate) fn masters(&self) -> MasterKeys {
+        MasterKeys { des: self.master.clone(), sm4: self.master_sm4.clone() }
+    }
 }
 
 /// A reversal that waits for its turn.

@@ -3,18 +3,19 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use hsm::{Hsm, SoftVault};
+use hsm::SoftVault;
 use jiff::civil::DateTime;
 
 use crate::clock::{self, Clock, SystemClock};
 use crate::config::{ConnectionMode, TerminalConfig};
 use crate::connection::{Dial, Link};
 use crate::error::PosError;
-use crate::keys::{self, KeyLayout, MasterKeyChecks, TmkComponent};
+use crate::keys::{KeyLayout, MasterKeyChecks, TmkComponent};
 use crate::message::{Kind, Request, field60_management, next_in_ring};
 use crate::outcome::{Outcome, Status};
+use crate::security::{Security, WorkingKeys};
 use crate::state::{
-    CONFIG, Directory, LastSlip, MASTER_KEY, Notice, Record, STATE, State, read_json, write_atomic,
+    CONFIG, Directory, Keys, LastSlip, MASTER_KEY, Notice, Record, STATE, State, read_json, write_atomic,
     write_json,
 };
 use crate::wire::{self, Answer, Judged};
@@ -31,11 +32,13 @@ pub struct Surroundings {
     pub dial: Option<Arc<dyn Dial>>,
     /// The unpredictable number of chip transactions; random when none is given.
     pub unpredictable: Option<[u8; 4]>,
+    /// The security module; a software vault in the terminal's directory when none is given.
+    pub security: Option<Arc<dyn Security>>,
 }
 
 impl Default for Surroundings {
     fn default() -> Self {
-        Self { clock: Arc::new(SystemClock), dial: None, unpredictable: None }
+        Self { clock: Arc::new(SystemClock), dial: None, unpredictable: None, security: None }
     }
 }
 
@@ -45,7 +48,7 @@ pub struct Terminal {
     pub(crate) directory: Arc<Directory>,
     pub(crate) config: TerminalConfig,
     pub(crate) state: State,
-    pub(crate) vault: SoftVault,
+    pub(crate) security: Arc<dyn Security>,
     pub(crate) surroundings: Surroundings,
     link: Option<Box<dyn Link>>,
     /// Number of the last state handed to the disk, and of the last one that is on it.
@@ -60,6 +63,17 @@ impl std::fmt::Debug for Terminal {
             .field("trace", &self.state.trace)
             .field("batch", &self.state.batch)
             .finish_non_exhaustive()
+    }
+}
+
+/// The security module that surrounds the terminal, or its own vault.
+fn secured(
+    surroundings: &Surroundings,
+    own: impl FnOnce() -> Result<SoftVault, hsm::VaultError>,
+) -> Result<Arc<dyn Security>, PosError> {
+    match &surroundings.security {
+        Some(security) => Ok(Arc::clone(security)),
+        None => Ok(Arc::new(own().map_err(|error| PosError::Vault(error.to_string()))?)),
     }
 }
 
@@ -105,16 +119,12 @@ impl Terminal {
         }
         let key_file = directory.file(MASTER_KEY);
         // A key file without a configuration is what an enrolment cut off half way leaves: nothing depends on it.
-        let vault = if key_file.exists() {
-            SoftVault::open_file(&key_file)
-        } else {
-            SoftVault::create_file(&key_file)
-        }
-        .map_err(|error| PosError::Vault(error.to_string()))?;
+        let open = if key_file.exists() { SoftVault::open_file } else { SoftVault::create_file };
+        let security = secured(&surroundings, || open(key_file.as_path()))?;
         let state = State::new();
         write_json(&directory.file(STATE), &state)?;
         write_json(&directory.file(CONFIG), &config)?;
-        Ok(Self::assemble(directory, config, state, vault, surroundings))
+        Ok(Self::assemble(directory, config, state, security, surroundings))
     }
 
     /// Opens the terminal in `dir`, with everything it remembered.
@@ -134,23 +144,22 @@ impl Terminal {
         let config: TerminalConfig = read_json(&directory.file(CONFIG))?;
         config.check()?;
         let state = directory.load_state()?;
-        let vault = SoftVault::open_file(directory.file(MASTER_KEY))
-            .map_err(|error| PosError::Vault(error.to_string()))?;
-        Ok(Self::assemble(directory, config, state, vault, surroundings))
+        let security = secured(&surroundings, || SoftVault::open_file(directory.file(MASTER_KEY)))?;
+        Ok(Self::assemble(directory, config, state, security, surroundings))
     }
 
     fn assemble(
         directory: Directory,
         config: TerminalConfig,
         state: State,
-        vault: SoftVault,
+        security: Arc<dyn Security>,
         surroundings: Surroundings,
     ) -> Self {
         Self {
             directory: Arc::new(directory),
             config,
             state,
-            vault,
+            security,
             surroundings,
             link: None,
             version: 0,
@@ -230,8 +239,8 @@ impl Terminal {
         components: &[TmkComponent],
         check: Option<&str>,
     ) -> Result<MasterKeyChecks, PosError> {
-        let (keys, checks) = keys::load_master(&self.vault, components, check)?;
-        self.state.keys = keys;
+        let (master, checks) = self.security.load_master(components, check)?;
+        self.state.keys = Keys::of(master);
         self.state.signed_in = None;
         self.save().await?;
         Ok(checks)
@@ -253,7 +262,8 @@ impl Terminal {
             .text(63, format!("{} ", self.config.operator));
         let (mut outcome, answer) = self.manage(request, batch).await?;
         let Some(answer) = answer.filter(|_| outcome.approved) else { return Ok(outcome) };
-        let fresh = keys::unpack(&self.vault, &self.state.keys, layout, &profile, &answer.private)?;
+        let fresh =
+            self.security.load_working(&self.state.keys.masters(), layout, &profile, &answer.private)?;
         let offered = answer.batch.unwrap_or(batch);
         if offered != batch && self.holds_transactions() {
             return Err(PosError::BatchUnsettled { held: batch, offered });
@@ -335,6 +345,29 @@ impl Terminal {
         let text = crate::receipt::transaction(&self.config, record);
         self.save().await?;
         Ok(text)
+    }
+
+    /// Sends what must go before a new transaction (a pending reversal, a script result), so that the next one starts
+    /// with nothing behind it and with the trace that [`Terminal::next_trace`] tells.
+    ///
+    /// # Errors
+    /// The terminal may not trade now, or what is pending cannot be sent.
+    pub async fn clear_for_next(&mut self) -> Result<Vec<Outcome>, PosError> {
+        self.check_ready()?;
+        self.clear_the_way().await
+    }
+
+    /// The transaction that was printed last, when it was one.
+    pub fn last_record(&self) -> Option<&Record> {
+        match &self.state.last_slip {
+            Some(LastSlip::Transaction(record)) => Some(record),
+            _ => None,
+        }
+    }
+
+    /// The keys of the last sign-in.
+    pub fn working_keys(&self) -> Option<&WorkingKeys> {
+        self.state.keys.working.as_ref()
     }
 
     /// Whether something of this batch still needs it.
@@ -425,7 +458,7 @@ impl Terminal {
 
     /// Writes the frame of a request, signed when its kind is.
     pub(crate) fn frame(&self, request: &Request) -> Result<Vec<u8>, PosError> {
-        let keys = self.state.keys.working.as_ref().map(|keys| (&self.vault as &dyn Hsm, keys));
+        let keys = self.state.keys.working.as_ref().map(|keys| (self.security.as_ref(), keys));
         wire::write(&self.config, request, keys)
     }
 
@@ -436,7 +469,7 @@ impl Terminal {
             Exchange::NotSent(source) => Reply::NotSent(source),
             Exchange::NoAnswer(why) => Reply::NoAnswer(why),
             Exchange::Received(received) => {
-                let keys = self.state.keys.working.as_ref().map(|keys| (&self.vault as &dyn Hsm, keys));
+                let keys = self.state.keys.working.as_ref().map(|keys| (self.security.as_ref(), keys));
                 let judged = wire::judge(&self.config, request, keys, &received)
                     .unwrap_or_else(|error| Judged::Unfitting(error.to_string()));
                 Reply::Judged(judged, received)
@@ -544,27 +577,27 @@ impl Terminal {
         let text = zeroize::Zeroizing::new(
             serde_json::to_vec(request).map_err(|error| PosError::Build(error.to_string()))?,
         );
-        Ok(hex::encode(self.vault.seal(SEALED_REQUEST, &text)?))
+        Ok(hex::encode(self.security.seal(SEALED_REQUEST, &text)?))
     }
 
     /// Opens a stored request.
     pub(crate) fn unseal(&self, sealed: &str) -> Result<Request, PosError> {
         let damaged = |reason: String| PosError::Damaged { path: self.directory.file(STATE), reason };
         let bytes = hex::decode(sealed).map_err(|error| damaged(error.to_string()))?;
-        let text = self.vault.open(SEALED_REQUEST, &bytes)?;
+        let text = self.security.open(SEALED_REQUEST, &bytes)?;
         serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))
     }
 
     /// Seals a card number.
     pub(crate) fn seal_pan(&self, pan: &str) -> Result<String, PosError> {
-        Ok(hex::encode(self.vault.seal(SEALED_PAN, pan.as_bytes())?))
+        Ok(hex::encode(self.security.seal(SEALED_PAN, pan.as_bytes())?))
     }
 
     /// Opens a sealed card number.
     pub(crate) fn unseal_pan(&self, sealed: &str) -> Result<zeroize::Zeroizing<String>, PosError> {
         let damaged = |reason: String| PosError::Damaged { path: self.directory.file(STATE), reason };
         let bytes = hex::decode(sealed).map_err(|error| damaged(error.to_string()))?;
-        let text = self.vault.open(SEALED_PAN, &bytes)?;
+        let text = self.security.open(SEALED_PAN, &bytes)?;
         let text = std::str::from_utf8(&text).map_err(|error| damaged(error.to_string()))?;
         Ok(zeroize::Zeroizing::new(text.to_owned()))
     }

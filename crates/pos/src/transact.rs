@@ -3,20 +3,22 @@
 //! The order never changes: what is pending goes first; the record and its reversal are on disk before the request
 //! leaves; the answer is judged, the chip heard, and the outcome is on disk before anyone is told.
 
-use hsm::{EncryptedPinBlock, Hsm, Pin, PinFormat};
+use std::sync::{Arc, Mutex};
+
+use hsm::{EncryptedPinBlock, Pin, PinFormat};
 use iso8583::{Profile, Sm4PinCarrier, tlv};
 use zeroize::Zeroizing;
 
 use crate::amount::AMOUNT_MAX_FEN;
 use crate::card::{self, CardData, CardInput, Entry};
-use crate::chip::{self, ChipPayment, Setting, Verdict};
+use crate::chip::{self, ChipPayment, Setting};
 use crate::codes;
 use crate::deck::Behaviour;
 use crate::error::PosError;
 use crate::further::Points;
-use crate::keys::KeyLayout;
 use crate::message::{Kind, Recovery, Request, field60_financial};
 use crate::outcome::{self, Outcome, Status};
+use crate::presented::{Chip, SharedChip, Verdict, heard};
 use crate::receipt;
 use crate::rules::{self, Event, Reason, ReversalEffect};
 use crate::state::{ChipFailure, ChipRecord, ChipRefusal, LastSlip, Original, PendingReversal, Record};
@@ -100,6 +102,11 @@ impl Job {
         Self { kind, amount_fen, card, entry, pin, original, named, plan, points, purse }
     }
 
+    /// Whether a PIN goes with it.
+    fn with_pin(&self) -> bool {
+        self.pin.is_some() || self.card.pin_block.is_some()
+    }
+
     /// The card whose chip takes part, and how it is read.
     fn chip_card(&self) -> (&CardData, Entry) {
         match &self.purse {
@@ -127,7 +134,9 @@ impl Terminal {
     pub async fn sale(&mut self, sale: SaleRequest) -> Result<Outcome, PosError> {
         check_amount(sale.amount_fen)?;
         let card = sale.card.read(sale.entry)?;
-        if sale.entry == Entry::Tap && sale.pin.is_none() && sale.amount_fen > self.config.no_pin_limit_fen {
+        // The kernel of a chip that a device has read decided on the PIN already.
+        let undecided = sale.entry == Entry::Tap && sale.pin.is_none() && card.chip.is_none();
+        if undecided && sale.amount_fen > self.config.no_pin_limit_fen {
             let verified_on_device = card.deck.is_some_and(|deck| deck.behaviour == Behaviour::PhoneOnly);
             if !verified_on_device {
                 return Err(PosError::OtherEntry("above the no-PIN limit a tap needs the PIN"));
@@ -181,10 +190,7 @@ impl Terminal {
                 }
                 (card, entry)
             }
-            None => {
-                let expiry = record.expiry.clone();
-                (CardData { pan, expiry, track2: None, sequence: None, deck: None }, Entry::Manual)
-            }
+            None => (CardData::keyed(pan, record.expiry.clone()), Entry::Manual),
         };
         let job = Job::new(kind, Some(amount_fen), card, entry, request.pin);
         self.transact(Job { original: Some(index), ..job }).await
@@ -224,9 +230,11 @@ impl Terminal {
             self.check_permitted(job.kind, &purse.pan, Entry::Chip)?;
         }
         if job.entry.is_chip() {
-            let deck =
-                job.card.deck.ok_or_else(|| PosError::Input("only a card of the deck has a chip".into()))?;
-            if deck.behaviour == Behaviour::Mute && job.entry == Entry::Chip && job.kind.uses_chip() {
+            if job.card.deck.is_none() && job.card.chip.is_none() && job.kind.uses_chip() {
+                return Err(no_chip());
+            }
+            let mute = job.card.deck.is_some_and(|deck| deck.behaviour == Behaviour::Mute);
+            if mute && job.entry == Entry::Chip && job.kind.uses_chip() {
                 let until = self.surroundings.clock.now().as_second().saturating_add(FALLBACK_SECONDS);
                 self.state.chip_failure = Some(ChipFailure { card: card::mask(&job.card.pan), until });
                 self.save().await?;
@@ -250,33 +258,29 @@ impl Terminal {
         let row = job.kind.row();
         let batch = self.state.batch;
         let trace = self.take_trace();
-        let (chip_card, chip_entry) = job.chip_card();
-        let with_chip = chip_entry.is_chip() && job.kind.uses_chip();
-        let mut chip = match (with_chip, chip_card.deck) {
-            (true, Some(_)) => Some(self.start_chip(&job, trace)?),
-            _ => None,
-        };
+        let with_chip = job.chip_card().1.is_chip() && job.kind.uses_chip();
+        let chip = if with_chip { Some(self.start_chip(&job, trace)?) } else { None };
         let base = |outcome: &mut Outcome| {
             outcome.amount_fen = job.amount_fen;
             outcome.card = Some(card::mask(&job.card.pan));
         };
         if let Some(chip) = &chip
-            && !chip.goes_online()
+            && !heard(chip).goes_online()
         {
-            self.keep_refusal(&job, chip, trace, "Z1", false)?;
+            self.keep_refusal(&job, &*heard(chip), trace, "Z1", false)?;
             self.save().await?;
             let mut outcome = Outcome::new(job.kind, Status::DeclinedByChip, trace, batch);
             base(&mut outcome);
             return Ok(outcome);
         }
 
-        let request = self.compose(&job, trace, batch, chip.as_ref())?;
+        let request = self.compose(&job, trace, batch, chip.as_ref().map(heard).as_deref())?;
         let record = self.record(&job, trace, batch)?;
         let frame = self.frame(&request)?;
         if row.recovery == Recovery::Reverse {
             let mut reversal = request.reversal(&job.card.pan, job.card.expiry.as_deref());
             if let Some(chip) = &chip {
-                reversal = reversal.bytes(55, &chip.reversal55(self.config.reversal_with_atc));
+                reversal = reversal.bytes(55, &heard(chip).reversal55(self.config.reversal_with_atc));
             }
             self.state.reversal = Some(PendingReversal {
                 kind: job.kind,
@@ -303,16 +307,18 @@ impl Terminal {
                 (outcome, None, None)
             }
             Reply::Judged(judged, received) => {
-                let refused = match (&judged, &mut chip) {
-                    (Judged::Answer(answer), Some(chip)) => hear_chip(chip, answer) == Verdict::Refuses,
+                let refused = match (&judged, &chip) {
+                    (Judged::Answer(answer), Some(chip)) => {
+                        ask_chip(&mut *heard(chip), answer) == Verdict::Refuses
+                    }
                     _ => false,
                 };
                 if let (Judged::Answer(answer), Some(chip)) = (&judged, &chip) {
                     // Nothing that goes wrong here may hide what the host answered.
                     let kept = if refused {
-                        self.keep_refusal(&job, chip, trace, &answer.code, true)
+                        self.keep_refusal(&job, &*heard(chip), trace, &answer.code, true)
                     } else {
-                        self.keep_script_result(&request, &job.card, chip, answer)
+                        self.keep_script_result(&request, &job.card, &*heard(chip), answer)
                     };
                     if let Err(error) = kept {
                         self.notice(error.to_string());
@@ -320,7 +326,7 @@ impl Terminal {
                 }
                 if refused {
                     self.apply(Event::ChipRefused);
-                    self.amend_reversal(&request, &job.card, chip.as_ref(), &judged);
+                    self.amend_reversal(&request, &job.card, chip.as_ref().map(heard).as_deref(), &judged);
                 } else {
                     self.apply(judged.event());
                 }
@@ -341,7 +347,10 @@ impl Terminal {
         if outcome.approved && job.kind != Kind::Balance {
             let record = Record {
                 amount_fen: outcome.amount_fen.unwrap_or(record.amount_fen),
-                chip: chip.as_ref().zip(answer.as_ref()).map(|(chip, answer)| chip.record(&answer.code)),
+                chip: chip
+                    .as_ref()
+                    .zip(answer.as_ref())
+                    .map(|(chip, answer)| heard(chip).record(&answer.code)),
                 ..record
             };
             let record = complete(record, answer.as_ref(), &stamp(self.now()));
@@ -379,7 +388,7 @@ impl Terminal {
         &mut self,
         request: &Request,
         card: &CardData,
-        chip: Option<&ChipPayment>,
+        chip: Option<&(dyn Chip + 'static)>,
         judged: &Judged,
     ) {
         let (Some(chip), Judged::Answer(answer)) = (chip, judged) else { return };
@@ -397,7 +406,7 @@ impl Terminal {
     fn keep_refusal(
         &mut self,
         job: &Job,
-        chip: &ChipPayment,
+        chip: &dyn Chip,
         trace: u32,
         code: &str,
         after_answer: bool,
@@ -410,7 +419,7 @@ impl Terminal {
             amount_fen: job.amount_fen.unwrap_or_default(),
             pan_sealed: self.seal_pan(&job.chip_card().0.pan)?,
             entry: job.chip_card().1,
-            with_pin: job.pin.is_some(),
+            with_pin: job.with_pin(),
             sequence: chip.sequence(),
             field55: chip.record(code).field55,
             after_answer,
@@ -427,16 +436,25 @@ impl Terminal {
         amount_fen: u64,
         trace: u32,
     ) -> Result<ChipRecord, PosError> {
-        let card = CardData { pan: card.pan.clone(), expiry: card.expiry.clone(), track2: None, ..*card };
+        let card = CardData {
+            pan: card.pan.clone(),
+            expiry: card.expiry.clone(),
+            track2: None,
+            pin_block: None,
+            ..card.clone()
+        };
         let job = Job::new(Kind::OfflineChip, Some(amount_fen), card, entry, None);
-        self.start_chip(&job, trace)?.approve_offline()
+        let chip = self.start_chip(&job, trace)?;
+        heard(&chip).approve_offline()
     }
 
-    fn start_chip(&mut self, job: &Job, trace: u32) -> Result<ChipPayment, PosError> {
+    /// The chip at its first cryptogram: as a device has read it, or played here for a card of the deck.
+    fn start_chip(&mut self, job: &Job, trace: u32) -> Result<SharedChip, PosError> {
         let (card, entry) = job.chip_card();
-        let Some(deck) = card.deck else {
-            return Err(PosError::Input("only a card of the deck has a chip".into()));
-        };
+        if let Some(chip) = &card.chip {
+            return Ok(Arc::clone(chip));
+        }
+        let deck = card.deck.ok_or_else(no_chip)?;
         let file = match &self.config.card_file {
             Some(path) => self.directory.path.join(path),
             None => self.directory.file("cards.json"),
@@ -459,11 +477,11 @@ impl Terminal {
             trace,
             unpredictable,
             // The PIN is that of the account, not of a purse in another card.
-            with_pin: job.pin.is_some() && job.purse.is_none(),
+            with_pin: job.with_pin() && job.purse.is_none(),
             entry,
             serial: serial.get(serial.len().saturating_sub(8)..).unwrap_or(serial),
         };
-        ChipPayment::start(deck, counter, &setting)
+        Ok(Arc::new(Mutex::new(ChipPayment::start(deck, counter, &setting)?)))
     }
 
     /// The request as the table of fields wants it.
@@ -472,7 +490,7 @@ impl Terminal {
         job: &Job,
         trace: u32,
         batch: u32,
-        chip: Option<&ChipPayment>,
+        chip: Option<&(dyn Chip + 'static)>,
     ) -> Result<Request, PosError> {
         let with_pan = job.entry != Entry::Swipe && job.entry != Entry::Fallback || job.kind.refers();
         let mut request =
@@ -527,9 +545,10 @@ impl Terminal {
         let keys =
             self.state.keys.working.as_ref().ok_or(PosError::MustSignIn("there are no working keys"))?;
         let fallback = entry == Entry::Fallback;
+        let has_pin = pin.is_some() || card.pin_block.is_some();
         let mut request = Request::new(kind)
             .digits(11, format!("{trace:06}"))
-            .digits(22, format!("{}{}", entry.digits(), if pin.is_some() { 1 } else { 2 }))
+            .digits(22, format!("{}{}", entry.digits(), if has_pin { 1 } else { 2 }))
             .digits(25, kind.condition())
             .text(41, self.config.terminal.clone())
             .text(42, self.config.merchant.clone())
@@ -546,20 +565,24 @@ impl Terminal {
             let track = match keys.track.as_ref().filter(|_| self.config.encrypt_tracks) {
                 Some(key) => {
                     encrypted = 1;
-                    Zeroizing::new(self.vault.encrypt_track(track, key)?)
+                    Zeroizing::new(self.security.encrypt_track(key, track)?)
                 }
                 None => track.clone(),
             };
             request = request.digits(35, track.as_str());
         }
-        let with_pin = if pin.is_some() { 2 } else { 0 };
-        if pin.is_some() || card.track2.is_some() {
+        let with_pin = if has_pin { 2 } else { 0 };
+        if has_pin || card.track2.is_some() {
             let security = keys.layout.security_digit(profile.sm4_digit);
             request = request.digits(53, format!("{with_pin}{security}{encrypted}0000000000000"));
         }
-        if let Some(pin) = pin {
-            let format = if keys.layout == KeyLayout::Sm4 { PinFormat::Sm4Extended } else { PinFormat::Iso0 };
-            let block = self.vault.encrypt_pin(pin, &card.pan, &keys.pin, format)?;
+        let block = match (pin, &card.pin_block) {
+            (Some(pin), _) => {
+                Some(self.security.encrypt_pin(&keys.pin, pin, &card.pan, keys.layout.pin_format())?)
+            }
+            (None, block) => *block,
+        };
+        if let Some(block) = block {
             request =
                 with_pin_block(request.digits(26, format!("{:02}", profile.pin_length)), &block, &profile);
         }
@@ -569,7 +592,7 @@ impl Terminal {
     pub(crate) fn record(&self, job: &Job, trace: u32, batch: u32) -> Result<Record, PosError> {
         let mut record = self.blank_record(job.kind, &job.card, job.entry, trace, batch)?;
         record.amount_fen = job.amount_fen.unwrap_or_default();
-        record.with_pin = job.pin.is_some();
+        record.with_pin = job.with_pin();
         record.purse = job.purse.as_ref().map(|purse| card::mask(&purse.pan));
         record.original =
             job.original.and_then(|index| self.state.journal.get(index)).map(|original| Original {
@@ -663,10 +686,18 @@ pub(crate) fn complete(record: Record, answer: Option<&Answer>, at: &str) -> Rec
     }
 }
 
+fn no_chip() -> PosError {
+    PosError::Input("only a card of the deck, or one that a device has read, has a chip".into())
+}
+
 /// Brings the answer to the chip. A chip that cannot be heard has not agreed.
-fn hear_chip(chip: &mut ChipPayment, answer: &Answer) -> Verdict {
+fn ask_chip(chip: &mut dyn Chip, answer: &Answer) -> Verdict {
     let approved = codes::approves(&answer.code);
-    chip.finish(approved, &answer.chip).unwrap_or(if approved { Verdict::Refuses } else { Verdict::Agrees })
+    chip.finish(&answer.code, approved, &answer.chip).unwrap_or(if approved {
+        Verdict::Refuses
+    } else {
+        Verdict::Agrees
+    })
 }
 
 fn refused_by_chip(outcome: Outcome) -> Outcome {

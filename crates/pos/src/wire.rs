@@ -1,6 +1,5 @@
 //! From a request to a frame, and from a frame to a judged answer.
 
-use hsm::Hsm;
 use iso8583::FrameError;
 use iso8583::frame::{self, LRI_LEN, PosFrame, Tpdu};
 use iso8583::{Dialect, Draft, Message, Mti, Profile};
@@ -11,7 +10,7 @@ use crate::connection::FRAME_MAX;
 use crate::error::PosError;
 use crate::message::{Kind, Request, Value};
 use crate::rules::Event;
-use crate::state::WorkingKeys;
+use crate::security::{Security, WorkingKeys};
 
 /// Message type of an e-signature in the table of kinds.
 const SIGNATURE_MTI: u16 = 820;
@@ -33,7 +32,7 @@ pub(crate) fn answered<'a>(payload: &'a [u8], profile: &Profile) -> Result<PosFr
 pub(crate) fn write(
     config: &TerminalConfig,
     request: &Request,
-    keys: Option<(&dyn Hsm, &WorkingKeys)>,
+    keys: Option<(&dyn Security, &WorkingKeys)>,
 ) -> Result<Vec<u8>, PosError> {
     let profile = config.speech()?;
     let mut draft = Draft::new();
@@ -60,9 +59,8 @@ pub(crate) fn write(
         out.extend_from_slice(profile.header.map(|header| header.bytes()).as_slice().as_flattened());
     }
     match (request.kind.row().mac, keys) {
-        (true, Some((hsm, keys))) => draft.write_with_mac(&mut out, |block| {
-            hsm.mac(&keys.mac, keys.mac_algorithm(&profile), block).map_err(PosError::from)
-        })?,
+        (true, Some((security, keys))) => draft
+            .write_with_mac(&mut out, |block| security.mac(&keys.mac, keys.mac_algorithm(&profile), block))?,
         (true, None) => return Err(PosError::MustSignIn("there are no working keys")),
         (false, _) => draft.write(&mut out)?,
     }
@@ -120,7 +118,7 @@ impl Judged {
 pub(crate) fn judge(
     config: &TerminalConfig,
     request: &Request,
-    keys: Option<(&dyn Hsm, &WorkingKeys)>,
+    keys: Option<(&dyn Security, &WorkingKeys)>,
     received: &[u8],
 ) -> Result<Judged, PosError> {
     let unfitting = |why: String| Ok(Judged::Unfitting(why));
@@ -143,10 +141,10 @@ pub(crate) fn judge(
     }
     let code = message.text(39).unwrap_or_default().to_owned();
     let approves = codes::approves(&code);
-    if let (true, Some((hsm, keys))) = (request.kind.row().mac, keys) {
+    if let (true, Some((security, keys))) = (request.kind.row().mac, keys) {
         let authentic = match (message.mac_block(), message.bytes_of(64)) {
             (Some(block), Some(mac)) => {
-                hsm.verify_mac(&keys.mac, keys.mac_algorithm(&profile), block, mac)?
+                security.verify_mac(&keys.mac, keys.mac_algorithm(&profile), block, mac)?
             }
             _ => !approves && config.accept_unsigned_decline,
         };
@@ -242,13 +240,14 @@ fn custom63(bytes: &[u8]) -> (Option<String>, Option<String>) {
 
 #[cfg(test)]
 mod tests {
-    use hsm::{KeyAlgorithm, KeyUsage, SoftVault};
+    use hsm::{Hsm, KeyAlgorithm, KeyUsage, SoftVault};
     use iso8583::CUP_POS;
     use proptest::prelude::*;
 
     use super::*;
     use crate::keys::KeyLayout;
     use crate::message::{Kind, field60_financial, field60_management};
+    use crate::security::KeyRef;
 
     fn config(terminal: &str, merchant: &str, tpdu: &str, header: &str) -> TerminalConfig {
         let mut config = TerminalConfig::new("host:1", merchant, terminal);
@@ -296,7 +295,7 @@ mod tests {
         fn new() -> Self {
             let config = config("00000001", "898000000000001", "6000030000", "603200320001");
             let vault = SoftVault::ephemeral().unwrap();
-            let key = |usage| vault.generate(usage, KeyAlgorithm::TripleDes2).unwrap();
+            let key = |usage| KeyRef(vault.generate(usage, KeyAlgorithm::TripleDes2).unwrap().to_string());
             let keys = WorkingKeys {
                 layout: KeyLayout::TripleDes,
                 pin: key(KeyUsage::Pin),
@@ -332,7 +331,8 @@ mod tests {
             let mark = frame::begin_pos(&mut out, Tpdu::new([0x60, 0, 0, 0, 3]), Profile::CUP_POS_1.header);
             draft
                 .write_with_mac::<PosError>(&mut out, |block| {
-                    Ok(self.vault.mac(&self.keys.mac, self.keys.mac_algorithm(&Profile::CUP_POS_1), block)?)
+                    let rule = self.keys.mac_algorithm(&Profile::CUP_POS_1);
+                    Security::mac(&self.vault, &self.keys.mac, rule, block)
                 })
                 .unwrap();
             frame::finish_pos(&mut out, mark).unwrap();
@@ -340,7 +340,7 @@ mod tests {
         }
 
         fn approves(&self, received: &[u8]) -> bool {
-            let keys = Some((&self.vault as &dyn Hsm, &self.keys));
+            let keys = Some((&self.vault as &dyn Security, &self.keys));
             match judge(&self.config, &self.request, keys, received).unwrap() {
                 Judged::Answer(answer) => codes::approves(&answer.code),
                 Judged::Unfitting(_) | Judged::MacWrong => false,

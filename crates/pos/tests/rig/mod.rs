@@ -40,6 +40,7 @@ impl Rig {
             clock: Arc::new(FixedClock("2026-11-24T02:15:30Z".parse().unwrap())),
             dial: Some(Arc::new(host.clone())),
             unpredictable: Some([0x1A, 0x2B, 0x3C, 0x4D]),
+            security: None,
         };
         let dir = tempfile::tempdir().unwrap();
         let terminal = Terminal::enrol_in(dir.path(), config, surroundings.clone()).unwrap();
