@@ -314,6 +314,18 @@ pub struct DetectRequest {
     pub fallback: bool,
 }
 
+impl DetectRequest {
+    /// What a swipe means: the stripe of a chip card is sent to the slot, unless the chip has failed or there
+    /// is no slot to send it to.
+    pub fn judge(&self, swiped: MagData) -> Found {
+        if self.icc && !self.fallback && swiped.has_chip() {
+            Found::UseChip { masked_pan: swiped.pan.masked() }
+        } else {
+            Found::Swiped(Box::new(swiped))
+        }
+    }
+}
+
 /// The card that came first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {

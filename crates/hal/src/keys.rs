@@ -139,7 +139,7 @@ pub struct WorkKey<'a> {
     pub algorithm: KeyAlgorithm,
     /// Enciphered in ECB, 8 or 16 bytes.
     pub cipher: &'a [u8],
-    /// The check value that came with it, 3 or 4 bytes of it filled.
+    /// The check value that came with it.
     pub kcv: Kcv,
 }
 

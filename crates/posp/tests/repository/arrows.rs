@@ -13,6 +13,7 @@ fn may_use(name: &str) -> Option<&'static [&'static str]> {
         "front" => &["iso8583", "gate"],
         "sim" | "pos" | "bench" | "cardsim" | "kernel" => &["iso8583", "hsm"],
         "hal" => &["hsm", "kernel", "receipt"],
+        "hal-virtual" | "hal-suite" | "hal-pc" => &["hal", "hal-virtual", "hsm", "kernel", "receipt"],
         "posp" | "simulation" => return None,
         _ => &[],
     })
