@@ -274,6 +274,7 @@ impl Chip for ChipPayment {
             aip: hex::encode_upper(AIP),
             iad: hex::encode_upper(self.last.iad),
             script_result: self.script_result.clone(),
+            on_device: self.deck.behaviour == Behaviour::PhoneOnly,
         }
     }
 }

@@ -312,7 +312,7 @@ impl Terminal {
             return Err(PosError::Input("no settlement is under way".into()));
         };
         let batch = self.state.batch;
-        let text = receipt::settlement(&self.config, &self.state.journal, &progress, batch, self.now());
+        let slip = receipt::settlement_slip(&self.config, &self.state.journal, &progress, batch, self.now());
         let mut outcome =
             Outcome::new(Kind::Settlement, Status::Approved, progress.trace, batch).with_code("00");
         if progress.domestic != 1 || matches!(progress.foreign, 2 | 3) {
@@ -326,8 +326,9 @@ impl Terminal {
             ));
             outcome.notices.push(text);
         }
-        outcome.receipt = Some(text.clone());
-        self.state.last_slip = Some(LastSlip::Settlement { text, reprints: 0 });
+        let last = LastSlip::Settlement(Box::new(slip));
+        outcome.receipt = Some(receipt::both(&receipt::last(&self.config, &last)));
+        self.state.last_slip = Some(last);
         self.state.journal.clear();
         self.state.refusals.clear();
         self.state.settlement = None;

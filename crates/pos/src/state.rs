@@ -10,7 +10,8 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use receipt::slip::SettlementSlip;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::card::Entry;
 use crate::download::Downloaded;
@@ -45,6 +46,7 @@ pub(crate) struct State {
     pub settlement: Option<Progress>,
     pub journal: Vec<Record>,
     pub notices: Vec<Notice>,
+    #[serde(default, deserialize_with = "readable")]
     pub last_slip: Option<LastSlip>,
     /// What was downloaded.
     #[serde(default)]
@@ -284,6 +286,9 @@ pub struct ChipRecord {
     pub iad: String,
     /// Result of issuer scripts (DF31), when there were any.
     pub script_result: Option<String>,
+    /// The holder was verified on a device of theirs (CDCVM).
+    #[serde(default)]
+    pub on_device: bool,
 }
 
 /// Something the operator must know.
@@ -332,7 +337,13 @@ pub(crate) struct Progress {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum LastSlip {
     Transaction(Box<Record>),
-    Settlement { text: String, reprints: u32 },
+    Settlement(Box<SettlementSlip>),
+}
+
+/// What was printed last, when it can be read; a slip in an older form is let go, everything else stays.
+fn readable<'de, D: Deserializer<'de>>(document: D) -> Result<Option<LastSlip>, D::Error> {
+    let value = serde_json::Value::deserialize(document)?;
+    Ok(serde_json::from_value(value).unwrap_or_default())
 }
 
 /// The terminal's directory: paths, and the lock that keeps a second process out.

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ::receipt::{ReceiptDoc, slip};
 use hsm::SoftVault;
 use jiff::civil::DateTime;
 
@@ -13,6 +14,7 @@ use crate::error::PosError;
 use crate::keys::{KeyLayout, MasterKeyChecks, TmkComponent};
 use crate::message::{Kind, Request, field60_management, next_in_ring};
 use crate::outcome::{Outcome, Status};
+use crate::receipt;
 use crate::security::{Security, WorkingKeys};
 use crate::state::{
     CONFIG, Directory, Keys, LastSlip, MASTER_KEY, Notice, Record, STATE, State, read_json, write_atomic,
@@ -310,24 +312,33 @@ impl Terminal {
     /// # Errors
     /// When nothing was printed yet.
     pub async fn reprint_last(&mut self) -> Result<String, PosError> {
+        Ok(receipt::both(&self.mark_last().await?))
+    }
+
+    /// The document of the last slip, as it was printed first.
+    pub fn last_document(&self) -> Option<ReceiptDoc> {
+        self.state.last_slip.as_ref().map(|last| receipt::last(&self.config, last))
+    }
+
+    /// The document of the last slip, marked as a reprint with its count; the mark is kept.
+    ///
+    /// # Errors
+    /// When nothing was printed yet.
+    pub async fn mark_last(&mut self) -> Result<ReceiptDoc, PosError> {
         let nothing = || PosError::Input("nothing was printed yet".into());
-        let text = match self.state.last_slip.as_mut().ok_or_else(nothing)? {
+        match self.state.last_slip.as_mut().ok_or_else(nothing)? {
             LastSlip::Transaction(record) => {
                 record.reprints += 1;
                 let (trace, reprints) = (record.trace, record.reprints);
-                let text = crate::receipt::transaction(&self.config, record);
                 if let Some(record) = self.state.journal.iter_mut().find(|record| record.trace == trace) {
                     record.reprints = reprints;
                 }
-                text
             }
-            LastSlip::Settlement { text, reprints } => {
-                *reprints += 1;
-                crate::receipt::with_reprint_mark(text, *reprints)
-            }
-        };
+            LastSlip::Settlement(settlement) => settlement.reprints += 1,
+        }
+        let document = self.last_document().ok_or_else(nothing)?;
         self.save().await?;
-        Ok(text)
+        Ok(document)
     }
 
     /// The slip of a transaction of the running batch, marked as a reprint with its count.
@@ -335,16 +346,25 @@ impl Terminal {
     /// # Errors
     /// [`PosError::NotFound`].
     pub async fn reprint(&mut self, trace: u32) -> Result<String, PosError> {
-        let record = self
-            .state
-            .journal
-            .iter_mut()
-            .find(|record| record.trace == trace)
-            .ok_or(PosError::NotFound(trace))?;
+        Ok(receipt::both(&self.mark(trace).await?))
+    }
+
+    /// The document of a transaction of the running batch, marked as a reprint with its count; the mark is kept.
+    ///
+    /// # Errors
+    /// [`PosError::NotFound`].
+    pub async fn mark(&mut self, trace: u32) -> Result<ReceiptDoc, PosError> {
+        let found = self.state.journal.iter_mut().find(|record| record.trace == trace);
+        let record = found.ok_or(PosError::NotFound(trace))?;
         record.reprints += 1;
-        let text = crate::receipt::transaction(&self.config, record);
+        let document = slip::transaction(&receipt::transaction_slip(&self.config, record));
+        if let Some(LastSlip::Transaction(last)) = &mut self.state.last_slip
+            && last.trace == trace
+        {
+            last.reprints += 1;
+        }
         self.save().await?;
-        Ok(text)
+        Ok(document)
     }
 
     /// Sends what must go before a new transaction (a pending reversal, a script result), so that the next one starts

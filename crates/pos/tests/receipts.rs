@@ -6,8 +6,8 @@ mod host;
 mod rig;
 
 use host::Fault;
-use pos::receipt::{WIDTH, width};
 use pos::{CardInput, Entry, KeyLayout, Pin, RefundRequest, SaleRequest, VoidRequest};
+use receipt::{Size, Width, columns as width};
 use rig::Rig;
 
 const SALE: &str = "           POS 签购单
@@ -176,7 +176,7 @@ async fn the_slips_of_a_short_day() {
 
     for slip in slips.iter().chain([&reprint]) {
         for line in slip.lines() {
-            assert!(width(line) <= WIDTH, "{line}");
+            assert!(width(line) <= Width::W58.columns(Size::Normal), "{line}");
         }
         assert!(!slip.contains("6224242000000013"));
     }

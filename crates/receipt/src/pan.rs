@@ -55,6 +55,11 @@ impl MaskedPan {
         if good { Ok(Self(masked.to_owned())) } else { Err(PanError::NotMasked) }
     }
 
+    /// Stars alone: there is a card, and nothing of its number may be shown.
+    pub fn hidden() -> Self {
+        Self("*".repeat(16))
+    }
+
     /// The text: digits and `*`.
     pub fn as_str(&self) -> &str {
         &self.0

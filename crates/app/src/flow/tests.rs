@@ -1,0 +1,292 @@
+//! The counter played without a terminal: what it asks, in which order it writes down and sends, and that no event, in
+//! whatever place, leads anywhere but on.
+
+use super::*;
+use crate::view::Page;
+
+fn flow() -> Flow {
+    let mut flow = Flow::new(Rules { supervisor: false, ..Rules::default() }, "t");
+    flow.start();
+    flow.step(Event::Recovered(None));
+    flow
+}
+
+fn approved() -> Event {
+    Event::Host(Box::new(HostSays {
+        status: Some(HostStatus::Approved),
+        code: Some("00".into()),
+        ..HostSays::default()
+    }))
+}
+
+/// Plays a script of events and gives the effects in their order.
+fn play(flow: &mut Flow, events: Vec<Event>) -> Vec<Effect> {
+    events.into_iter().map(|event| flow.step(event).effect).collect()
+}
+
+fn choose(trade: Trade) -> Event {
+    Event::Input(Input::Trade { trade })
+}
+
+fn ready() -> Event {
+    Event::Ready { batch: 7, trace: 124, preceding: Vec::new() }
+}
+
+/// A chip sale with PIN: the order is written down before the card is looked for, its numbers before it is sent, its end
+/// before the slip and the result.
+#[test]
+fn a_chip_sale_writes_down_before_it_goes_on() {
+    let mut flow = flow();
+    let effects = play(
+        &mut flow,
+        vec![
+            choose(Trade::Sale),
+            Event::Input(Input::Amount { amount: 10_000 }),
+            Event::Done,
+            ready(),
+            Event::Card(Card::Inserted),
+            Event::Kernel(KernelSays::Pin { masked: "622424******0013".into(), bypass: false }),
+            Event::Pin(PinSays::Entered),
+            Event::Kernel(KernelSays::Online { masked: "622424******0013".into() }),
+            Event::Done,
+            approved(),
+            Event::Done,
+            Event::Done,
+            Event::Done,
+            Event::Done,
+            Event::Input(Input::Confirm),
+            Event::Done,
+            Event::Done,
+            Event::Input(Input::Confirm),
+        ],
+    );
+    assert!(matches!(effects[0], Effect::Wait));
+    assert!(matches!(&effects[1], Effect::Journal(Mark::Accepted(order)) if order.amount == Some(10_000)));
+    assert_eq!(effects[2], Effect::Prepare);
+    assert!(matches!(effects[3], Effect::Detect { stripe: true, slot: true, field: true, fallback: false }));
+    assert_eq!(effects[4], Effect::Kernel(KernelCall::Start));
+    assert_eq!(effects[5], Effect::Pin { bypass: false });
+    assert_eq!(effects[6], Effect::Kernel(KernelCall::PinEntered));
+    assert_eq!(effects[7], Effect::Journal(Mark::Online { batch: 7, trace: 124 }));
+    assert_eq!(effects[8], Effect::Send(Reading::Chip));
+    assert!(
+        matches!(&effects[9], Effect::Journal(Mark::Ended(ending)) if ending.outcome == Outcome::Approved)
+    );
+    assert_eq!(effects[10], Effect::RemoveCard);
+    assert_eq!(effects[11], Effect::Print { part: Part::Merchant, again: false });
+    assert_eq!(effects[12], Effect::Journal(Mark::Printed(Part::Merchant)));
+    assert_eq!(effects[13], Effect::Wait);
+    assert_eq!(effects[14], Effect::Print { part: Part::Cardholder, again: false });
+    assert_eq!(effects[15], Effect::Journal(Mark::Printed(Part::Cardholder)));
+    assert_eq!(effects[16], Effect::Wait);
+    assert_eq!(effects[17], Effect::Return);
+    flow.step(Event::Done);
+    assert!(flow.is_free());
+}
+
+/// No answer: reversed before anything else, and the result says so; where even that fails the outcome stays unknown.
+#[test]
+fn what_has_no_answer_is_reversed_before_the_result() {
+    for (through, outcome, why) in
+        [(true, Outcome::Declined, Why::Reversed), (false, Outcome::Unknown, Why::NoAnswer)]
+    {
+        let mut flow = flow();
+        play(
+            &mut flow,
+            vec![
+                choose(Trade::Sale),
+                Event::Input(Input::Amount { amount: 1 }),
+                Event::Done,
+                ready(),
+                Event::Card(Card::Swiped { masked: "622424******0021".into() }),
+                Event::Pin(PinSays::Entered),
+                Event::Done,
+            ],
+        );
+        let says = HostSays { status: Some(HostStatus::NoAnswer), reversal: true, ..HostSays::default() };
+        assert_eq!(flow.step(Event::Host(Box::new(says))).effect, Effect::Reverse);
+        let after = if through {
+            approved()
+        } else {
+            Event::Failed(Trouble { kind: TroubleKind::NoConnection, text: "no line".into() })
+        };
+        let step = flow.step(after);
+        let Effect::Journal(Mark::Ended(ending)) = step.effect else { panic!("{step:?}") };
+        assert_eq!((ending.outcome, ending.why), (outcome, why));
+    }
+}
+
+/// A chip that cannot be read is tried three times, then its stripe is taken; a swiped chip card is sent to the slot.
+#[test]
+fn the_stripe_of_a_chip_card_is_taken_only_after_its_chip_failed() {
+    let mut flow = flow();
+    play(
+        &mut flow,
+        vec![choose(Trade::Sale), Event::Input(Input::Amount { amount: 1 }), Event::Done, ready()],
+    );
+    let step = flow.step(Event::Card(Card::UseChip));
+    assert!(matches!(step.view, View::Card { hint: Hint::Insert, stripe: false, slot: true, .. }));
+    for tries in 1..=3 {
+        flow.step(Event::Card(Card::Inserted));
+        assert_eq!(flow.step(Event::Kernel(KernelSays::Fallback)).effect, Effect::RemoveCard);
+        let step = flow.step(Event::Done);
+        let fallback = tries == 3;
+        assert!(
+            matches!(step.effect, Effect::Detect { fallback: is, slot, .. } if is == fallback && slot != fallback),
+            "try {tries}: {step:?}"
+        );
+    }
+    flow.step(Event::Card(Card::Swiped { masked: "622424******0096".into() }));
+    play(&mut flow, vec![Event::Pin(PinSays::Entered)]);
+    assert_eq!(flow.step(Event::Done).effect, Effect::Send(Reading::Fallback));
+}
+
+/// The cashier's order that is broken off before its questions are answered leaves no trace; another app's always has an
+/// end in the journal.
+#[test]
+fn an_order_that_is_broken_off_ends_in_the_journal_when_it_began_there() {
+    let mut flow = flow();
+    play(&mut flow, vec![choose(Trade::Sale), Event::Input(Input::Cancel)]);
+    assert!(flow.is_free());
+    let order = Order { caller: "shop".into(), ..Order::by_cashier(Trade::Sale, "r1".into()) };
+    assert!(matches!(flow.step(Event::Order(Box::new(order))).effect, Effect::Journal(Mark::Accepted(_))));
+    assert!(!flow.is_free());
+    flow.step(Event::Done);
+    let step = flow.step(Event::Input(Input::Cancel));
+    assert!(matches!(step.effect, Effect::Journal(Mark::Ended(ending)) if ending.why == Why::Cancelled));
+}
+
+/// A void finds its sale, shows it, and takes its amount; a supervisor agrees first where the rules say so.
+#[test]
+fn a_void_shows_what_it_undoes_and_wants_a_supervisor() {
+    let mut flow = Flow::new(Rules::default(), "t");
+    flow.start();
+    flow.step(Event::Recovered(None));
+    flow.step(choose(Trade::Void));
+    let named = Input::Original { trace: Some(124), reference: None, auth_code: None, date: None };
+    assert_eq!(flow.step(Event::Input(named)).effect, Effect::Find(124));
+    let line = Line { trace: 124, amount: 10_000, ..Line::default() };
+    let step = flow.step(Event::Found(Box::new(line)));
+    assert!(matches!(step.view, View::ConfirmOriginal { .. }));
+    let step = flow.step(Event::Input(Input::Confirm));
+    assert!(matches!(step.view, View::Supervisor { trade: Some(Trade::Void), wrong: false }));
+    let login = Input::Login { operator: "99".into(), password: "12345678".into() };
+    assert!(matches!(flow.step(Event::Input(login)).effect, Effect::Login { supervisor: true, .. }));
+    let operator = Operator { number: "99".into(), supervisor: true };
+    let step = flow.step(Event::Operator(operator));
+    assert!(matches!(step.effect, Effect::Journal(Mark::Accepted(order)) if order.amount == Some(10_000)));
+}
+
+/// The printer stops in the middle: the trade stays, the whole slip is printed again with its mark, or given up.
+#[test]
+fn paper_never_changes_an_outcome() {
+    let mut flow = flow();
+    play(
+        &mut flow,
+        vec![
+            choose(Trade::Sale),
+            Event::Input(Input::Amount { amount: 1 }),
+            Event::Done,
+            ready(),
+            Event::Card(Card::Swiped { masked: "622424******0021".into() }),
+            Event::Pin(PinSays::Bypassed),
+            Event::Done,
+            approved(),
+            Event::Done,
+        ],
+    );
+    let no_paper = || Event::Failed(Trouble { kind: TroubleKind::Device, text: "no_paper".into() });
+    assert!(matches!(flow.step(no_paper()).view, View::Paper { .. }));
+    let step = flow.step(Event::Input(Input::Confirm));
+    assert_eq!(step.effect, Effect::Print { part: Part::Merchant, again: true });
+    flow.step(no_paper());
+    let step = flow.step(Event::Input(Input::Cancel));
+    assert!(matches!(step.view, View::Result { ending, .. } if ending.outcome == Outcome::Approved));
+}
+
+mod any_event {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn event(number: u8) -> Event {
+        let trouble = || Trouble { kind: TroubleKind::Other, text: String::new() };
+        let line = || Line { trace: 1, amount: 5, ..Line::default() };
+        let masked = || "622424******0013".to_owned();
+        let host = |status| Event::Host(Box::new(HostSays { status: Some(status), ..HostSays::default() }));
+        match number {
+            0 => Event::Done,
+            1 => Event::Idle,
+            2 => Event::Failed(trouble()),
+            3 => Event::Input(Input::Confirm),
+            4 => Event::Input(Input::Cancel),
+            5 => Event::Input(Input::Amount { amount: 100 }),
+            6..=16 => choose(Trade::ALL[usize::from(number - 6)]),
+            17 => Event::Input(Input::Original {
+                trace: Some(1),
+                reference: Some("112410000001".into()),
+                auth_code: Some("123456".into()),
+                date: Some("1124".into()),
+            }),
+            18 => Event::Found(Box::new(line())),
+            19 => Event::Operator(Operator { number: "99".into(), supervisor: true }),
+            20 => ready(),
+            21 => Event::Card(Card::Inserted),
+            22 => Event::Card(Card::Tapped),
+            23 => Event::Card(Card::Swiped { masked: masked() }),
+            24 => Event::Card(Card::UseChip),
+            25 => Event::NoCard(Why::TimedOut),
+            26 => Event::Kernel(KernelSays::Pin { masked: masked(), bypass: true }),
+            27 => Event::Kernel(KernelSays::Online { masked: masked() }),
+            28 => Event::Kernel(KernelSays::Declined("no".into())),
+            29 => Event::Kernel(KernelSays::Fallback),
+            30 => Event::Pin(PinSays::Entered),
+            31 => host(HostStatus::Approved),
+            32 => host(HostStatus::Declined),
+            33 => Event::Host(Box::new(HostSays { reversal: true, ..HostSays::default() })),
+            34 => Event::Page(Box::<Page>::default()),
+            35 => Event::Told(Box::default()),
+            36 => Event::Input(Input::Desk { desk: Desk::Settle }),
+            37 => Event::Input(Input::List { page: 0 }),
+            38 => Event::Input(Input::Pick { trace: 1 }),
+            39 => Event::Input(Input::Reprint),
+            40 => Event::Input(Input::Periods { periods: 3 }),
+            41 => Event::Order(Box::new(Order {
+                caller: "app".into(),
+                amount: Some(1),
+                ..Order::by_cashier(Trade::Sale, "r".into())
+            })),
+            42 => Event::Kernel(KernelSays::Select(vec!["a".into()])),
+            43 => Event::Input(Input::Choose { index: 0 }),
+            44 => Event::Recovered(None),
+            _ => Event::Again(Hint::OneCard),
+        }
+    }
+
+    proptest! {
+        /// Whatever happens in whatever order: what is sent was accepted and numbered before, and after an order was
+        /// accepted its end is journaled before it is given back.
+        #[test]
+        fn nothing_is_sent_or_told_before_it_is_written_down(numbers in proptest::collection::vec(0_u8..46, 1..120)) {
+            let mut flow = flow();
+            let (mut accepted, mut numbered, mut ended) = (false, false, false);
+            for number in numbers {
+                let step = flow.step(event(number));
+                match step.effect {
+                    Effect::Journal(Mark::Accepted(_)) => (accepted, numbered, ended) = (true, false, false),
+                    Effect::Journal(Mark::Online { .. }) => {
+                        prop_assert!(accepted);
+                        numbered = true;
+                    }
+                    Effect::Send(_) => {
+                        let online = flow.order().is_some_and(|order| order.trade.goes_online());
+                        prop_assert!(accepted && !ended && (numbered || !online), "{:?}", flow);
+                    }
+                    Effect::Journal(Mark::Ended(_)) => ended = true,
+                    Effect::Return => prop_assert!(ended || !flow.accepted, "{:?}", flow),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
