@@ -10,6 +10,7 @@ fn may_use(name: &str) -> Option<&'static [&'static str]> {
         "channels" => &["acquiring", "iso8583", "hsm"],
         "engine" => &["acquiring", "store", "hsm", "channels"],
         "pos-link" => &["acquiring", "iso8583", "hsm", "engine", "gate"],
+        "pay" => &["receipt"],
         "front" => &["iso8583", "gate"],
         "sim" | "bench" | "cardsim" | "kernel" => &["iso8583", "hsm"],
         "pos" => &["iso8583", "hsm", "receipt"],
