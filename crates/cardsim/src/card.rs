@@ -196,6 +196,7 @@ impl Card {
     pub fn power_up(&mut self, interface: Interface) -> Result<Vec<u8>, PowerFault> {
         self.leave();
         if self.has(Behaviour::Mute) {
+            self.interface = Some(interface); // it lies there and says nothing
             return Err(PowerFault::Mute);
         }
         match interface {

@@ -13,13 +13,29 @@
 //!             (each may be left out)          └─ or Fallback, TryOther, Terminated
 //! ```
 //!
-//! Where to look: [`step`] for what goes in and out, [`params`] for the downloaded tables.
+//! Where to look: [`step`] for what goes in and out, [`params`] for the downloaded tables, [`decide`] for the table of
+//! outcomes, [`fallback`] for when a swipe is allowed, [`field55`] for what goes into which message.
 
+mod apdu;
 mod channel;
+mod contact;
+mod cvm;
+mod data;
+pub mod decide;
+mod engine;
+pub mod fallback;
+pub mod field55;
+mod oda;
+mod online;
 pub mod params;
+mod risk;
+mod select;
 pub mod step;
+mod tap;
+mod trans;
 
-pub use channel::{CardChannel, ChannelError, NoCard};
+pub use channel::{CardChannel, ChannelError, MuteCard, NoCard};
+pub use engine::EmvKernel;
 pub use params::{KernelParams, Loaded, ParamError, QuickPass, Revoked, TerminalData};
 pub use step::{
     AbortReason, Answer, BypassRule, Candidate, ChipData, Cvm, Entry, EntryMode, FollowUp, Interface, Other,

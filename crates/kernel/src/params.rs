@@ -441,7 +441,35 @@ fn is_lab(rid: &[u8], index: Option<u8>) -> bool {
         || (rid.starts_with(&UNIONPAY_RID) && index.is_some_and(|index| index >= LAB_INDEX))
 }
 
+/// The published laboratory record of the debit application; the credit one differs in the name.
+#[cfg(feature = "lab")]
+const LAB_APPLICATION: &str = "DF0101009F08020030DF1105D84000A800DF1205D84004F800DF130500100000009F1B0400000001DF150400000000DF160100DF170100DF14039F3704DF1801019F7B06000000100000DF1906000000000000DF2006000000500000DF2106000000100000";
+
 impl KernelParams {
+    /// What the laboratory's cards need, but for the public keys (`capks`), which come with the cards: applications of
+    /// UnionPay and of the laboratory's own RID.
+    #[cfg(feature = "lab")]
+    pub fn lab(terminal: TerminalData, capks: Vec<Vec<u8>>, today: [u8; 4]) -> Self {
+        let names = [
+            "9F0608A000000333010101",
+            "9F0608A000000333010102",
+            "9F0608A000000333010103",
+            "9F0607F0504F53500101",
+            "9F0607F0504F53500102",
+        ];
+        let aids =
+            names.iter().filter_map(|name| hex::decode(format!("{name}{LAB_APPLICATION}")).ok()).collect();
+        Self {
+            aids,
+            capks,
+            revoked: Vec::new(),
+            terminal,
+            quickpass: QuickPass::default(),
+            today,
+            production: false,
+        }
+    }
+
     /// Reads every record.
     ///
     /// # Errors
