@@ -98,14 +98,14 @@ impl VirtualDevice {
             let seen = self.wait(DeviceKind::PinPad, call, |state| {
                 let entry = state.pin.as_mut()?;
                 let count = u8::try_from(entry.digits.len()).unwrap_or(u8::MAX);
+                // A refusal is told even when the next try was quick.
+                if entry.refused.1 != refusals {
+                    return Some(Ok(Seen::Refused(entry.refused.0, entry.refused.1)));
+                }
                 match entry.end {
                     Some(PinEnd::Confirmed) => Some(Ok(Seen::Confirmed(std::mem::take(&mut entry.digits)))),
                     Some(PinEnd::Cancelled) => Some(Ok(Seen::Cancelled)),
-                    None if entry.refused.1 != refusals => {
-                        Some(Ok(Seen::Refused(entry.refused.0, entry.refused.1)))
-                    }
-                    None if count != told => Some(Ok(Seen::Digits(count))),
-                    None => None,
+                    None => (count != told).then_some(Ok(Seen::Digits(count))),
                 }
             })?;
             match seen {

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hal::{
-    AppId, CryptoBox, DeviceKind, DeviceManager, ErrorKind, HalError, KeySlot, KeyStore, LeaseTerms,
-    MacAlgorithm, OpenDevice, Permission, Permissions, PinPad, Scanner, SystemControl, WorkKeyClass,
+    AppId, CancelToken, CryptoBox, Deadline, DeviceKind, DeviceManager, ErrorKind, HalError, KeySlot,
+    KeyStore, LeaseTerms, MacAlgorithm, OpenDevice, Permission, Permissions, PinPad, Scanner, SystemControl,
+    WorkKeyClass,
 };
 
 use super::{Outcome, Stop, bounded, expect_error, failed, has, row, start, unexpected, waits};
@@ -53,8 +54,7 @@ fn lease_time(fixture: &dyn Fixture) -> Outcome {
     let session = manager.login(&AppId::new(SUITE_APP)).map_err(unexpected)?;
     let terms = LeaseTerms::at_most(Duration::from_millis(20));
     let (_device, claim) = manager.open_device(&session, kind, 0, terms).map_err(unexpected)?;
-    let ended = hal::CancelToken::new();
-    ended.wait_until(hal::Deadline::after(Duration::from_millis(40)));
+    CancelToken::new().wait_until(Deadline::after(Duration::from_millis(40)));
     expect_error(claim.check(), ErrorKind::NotOpen)?;
     let second = manager.open_device(&session, kind, 0, LeaseTerms::open_end());
     second.map(|_| String::new()).map_err(unexpected)
@@ -72,6 +72,11 @@ fn death_of(fixture: &dyn Fixture, waiting: &waits::Waiting) -> Outcome {
     let ready = (waiting.prepare)(fixture)?;
     let call = (ready.call)(Duration::from_secs(600));
     let running = start(move || (ready.run)(&call));
+    // It shall be waiting by then; one that is not yet finds its lease gone, which is right as well.
+    CancelToken::new().wait_until(Deadline::after(waits::SHORT));
+    if !running.is_pending() {
+        return failed("it ended before the app died");
+    }
     fixture.manager().end_app(&AppId::new(SUITE_APP));
     let ended = running.join(fixture.patience())?;
     expect_error(ended, ErrorKind::NotOpen)?;

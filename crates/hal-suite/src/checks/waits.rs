@@ -95,7 +95,7 @@ pub(crate) const ALL: &[Waiting] = &[
 ];
 
 /// What a deadline of a wait may be missed by is the fixture's patience.
-const SHORT: Duration = Duration::from_millis(50);
+pub(crate) const SHORT: Duration = Duration::from_millis(50);
 
 fn deadline(fixture: &dyn Fixture, waiting: &Waiting) -> Outcome {
     let ready = (waiting.prepare)(fixture)?;
