@@ -23,6 +23,7 @@ mod behaviour;
 mod card;
 mod counter;
 mod crypto;
+mod cryptogram;
 pub mod deck;
 mod dol;
 pub mod lab;
