@@ -319,5 +319,10 @@ mod tests {
             assert!(!format!("{card:?}").contains(&card.pan));
         }
         assert!(Profile::from_toml("id = \"L01\"").is_err());
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("L01.toml");
+        assert!(Profile::from_file(&path).is_err());
+        std::fs::write(&path, find("L01").unwrap().to_toml().unwrap()).unwrap();
+        assert_eq!(Profile::from_file(&path).unwrap(), find("L01").unwrap());
     }
 }

@@ -308,6 +308,16 @@ impl Profile {
         toml::from_str(text).map_err(|error| ProfileError::Text(error.message().to_owned()))
     }
 
+    /// Reads a profile from a TOML file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is none.
+    pub fn from_file(path: &std::path::Path) -> Result<Self, ProfileError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ProfileError::Text(format!("{}: {error}", path.display())))?;
+        Self::from_toml(&text)
+    }
+
     /// The profile as a TOML file.
     ///
     /// # Errors

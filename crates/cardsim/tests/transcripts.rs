@@ -127,6 +127,31 @@ fn other_ends_of_a_contact_sale() {
     play(&mut third, &all);
 }
 
+/// Other cryptogram versions and SM4 (modelled), over the same data (K12, K13, K15 and the self-made SM4 vector).
+#[test]
+fn other_cryptogram_versions() {
+    use cardsim::{Algorithm, Keys};
+    let rows = [
+        (Keys { cvn: 10, ..Keys::default() }, true, "B9EF2DCDF5DEC7F3 07010A03A0000201"),
+        (Keys { cvn: 17, ..Keys::default() }, true, "A35A1719CA5BC688 07011103A0000201"),
+        (Keys { cvn: 18, ..Keys::default() }, false, "F9A746D1CFAFE078 06011203A00000"),
+        (Keys { alg: Algorithm::Sm4, ..Keys::default() }, true, "019808E8DDAB6B8F 07010103A0000204"),
+    ];
+    for (keys, with_dda, expected) in rows {
+        let mut profile = deck::find("L01").unwrap();
+        profile.keys = keys;
+        let mut card = Card::new(profile, Box::new(MemoryCounters::new()), Box::new(|b| b.fill(7))).unwrap();
+        card.power_up(Interface::Contact).unwrap();
+        let mut all = to_the_first_cryptogram();
+        let length = (expected.replace(' ', "").len() / 2) + 3;
+        all.last_mut().unwrap().1 = format!("80{length:02X} 80 0012 {expected} 9000");
+        if !with_dda {
+            all.retain(|(command, _)| !command.starts_with("0088"));
+        }
+        play(&mut card, &all);
+    }
+}
+
 const TAP: [(&str, &str); 2] = [
     (
         "00A404000E 325041592E5359532E4444463031 00",

@@ -153,6 +153,36 @@ fn switches_in_the_slot() {
     }
 }
 
+/// Script results: the failing command by number, and the identifier of each script.
+#[test]
+fn scripts_before_and_after() {
+    let mut kernel = loaded(&params());
+    let mut reader = card("L06", Side::Contact, &[]);
+    let step = run(&mut kernel, &mut reader, sale(10_000, Interface::Contact), Host::ApprovesWithScripts);
+    let StepKind::Approved { follow_up, .. } = &step.kind else { panic!("{step:?}") };
+    assert!(follow_up.script_result);
+    assert_eq!((step.tvr[4], step.tsi), (0x20, [0xFC, 0x00]));
+    let data = kernel.chip_data().unwrap();
+    assert_eq!(hex::encode_upper(data.script_result.unwrap()), "11000000072000000001");
+    assert_eq!(
+        reader.0.written(0x9F58),
+        Some(&[0x03][..]),
+        "the script after the certificate was carried out"
+    );
+    // More than the bytes an answer may bring: not performed, and told.
+    let mut reader = card("L01", Side::Contact, &[]);
+    kernel.start(sale(10_000, Interface::Contact), &mut reader);
+    kernel.resume(Answer::PinEntered, &mut reader);
+    let mut script = vec![0x9F, 0x18, 0x04, 0, 0, 0, 9];
+    script.extend([0x86, 0x7E]);
+    script.extend([0; 0x7E]);
+    let mut field55 = Vec::new();
+    iso8583::tlv::write(&mut field55, 0x72, &script);
+    let step = kernel.resume(Answer::HostAnswer { code: *b"00", field55 }, &mut reader);
+    assert_eq!(step.tvr[4], 0x10);
+    assert_eq!(hex::encode_upper(kernel.chip_data().unwrap().script_result.unwrap()), "0000000009");
+}
+
 /// A command that fails though the card then approves: issuer authentication answered with an error counts as failed,
 /// the slip and the batch are marked.
 #[test]
