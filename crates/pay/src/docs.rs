@@ -5,11 +5,11 @@ use std::fmt::Write;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
-use serde::de::{self, Deserializer, Visitor};
 use serde_json::{Map, Value, json};
 
 use crate::code::CALL_CODES;
 use crate::event::Event;
+use crate::fields::fields_of;
 use crate::kind::{KINDS, KindRow};
 use crate::request::{Goods, Notify, Order, Orig, Print, Request, Ui};
 use crate::response::{CardResult, Discount, Merchant, Receipt, Recover, Response, Terminal, Wallet};
@@ -54,39 +54,6 @@ fn conditions() -> Value {
         })
     };
     json!([rule(|row| row.amount, "amount"), rule(|row| row.money, "order"), rule(|row| row.orig, "orig"),])
-}
-
-/// Catches the names of a structure's fields in their order, which a schema does not keep.
-struct Fields<'a>(&'a mut &'static [&'static str]);
-
-impl<'de> Deserializer<'de> for Fields<'_> {
-    type Error = de::value::Error;
-
-    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
-        Err(de::Error::custom("no structure"))
-    }
-
-    fn deserialize_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        fields: &'static [&'static str],
-        _: V,
-    ) -> Result<V::Value, Self::Error> {
-        *self.0 = fields;
-        Err(de::Error::custom("only the names"))
-    }
-
-    serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
-        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
-    }
-}
-
-fn fields_of<T: for<'de> Deserialize<'de>>() -> &'static [&'static str] {
-    let mut names: &'static [&'static str] = &[];
-    // It always fails, after it has told the names.
-    let _ = T::deserialize(Fields(&mut names));
-    names
 }
 
 /// `docs/pay.v1.md`.

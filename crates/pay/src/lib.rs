@@ -15,6 +15,7 @@ mod canonical;
 mod code;
 pub mod docs;
 mod event;
+mod fields;
 mod grant;
 mod journal;
 mod kind;

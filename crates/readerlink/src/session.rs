@@ -46,7 +46,7 @@ impl Role {
 /// Why a frame is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SessionError {
-    /// It was not made with this session's keys, or changed on its way.
+    /// It was not made with the keys of the session, or changed on its way.
     #[error("a frame that does not belong to this session")]
     Forged,
     /// Its counter does not rise: it was here before.

@@ -183,6 +183,7 @@ fn a_frame_that_does_not_go_on_is_given_up_after_half_a_second() {
     receiver.push(&torn, Duration::ZERO);
     receiver.push(&bytes(INFO), Duration::from_millis(10));
     assert_eq!(receiver.next(Duration::from_millis(10)), None);
+    assert_eq!(GAP, Duration::from_millis(500));
     let late = Duration::from_millis(11) + GAP;
     assert_eq!(receiver.next(late).map(|(frame, _)| frame), Some(decode(INFO)));
     receiver.push(&torn, late);
