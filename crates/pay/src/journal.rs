@@ -3,6 +3,7 @@
 //! A step is durable before it is taken, a result before it is told, so that whatever moment the power goes, the file
 //! holds either all of a step or none of it. A result is kept as the bytes that the caller got.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -11,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::canonical::digest;
 use crate::code::CallCode;
-use crate::ledger::{Arrival, Asked, Entry, Key, Ledger, Misstep, Refs, Step};
+use crate::kind::Kind;
+use crate::ledger::{Arrival, Asked, Entry, Key, Ledger, Misstep, Refs, State, Step};
 use crate::request::{Orig, Refusal, Request};
 use crate::response::{Outcome, Reason, Response};
 use crate::values::{CallerId, RequestId};
@@ -53,6 +55,9 @@ pub enum JournalError {
     /// No such request.
     #[error("no such request in the journal")]
     NoRequest,
+    /// A response that names another request.
+    #[error("a response of another request")]
+    OtherResponse,
     /// A result that does not become JSON.
     #[error("the result cannot be written: {0}")]
     Result(serde_json::Error),
@@ -65,6 +70,8 @@ pub enum Answer {
     Begin(Key),
     /// This response, at once.
     Reply(Vec<u8>),
+    /// Break off this request, which is the caller's own and has not gone online.
+    Abort(Key),
 }
 
 /// Who looks.
@@ -82,9 +89,15 @@ pub enum Viewer<'a> {
 struct Stored {
     version: u32,
     entry: Entry,
+    /// What the request wants back in its response.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ext: Option<Ext>,
     /// The response, as the caller gets it.
     result: Option<String>,
 }
+
+/// What a caller gets back as it is.
+type Ext = BTreeMap<String, String>;
 
 /// The journal of one terminal.
 #[derive(Debug)]
@@ -122,7 +135,7 @@ impl Journal {
                     if journal.path(&stored.entry.key) != path {
                         return Err(damaged(&path, "it has the name of another request"));
                     }
-                    left.extend(stored.entry.after_crash());
+                    left.extend(stored.entry.after_crash().map(|entry| (entry, stored.ext)));
                     journal.ledger.put(stored.entry);
                 }
                 // Written aside and never renamed: it never counted.
@@ -130,26 +143,20 @@ impl Journal {
                 _ => {}
             }
         }
-        for entry in left {
+        for (entry, ext) in left {
             let id = entry.key.request_id.clone();
             let response = match entry.outcome {
                 Some(Outcome::Unknown) => Response::unknown(id),
                 Some(outcome) => Response::interrupted(id, outcome),
                 None => continue,
             };
-            let response = Response {
-                order_no: entry.order_no.clone(),
-                kind: Some(entry.kind),
-                amount: entry.amount,
-                ..response
-            };
-            let result = text(&response)?;
-            journal.write(entry, Some(result))?;
+            let result = text(&echoing(response, &entry, ext.as_ref()))?;
+            journal.write(entry, ext, Some(result))?;
         }
         Ok(journal)
     }
 
-    /// A request arrives. A new one is on disk before this returns.
+    /// A request arrives. A new one is on disk before this returns. What only looks is answered here and leaves nothing.
     pub fn arrive(
         &mut self,
         caller: &CallerId,
@@ -163,10 +170,21 @@ impl Journal {
             amount: request.amount,
             order_no: request.order.as_ref().map(|order| order.order_no.as_str().to_owned()),
         };
+        match request.kind {
+            Kind::Query => {
+                let orig = request.orig.clone().unwrap_or_default();
+                return self.query(Viewer::Caller(caller), &request.request_id, &orig).map(Answer::Reply);
+            }
+            Kind::LastTrade => {
+                return self.last_trade(Viewer::Caller(caller), &request.request_id).map(Answer::Reply);
+            }
+            Kind::Abort => return self.abort(caller, request),
+            _ => {}
+        }
         let refuse = |code| Response::refused(&Refusal::of(code), Some(request.request_id.clone()));
         let response = match self.ledger.arrive(&asked, now_ms) {
             Arrival::New(entry) => {
-                self.write(*entry, None)?;
+                self.write(*entry, request.ext.clone(), None)?;
                 return Ok(Answer::Begin(asked.key));
             }
             Arrival::Stored => return self.result(&asked.key).map(Answer::Reply),
@@ -185,13 +203,40 @@ impl Journal {
     pub fn step(&mut self, key: &Key, step: Step) -> Result<(), JournalError> {
         let stored = read(&self.path(key))?;
         let after = self.entry(key)?.after(step)?;
-        self.write(after, stored.result)
+        self.write(after, stored.ext, stored.result)
+    }
+
+    /// What can be broken off: the caller's own request, as long as nothing can have moved. Elsewhere nothing runs that the
+    /// caller could see.
+    fn abort(&self, caller: &CallerId, request: &Request) -> Result<Answer, JournalError> {
+        let named = request.orig.as_ref().and_then(|orig| orig.request_id.as_ref());
+        let own = self.ledger.running().filter(|entry| {
+            entry.key.caller == *caller && named.is_none_or(|named| *named == entry.key.request_id)
+        });
+        let refused = match own {
+            Some(entry) if entry.state != State::Online => return Ok(Answer::Abort(entry.key.clone())),
+            Some(entry) => {
+                let refused = Refusal::of(CallCode::InProgress);
+                Response {
+                    state: Some(entry.state),
+                    ..Response::refused(&refused, Some(request.request_id.clone()))
+                }
+            }
+            None => Response::refused(&Refusal::of(CallCode::NoOriginal), Some(request.request_id.clone())),
+        };
+        Ok(Answer::Reply(text(&refused)?.into_bytes()))
     }
 
     /// A request ends with this response, or an unknown outcome is settled by it. The bytes to tell are durable when this
-    /// returns.
+    /// returns. What the request said of itself (id, type, order, amount, `ext`) is filled in where the response says
+    /// nothing.
     pub fn finish(&mut self, key: &Key, response: &Response) -> Result<Vec<u8>, JournalError> {
         let entry = self.entry(key)?;
+        if response.request_id.as_ref().is_some_and(|id| *id != key.request_id) {
+            return Err(JournalError::OtherResponse);
+        }
+        let ext = read(&self.path(key))?.ext;
+        let response = &echoing(response.clone(), entry, ext.as_ref());
         let (outcome, reason): (Outcome, Option<Reason>) = (response.outcome, response.reason);
         let step = match entry.state.is_running() {
             true => Step::End(outcome, reason),
@@ -207,7 +252,7 @@ impl Journal {
             channel_order_no: response.wallet.as_ref().and_then(|wallet| wallet.channel_order_no.clone()),
         };
         let result = text(response)?;
-        self.write(after, Some(result.clone()))?;
+        self.write(after, ext, Some(result.clone()))?;
         Ok(result.into_bytes())
     }
 
@@ -284,8 +329,8 @@ impl Journal {
         self.folder.join(format!("{}.json", hex::encode(key.fingerprint())))
     }
 
-    fn write(&mut self, entry: Entry, result: Option<String>) -> Result<(), JournalError> {
-        let stored = Stored { version: VERSION, entry, result };
+    fn write(&mut self, entry: Entry, ext: Option<Ext>, result: Option<String>) -> Result<(), JournalError> {
+        let stored = Stored { version: VERSION, entry, ext, result };
         let bytes = serde_json::to_vec(&stored).map_err(JournalError::Result)?;
         self.replace(&self.path(&stored.entry.key), &bytes)?;
         self.ledger.put(stored.entry);
@@ -330,6 +375,18 @@ fn caller_of(viewer: Viewer<'_>) -> Option<&CallerId> {
     match viewer {
         Viewer::Caller(caller) => Some(caller),
         Viewer::Operator => None,
+    }
+}
+
+/// The response with what its request said of itself.
+fn echoing(response: Response, entry: &Entry, ext: Option<&Ext>) -> Response {
+    Response {
+        request_id: Some(entry.key.request_id.clone()),
+        order_no: response.order_no.or_else(|| entry.order_no.clone()),
+        kind: response.kind.or(Some(entry.kind)),
+        amount: response.amount.or(entry.amount),
+        ext: response.ext.or_else(|| ext.cloned()),
+        ..response
     }
 }
 

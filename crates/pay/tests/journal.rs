@@ -40,14 +40,14 @@ fn open(folder: &Path) -> Journal {
 fn begin(journal: &mut Journal, who: &CallerId, request: &Request) -> Key {
     match journal.arrive(who, request, NOW).unwrap() {
         Answer::Begin(key) => key,
-        Answer::Reply(bytes) => panic!("{}", String::from_utf8(bytes).unwrap()),
+        other => panic!("{other:?}"),
     }
 }
 
 fn reply(journal: &mut Journal, who: &CallerId, request: &Request, now: u64) -> Response {
     match journal.arrive(who, request, now).unwrap() {
         Answer::Reply(bytes) => serde_json::from_slice(&bytes).unwrap(),
-        Answer::Begin(key) => panic!("{key:?} began"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -234,6 +234,55 @@ fn a_result_is_found_by_its_numbers_and_by_its_caller_only() {
     let last: Response =
         serde_json::from_slice(&journal.last_trade(Viewer::Caller(&app), &id("L")).unwrap()).unwrap();
     assert_eq!(last.request_id, Some(id("B")));
+}
+
+/// What a request said of itself comes back with its result, also with one that a crash has made; and a response of another
+/// request is not taken.
+#[test]
+fn a_result_says_what_was_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let who = caller("app");
+    let body = r#"{"v":"1.0","request_id":"A","type":"sale","amount":1250,"order":{"order_no":"SO-1"},"ext":{"till":"7"}}"#;
+    let request = parse(body.as_bytes()).unwrap();
+    let mut journal = open(folder.path());
+    let key = begin(&mut journal, &who, &request);
+    journal.step(&key, Step::GoOnline).unwrap();
+    drop(journal);
+    let mut journal = open(folder.path());
+    let unknown = journal.result(&key).unwrap();
+    assert!(matches!(journal.finish(&key, &approved("B")), Err(JournalError::OtherResponse)));
+    let settled = journal.finish(&key, &approved("A")).unwrap();
+    for bytes in [unknown, settled] {
+        let response: Response = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(response.request_id, Some(id("A")));
+        assert_eq!(response.order_no.as_deref(), Some("SO-1"));
+        assert_eq!(response.amount, request.amount);
+        assert_eq!(response.ext, request.ext);
+    }
+}
+
+/// Looking leaves nothing behind and is possible while a trade runs; a caller breaks off only its own request, and only as
+/// long as nothing can have moved.
+#[test]
+fn looking_and_breaking_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let (app, till) = (caller("app"), caller("till"));
+    let mut journal = open(folder.path());
+    let key = begin(&mut journal, &app, &sale("A", 1250));
+    let query = parse(br#"{"v":"1.0","request_id":"A","type":"query","orig":{"request_id":"A"}}"#).unwrap();
+    let running = reply(&mut journal, &app, &query, NOW);
+    assert_eq!((running.call_code, running.state), (CallCode::InProgress, Some(State::Journaled)));
+    assert_eq!(reply(&mut journal, &till, &query, NOW).call_code, CallCode::NoOriginal);
+    assert_eq!(reply(&mut journal, &till, &other("L", "last_trade"), NOW).call_code, CallCode::NoOriginal);
+    assert_eq!(reply(&mut journal, &till, &other("X", "abort"), NOW).call_code, CallCode::NoOriginal);
+    assert_eq!(journal.arrive(&app, &other("X", "abort"), NOW).unwrap(), Answer::Abort(key.clone()));
+    journal.step(&key, Step::GoOnline).unwrap();
+    let late = reply(&mut journal, &app, &other("X", "abort"), NOW);
+    assert_eq!((late.call_code, late.state), (CallCode::InProgress, Some(State::Online)));
+    journal.finish(&key, &approved("A")).unwrap();
+    assert_eq!(reply(&mut journal, &app, &query, NOW).outcome, Outcome::Approved);
+    assert_eq!(reply(&mut journal, &app, &other("L", "last_trade"), NOW).request_id, Some(id("A")));
+    assert_eq!(journal.ledger().entries().count(), 1);
 }
 
 /// What stands in the files: no body, no pay code; and ids that no file name could hold.

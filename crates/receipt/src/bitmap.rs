@@ -115,6 +115,17 @@ impl Bitmap {
         }
     }
 
+    /// The same, at most so many dots across: what is right of them is left out.
+    #[must_use]
+    pub fn cropped(&self, width: u32) -> Self {
+        let mut image = self.clone();
+        if let (true, Ok(mut narrow)) = (width < self.width, Self::new(width, self.height)) {
+            narrow.lay(self, 0, 0);
+            image = narrow;
+        }
+        image
+    }
+
     fn place(&self, x: u32, y: u32) -> Option<(usize, u8)> {
         (x < self.width && y < self.height)
             .then(|| (y as usize * self.row_bytes() + x as usize / 8, 0x80 >> (x % 8)))
@@ -167,6 +178,13 @@ mod tests {
         image.set(10, 0, true);
         assert_eq!(image.bytes(), [0x80, 0, 0, 0x40]);
         assert!(image.get(9, 1) && !image.get(8, 1) && !image.get(99, 99));
+    }
+
+    #[test]
+    fn what_is_too_wide_is_cut_off_at_the_right() {
+        let image = Bitmap::from_bytes(16, 1, vec![0xF0, 0x01]).unwrap();
+        assert_eq!(image.cropped(6), Bitmap::from_bytes(6, 1, vec![0xF0]).unwrap());
+        assert_eq!(image.cropped(16), image);
     }
 
     #[test]

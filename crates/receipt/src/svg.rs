@@ -107,6 +107,7 @@ impl Drawing {
 
     /// An image in the middle; what is wider than the paper is cut off.
     fn image(&mut self, image: &Bitmap) -> Result<(), RenderError> {
+        let image = &image.cropped(self.width.dots());
         let (wide, high) = (image.width(), image.height());
         let x = MARGIN + self.width.dots().saturating_sub(wide) / 2;
         let data = STANDARD.encode(png::encode(image)?);
