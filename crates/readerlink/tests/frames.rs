@@ -119,6 +119,19 @@ fn every_result_has_its_code() {
     assert_eq!(Fault::from_code(0x7777), Fault::OTHER);
 }
 
+/// docs/readerlink.md, from which a reader is built, has every result with its code.
+#[test]
+fn the_page_has_every_result() {
+    let page =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/readerlink.md")).unwrap();
+    for row in &FAULTS {
+        assert!(page.contains(&format!("| {:04X} | ", row.code)), "{:04X} {}", row.code, row.text);
+    }
+    for vector in ["readerlink.v1", "500 ms", "4,096"] {
+        assert!(page.contains(vector));
+    }
+}
+
 /// A frame of the session is good once, in its direction, unchanged.
 #[test]
 fn a_sealed_frame_is_good_once_and_for_one_side() {

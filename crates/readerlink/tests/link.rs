@@ -297,6 +297,41 @@ fn an_amount_beyond_twelve_digits_is_refused() {
     assert_eq!(rig.did(), ["start 999999999999"]);
 }
 
+/// Over a real pipe of the system, each side in a thread of its own; and what is heard when one of them goes.
+#[test]
+fn over_a_real_pipe() {
+    use std::os::unix::net::UnixStream;
+    use std::time::{Duration, Instant};
+
+    let (here, there) = UnixStream::pair().unwrap();
+    for end in [&here, &there] {
+        end.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
+    }
+    let clock = || -> readerlink::Clock {
+        let begun = Instant::now();
+        Box::new(move || begun.elapsed())
+    };
+    let device = rig::Reader { patience: 2, ..rig::reader() };
+    let mut reader = readerlink::Server::new(there, device, clock(), rig::random(3));
+    let reader = std::thread::spawn(move || {
+        reader.run().unwrap();
+        reader.device().did.clone()
+    });
+    let mut host = readerlink::RemoteReader::new(here, clock(), rig::random(5));
+    host.pair_with_label(&SECRET).unwrap();
+    host.detect(&DETECT, &mut || false).unwrap();
+    let mut typed = 0;
+    host.pin(&pin(), &mut |count| typed = count, &mut || false).unwrap();
+    assert_eq!(typed, 6);
+    drop(host);
+    assert_eq!(reader.join().unwrap(), ["detect", "pin"]);
+
+    let (here, there) = UnixStream::pair().unwrap();
+    drop(there);
+    let mut alone = readerlink::RemoteReader::new(here, clock(), rig::random(5));
+    assert!(matches!(alone.ping(), Err(LinkError::Gone | LinkError::Pipe(_))));
+}
+
 fn mishaps() -> impl Strategy<Value = Vec<Mishap>> {
     let mishap = prop_oneof![
         5 => Just(Mishap::None),

@@ -191,7 +191,21 @@ pub fn status(which: u8, byte: u8) -> Option<Vec<Condition>> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// Whatever bytes a program sends to a printer in software, it reads them or says where it cannot.
+        #[test]
+        fn no_bytes_bring_the_reader_down(head in 0_usize..4, job in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let begun: [&[u8]; 4] = [&[], &[0x1D, 0x76, 0x30, 0], &[0x1B], &[0x1D, 0x56]];
+            let job = [begun[head], &job].concat();
+            if let Err(error) = decode(&job) {
+                prop_assert!(error.at < job.len());
+            }
+        }
+    }
 
     /// The checker of 16 x 2 dots, byte for byte.
     #[test]

@@ -229,6 +229,18 @@ impl Device for Reader {
     }
 }
 
+/// One as it comes from the factory.
+pub fn reader() -> Reader {
+    Reader {
+        did: Vec::new(),
+        serial: "RL00000001".into(),
+        label: Some(SECRET),
+        shown: None,
+        confirms: true,
+        patience: 3,
+    }
+}
+
 /// Both sides.
 pub struct Rig {
     pub host: RemoteReader<HostPipe>,
@@ -259,14 +271,7 @@ impl Rig {
     pub fn new() -> Self {
         let now = Arc::new(AtomicU64::new(1_000));
         let (to_reader, to_host) = (Shared::<Wire>::default(), Shared::<Wire>::default());
-        let device = Reader {
-            did: Vec::new(),
-            serial: "RL00000001".into(),
-            label: Some(SECRET),
-            shown: None,
-            confirms: true,
-            patience: 3,
-        };
+        let device = reader();
         let pipe = ReaderPipe { to_reader: to_reader.clone(), to_host: to_host.clone() };
         let reader = Rc::new(RefCell::new(Server::new(pipe, device, clock(&now), random(3))));
         let pipe = HostPipe {
