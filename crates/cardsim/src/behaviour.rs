@@ -201,6 +201,29 @@ impl From<Behaviour> for String {
 }
 
 impl Behaviour {
+    /// One of each switch, with a usual argument: what a page of the deck offers.
+    pub const ALL: [Self; 19] = [
+        Self::Mute,
+        Self::LeaveAfter(Moment::Ac1),
+        Self::Torn(Moment::Record),
+        Self::TwoCards,
+        Self::Delay(1500),
+        Self::Sw { ins: 0xB2, code: 0x6A83 },
+        Self::Blocked(Blocked::Card),
+        Self::Blocked(Blocked::App),
+        Self::Ac1(Ac::Aac),
+        Self::Ac1(Ac::Tc),
+        Self::Ac2Aac,
+        Self::Arpc(ArpcFault::Bad),
+        Self::Arpc(ArpcFault::Absent),
+        Self::BadSdad,
+        Self::BadCert,
+        Self::Gpo80,
+        Self::LongRecords,
+        Self::UnknownTags,
+        Self::JunkTlv,
+    ];
+
     /// One line for the page of the deck: Chinese, English.
     pub const fn note(self) -> (&'static str, &'static str) {
         match self {
@@ -235,31 +258,13 @@ mod tests {
 
     #[test]
     fn every_switch_reads_as_it_is_written() {
-        let texts = [
-            "sw(B2,6A83)",
-            "mute",
-            "leave_after(ac1)",
-            "bad_sdad",
-            "bad_cert",
-            "arpc(bad)",
-            "arpc(absent)",
-            "ac1(aac)",
-            "ac1(tc)",
-            "ac2(aac)",
-            "gpo80",
-            "torn(record)",
-            "delay(1500)",
-            "two_cards",
-            "blocked(card)",
-            "blocked(app)",
-            "long_records",
-            "unknown_tags",
-            "junk_tlv",
-        ];
-        for text in texts {
-            let read: Behaviour = text.parse().unwrap();
-            assert_eq!(read.to_string(), text);
-            assert!(!read.note().0.is_empty() && !read.note().1.is_empty());
+        for behaviour in Behaviour::ALL {
+            assert_eq!(behaviour.to_string().parse(), Ok(behaviour));
+            assert!(!behaviour.note().0.is_empty() && !behaviour.note().1.is_empty());
+        }
+        assert_eq!("sw(b2, 6a83)".parse(), Ok(Behaviour::Sw { ins: 0xB2, code: 0x6A83 }));
+        for (name, moment) in MOMENTS {
+            assert_eq!(format!("torn({name})").parse(), Ok(Behaviour::Torn(moment)));
         }
         for wrong in ["", "ac1(arqc)", "leave_after(lunch)", "sw(1)", "delay(soon)"] {
             assert!(wrong.parse::<Behaviour>().is_err(), "{wrong}");
