@@ -48,7 +48,7 @@ impl Way<'_> {
     fn choose(&mut self) -> Went {
         match self.trans.candidates.as_slice() {
             [] => Err(self.no_application()),
-            [only] if only.confirm => Ok(Pause::Confirm),
+            [only] if only.confirm || self.trans.holder_chose => Ok(Pause::Confirm),
             [_] => self.take(0),
             _ => Ok(Pause::Select),
         }
@@ -66,17 +66,19 @@ impl Way<'_> {
         }
     }
 
+    /// The holder's choice.
+    pub(crate) fn take_chosen(&mut self, index: usize) -> Went {
+        self.trans.holder_chose = true;
+        self.take(index)
+    }
+
     /// Takes the application at this place of the list.
-    pub(crate) fn take(&mut self, index: usize) -> Went {
+    fn take(&mut self, index: usize) -> Went {
         if index >= self.trans.candidates.len() {
             return self.choose();
         }
         let found = self.trans.candidates.remove(index);
-        for stale in
-            [tag::AID_CARD, tag::LABEL, tag::PREFERRED, tag::CODE_TABLE, tag::PDOL, 0x87, 0x5F2D, 0x9F4D]
-        {
-            self.trans.store.remove(stale);
-        }
+        self.trans.forget_application(self.set);
         if !select::last(self.trans, self.set, self.card, &found)? {
             return self.choose();
         }

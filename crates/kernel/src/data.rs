@@ -156,7 +156,7 @@ impl Store {
             } else if TERMINAL.contains(&item.tag) {
                 true // the terminal's own data are not the card's to set
             } else if self.get(item.tag).is_some_and(|known| known != item.value) {
-                false
+                SELECTION.contains(&item.tag)
             } else {
                 self.set(item.tag, item.value);
                 true
@@ -193,6 +193,11 @@ impl Store {
         out
     }
 }
+
+/// Objects of the selection. A record that repeats one otherwise changes nothing; any other object that comes twice
+/// with different values is a broken card.
+const SELECTION: [u32; 9] =
+    [tag::AID_CARD, tag::LABEL, 0x87, tag::PDOL, 0x5F2D, tag::CODE_TABLE, tag::PREFERRED, 0x9F4D, 0x42];
 
 /// Objects of the terminal: what a card says about them is not taken.
 const TERMINAL: [u32; 26] = [

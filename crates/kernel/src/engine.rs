@@ -210,9 +210,11 @@ impl Kernel for EmvKernel {
                 if !known {
                     return self.out_of_order();
                 }
-                self.way(card, |way| way.take(index))
+                self.way(card, |way| way.take_chosen(index))
             }
-            (Phase::Confirm, Answer::Confirmed | Answer::AppChosen(0)) => self.way(card, |way| way.take(0)),
+            (Phase::Confirm, Answer::Confirmed | Answer::AppChosen(0)) => {
+                self.way(card, |way| way.take_chosen(0))
+            }
             (Phase::Pin { online: true }, Answer::PinEntered) if tapped => {
                 self.way(card, |way| way.tap_pin(true))
             }

@@ -88,10 +88,7 @@ impl Way<'_> {
                 return Err(self.no_application());
             }
             let found = self.trans.candidates.remove(0);
-            for stale in [tag::AID_CARD, tag::LABEL, tag::PREFERRED, tag::CODE_TABLE, tag::PDOL, 0x87, 0x5F2D]
-            {
-                self.trans.store.remove(stale);
-            }
+            self.trans.forget_application(self.set);
             if !select::last(self.trans, self.set, self.card, &found)? {
                 continue;
             }

@@ -86,6 +86,8 @@ pub(crate) struct Trans {
     pub aid: Vec<u8>,
     pub label: String,
     pub preferred_name: Option<String>,
+    /// The holder has chosen or confirmed: nothing is taken without him from now on.
+    pub holder_chose: bool,
     /// Values of the records that were signed.
     pub records: Vec<u8>,
     /// A record that should have been signed was no template.
@@ -102,29 +104,39 @@ pub(crate) struct Trans {
     pub reversal55: Option<Vec<u8>>,
 }
 
+/// What the terminal brings to a payment, whatever the card.
+fn terminal_data(params: &TransParams, terminal: &TerminalData) -> Store {
+    let mut store = Store::default();
+    store.set(tag::AMOUNT, &bcd::<6>(params.amount));
+    store.set(tag::OTHER, &bcd::<6>(params.other_amount));
+    store.set(tag::DATE, &params.date);
+    store.set(tag::TIME, &params.time);
+    store.set(tag::KIND, &[params.kind]);
+    store.set(tag::CURRENCY, &params.currency);
+    store.set(0x5F36, &[0x02]);
+    store.set(tag::COUNTRY, &terminal.country);
+    store.set(tag::TRACE, &bcd::<4>(u64::from(params.sequence)));
+    store.set(tag::UN, &params.unpredictable);
+    store.set(tag::CAPABILITIES, &terminal.capabilities);
+    store.set(tag::TERMINAL_TYPE, &[terminal.terminal_type]);
+    store.set(tag::ADDITIONAL, &terminal.additional);
+    store.set(tag::VERSION, &terminal.version);
+    store.set(tag::SERIAL, &terminal.serial);
+    store.set(0x81, &u32::try_from(params.amount).unwrap_or(u32::MAX).to_be_bytes());
+    if !terminal.merchant_name.is_empty() {
+        store.set(tag::MERCHANT, terminal.merchant_name.as_bytes());
+    }
+    store
+}
+
 impl Trans {
+    /// Begins with another application of the card: nothing of the one before is left.
+    pub(crate) fn forget_application(&mut self, set: &Set) {
+        self.store = terminal_data(&self.params, &set.terminal);
+    }
+
     pub(crate) fn new(params: TransParams, set: &Set) -> Self {
-        let terminal = &set.terminal;
-        let mut store = Store::default();
-        store.set(tag::AMOUNT, &bcd::<6>(params.amount));
-        store.set(tag::OTHER, &bcd::<6>(params.other_amount));
-        store.set(tag::DATE, &params.date);
-        store.set(tag::TIME, &params.time);
-        store.set(tag::KIND, &[params.kind]);
-        store.set(tag::CURRENCY, &params.currency);
-        store.set(0x5F36, &[0x02]);
-        store.set(tag::COUNTRY, &terminal.country);
-        store.set(tag::TRACE, &bcd::<4>(u64::from(params.sequence)));
-        store.set(tag::UN, &params.unpredictable);
-        store.set(tag::CAPABILITIES, &terminal.capabilities);
-        store.set(tag::TERMINAL_TYPE, &[terminal.terminal_type]);
-        store.set(tag::ADDITIONAL, &terminal.additional);
-        store.set(tag::VERSION, &terminal.version);
-        store.set(tag::SERIAL, &terminal.serial);
-        store.set(0x81, &u32::try_from(params.amount).unwrap_or(u32::MAX).to_be_bytes());
-        if !terminal.merchant_name.is_empty() {
-            store.set(tag::MERCHANT, terminal.merchant_name.as_bytes());
-        }
+        let store = terminal_data(&params, &set.terminal);
         let mode = match params.interface {
             Interface::Contact => EntryMode::Chip,
             Interface::Contactless => EntryMode::QuickPass,
@@ -144,6 +156,7 @@ impl Trans {
             aid: Vec::new(),
             label: String::new(),
             preferred_name: None,
+            holder_chose: false,
             records: Vec::new(),
             records_bad: false,
             proven: None,

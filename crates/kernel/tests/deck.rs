@@ -265,6 +265,30 @@ fn two_applications_are_a_choice() {
     assert!(kernel.chip_data().unwrap().credit);
 }
 
+/// The chosen application cannot be used: the other one is not taken without asking.
+#[test]
+fn after_a_choice_nothing_is_taken_without_the_holder() {
+    /// Refuses the first processing options.
+    struct Once(rig::Reader, bool);
+    impl kernel::CardChannel for Once {
+        fn transmit(&mut self, apdu: &[u8]) -> Result<Vec<u8>, kernel::ChannelError> {
+            if apdu.starts_with(&[0x80, 0xA8]) && !std::mem::replace(&mut self.1, true) {
+                return Ok(vec![0x69, 0x85]);
+            }
+            self.0.transmit(apdu)
+        }
+    }
+    let mut kernel = loaded(&params());
+    let mut reader = Once(card("L12", Side::Contact, &[]), false);
+    kernel.start(sale(10_000, Interface::Contact), &mut reader);
+    let step = kernel.resume(Answer::AppChosen(0), &mut reader);
+    let StepKind::ConfirmApp { candidate } = &step.kind else { panic!("{step:?}") };
+    assert_eq!(candidate.label, "LAB DEBIT");
+    let step = kernel.resume(Answer::Confirmed, &mut reader);
+    assert!(matches!(step.kind, StepKind::NeedPin { bypass_ok: false, .. }), "{step:?}");
+    assert_eq!(kernel.chip_data().unwrap().label, "LAB DEBIT");
+}
+
 /// An application that wants a confirmation gets one.
 #[test]
 fn one_application_to_confirm() {
