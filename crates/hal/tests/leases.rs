@@ -1,6 +1,7 @@
 //! Who holds a device, for how long, and what becomes of a waiting call when its holder goes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -110,10 +111,16 @@ fn a_dead_app_holds_nothing_and_waits_for_nothing() {
     let manager = Arc::new(manager);
     let session = manager.login(&app("a")).unwrap();
     let lease = Arc::new(manager.open::<dyn Scanner>(&session, 0, LeaseTerms::open_end()).unwrap());
+    let (ready, is_ready) = sync_channel(1);
     let waiter = {
         let lease = Arc::clone(&lease);
-        thread::spawn(move || lease.get().unwrap().scan(Camera::Back, &[], &lease.call(LONG)))
+        thread::spawn(move || {
+            let (scanner, call) = (lease.get().unwrap(), lease.call(LONG));
+            ready.send(()).unwrap();
+            scanner.scan(Camera::Back, &[], &call)
+        })
     };
+    is_ready.recv().unwrap();
     manager.end_app(&app("a"));
     assert_eq!(waiter.join().unwrap().unwrap_err().kind, ErrorKind::NotOpen);
     assert_eq!(lease.get().err().unwrap().kind, ErrorKind::NotOpen);
