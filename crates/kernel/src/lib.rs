@@ -31,6 +31,7 @@ pub mod params;
 mod risk;
 mod select;
 pub mod step;
+mod switches;
 mod tap;
 mod trans;
 

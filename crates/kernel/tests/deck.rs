@@ -325,6 +325,25 @@ fn without_a_directory_and_without_an_application() {
     assert_eq!(word(&kernel.start(sale(10_000, Interface::Contact), &mut reader).kind), "fallback");
 }
 
+/// The laboratory's own RID, which no merchant's terminal knows: same cards, own key, debit and credit by its names.
+#[test]
+fn the_laboratorys_own_applications() {
+    let lab = kernel::params::LAB_RID;
+    let mut own = params();
+    own.capks = vec![cardsim::lab::ca_record(lab, 0xF1).unwrap()];
+    let mut kernel = loaded(&own);
+    for (aid, credit) in [("F0504F53500101", false), ("F0504F53500102", true)] {
+        let mut profile = cardsim::deck::find("L01").unwrap();
+        profile.apps[0].aid = aid.to_owned();
+        let mut reader = rig::powered(profile, Side::Contact);
+        let step = run(&mut kernel, &mut reader, sale(10_000, Interface::Contact), Host::Approves);
+        assert_eq!((word(&step.kind).as_str(), step.tvr), ("approved", [0, 0, 0x04, 0x80, 0]));
+        assert_eq!(kernel.chip_data().unwrap().credit, credit);
+    }
+    let errors = kernel.load(&KernelParams { production: true, ..own }).unwrap_err();
+    assert_eq!(errors.len(), 3, "two applications and the key");
+}
+
 /// CDA done right: the cryptogram comes inside the signature, at both commands.
 #[test]
 fn a_signed_cryptogram() {
