@@ -96,7 +96,12 @@ impl Drop for Running {
 
 /// What the real reader lacks here; none: it can be tried.
 fn missing() -> Option<String> {
-    let programs = ["/usr/sbin/pcscd", "/usr/bin/opensc-tool", "/usr/lib/pcsc/drivers/serial/libifdvpcd.so"];
+    let programs = [
+        "/usr/sbin/pcscd",
+        "/usr/bin/opensc-tool",
+        "/usr/lib/pcsc/drivers/serial/libifdvpcd.so",
+        "/etc/reader.conf.d/vpcd",
+    ];
     if let Some(program) = programs.iter().find(|program| !Path::new(program).exists()) {
         return Some(format!("{program} is not installed (Debian: pcscd, opensc, vsmartcard-vpcd)"));
     }

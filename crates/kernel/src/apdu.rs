@@ -1,10 +1,13 @@
 //! Commands as they go to the card.
 
+use zeroize::Zeroizing;
+
 use crate::channel::{CardChannel, ChannelError};
 
 /// Data and status word.
 pub(crate) struct Reply {
-    pub data: Vec<u8>,
+    /// Records and tracks of the holder pass here: wiped when dropped.
+    pub data: Zeroizing<Vec<u8>>,
     pub sw: u16,
 }
 
@@ -15,7 +18,7 @@ impl Reply {
 }
 
 pub(crate) fn exchange(card: &mut dyn CardChannel, command: &[u8]) -> Result<Reply, ChannelError> {
-    let mut data = card.transmit(command)?;
+    let mut data = Zeroizing::new(card.transmit(command)?);
     let Some(low) = data.pop() else { return Err(ChannelError::Comm) };
     let Some(high) = data.pop() else { return Err(ChannelError::Comm) };
     Ok(Reply { data, sw: u16::from_be_bytes([high, low]) })
@@ -23,7 +26,8 @@ pub(crate) fn exchange(card: &mut dyn CardChannel, command: &[u8]) -> Result<Rep
 
 /// A command with data; `le` asks for an answer of any length.
 fn command(head: [u8; 4], data: &[u8], le: bool) -> Vec<u8> {
-    let mut out = head.to_vec();
+    let mut out = Vec::with_capacity(data.len() + 6); // never moved: it may hold a PIN
+    out.extend(head);
     // Everything sent is below 256 bytes: names, lists of at most 252 bytes, authentication data.
     out.push(u8::try_from(data.len()).unwrap_or(u8::MAX));
     out.extend_from_slice(data);
@@ -65,6 +69,6 @@ pub(crate) fn generate_ac(card: &mut dyn CardChannel, p1: u8, data: &[u8]) -> Re
 }
 
 pub(crate) fn verify(card: &mut dyn CardChannel, block: &[u8; 8]) -> Result<Reply, ChannelError> {
-    let body = zeroize::Zeroizing::new(command([0x00, 0x20, 0x00, 0x80], block, false));
+    let body = Zeroizing::new(command([0x00, 0x20, 0x00, 0x80], block, false));
     exchange(card, &body)
 }

@@ -14,7 +14,7 @@ pub enum Interface {
 }
 
 /// One payment. The kernel asks no clock and draws no random number: they come in here.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct TransParams {
     /// 9F02, fen.
     pub amount: u64,
@@ -47,6 +47,20 @@ pub struct TransParams {
     /// The account number is on a black list (TVR byte 1, 10). Asked once the number is known; the list is the
     /// application's.
     pub black_list: Vec<String>,
+}
+
+impl fmt::Debug for TransParams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TransParams")
+            .field("amount", &self.amount)
+            .field("kind", &self.kind)
+            .field("date", &hex::encode(self.date))
+            .field("time", &hex::encode(self.time))
+            .field("sequence", &self.sequence)
+            .field("interface", &self.interface)
+            .field("black_list", &self.black_list.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl TransParams {

@@ -89,7 +89,7 @@ pub(crate) struct Trans {
     /// The holder has chosen or confirmed: nothing is taken without him from now on.
     pub holder_chose: bool,
     /// Values of the records that were signed.
-    pub records: Vec<u8>,
+    pub records: Zeroizing<Vec<u8>>,
     /// A record that should have been signed was no template.
     pub records_bad: bool,
     pub proven: Option<Proven>,
@@ -157,7 +157,7 @@ impl Trans {
             label: String::new(),
             preferred_name: None,
             holder_chose: false,
-            records: Vec::new(),
+            records: Zeroizing::new(Vec::new()),
             records_bad: false,
             proven: None,
             pdol_data: Vec::new(),

@@ -439,6 +439,7 @@ fn what_nobody_should_trust() {
     let mut kernel = loaded(&params());
     let mut payment = sale(10_000, Interface::Contact);
     payment.black_list = vec!["6224242000000013".to_owned()];
+    assert!(!format!("{payment:?}").contains("6224242000000013"));
     let mut reader = card("L01", Side::Contact, &[]);
     assert_eq!(kernel.start(payment, &mut reader).tvr[0], 0x10);
     let revoked = kernel::Revoked { rid: rig::UNIONPAY, index: 0xF1, serial: [0, 0, 1] };
