@@ -1,6 +1,7 @@
 //! Cards that are not there.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use hal::{CardText, HalError, MagData, MifareKey, Result, RfKind, SwipeRequest, parse_track2};
 use hal::{DeviceKind, ErrorKind};
@@ -42,12 +43,27 @@ pub trait VirtualCard: Send {
     /// One command and its answer with the status word. `None`: the card says nothing.
     fn transmit(&mut self, apdu: &[u8]) -> Option<Vec<u8>>;
 
+    /// Whether it has left the reader by its own choice, as a simulated card may; asked when it says nothing.
+    fn has_left(&self) -> bool {
+        false
+    }
+
     /// The power is gone.
     fn power_down(&mut self) {}
 
     /// The stripe, when it has one.
     fn stripe(&self) -> Option<Stripe> {
         None
+    }
+
+    /// How long the reader waits for its answers.
+    fn delay(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// How many cards an antenna sees: none when it has no antenna of its own, two when another sticks to it.
+    fn in_field(&self) -> usize {
+        1
     }
 
     /// What it is to the antenna.
@@ -89,6 +105,10 @@ impl VirtualCard for StripeCard {
 
     fn stripe(&self) -> Option<Stripe> {
         Some(self.0.clone())
+    }
+
+    fn in_field(&self) -> usize {
+        0
     }
 }
 

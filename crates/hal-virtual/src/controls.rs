@@ -68,15 +68,17 @@ impl Controls {
         })
     }
 
-    /// Holds a card to the antenna, beside others that are there.
+    /// Holds a card to the antenna, beside others that are there. One without an antenna of its own does nothing.
     pub fn tap(&self, card: &CardHandle) {
-        let seen = {
+        let (seen, count) = {
             let card = card.lock().unwrap_or_else(PoisonError::into_inner);
-            RfCard { kind: card.rf_kind(), uid: card.uid() }
+            (RfCard { kind: card.rf_kind(), uid: card.uid() }, card.in_field())
         };
         self.0.change(|state| {
-            let epoch = state.epoch();
-            state.field.push((epoch, seen, Arc::clone(card)));
+            for _ in 0..count {
+                let epoch = state.epoch();
+                state.field.push((epoch, seen.clone(), Arc::clone(card)));
+            }
         });
     }
 
@@ -92,6 +94,15 @@ impl Controls {
     /// is lost, as it is on a terminal.
     pub fn swipe(&self, stripe: &Stripe) -> bool {
         self.swiped(Swipe::Read(stripe.clone()))
+    }
+
+    /// Draws this card through the reader; whether the reader was waiting. One without a stripe cannot be read.
+    pub fn swipe_card(&self, card: &CardHandle) -> bool {
+        let stripe = card.lock().unwrap_or_else(PoisonError::into_inner).stripe();
+        match stripe {
+            Some(stripe) => self.swipe(&stripe),
+            None => self.swipe_badly(),
+        }
     }
 
     /// A swipe that cannot be read; whether the reader was waiting.

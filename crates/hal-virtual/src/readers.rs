@@ -3,8 +3,8 @@
 use std::sync::{Arc, PoisonError};
 
 use hal::{
-    Call, CardDetector, DetectRequest, DeviceKind, ErrorKind, Found, HalError, IccReader, MagData, MagReader,
-    MifareCard, MifareKey, PowerUp, PsamSlot, Result, RfCard, RfKind, RfReader, SwipeRequest,
+    Call, CardDetector, Deadline, DetectRequest, DeviceKind, ErrorKind, Found, HalError, IccReader, MagData,
+    MagReader, MifareCard, MifareKey, PowerUp, PsamSlot, Result, RfCard, RfKind, RfReader, SwipeRequest,
 };
 
 use crate::VirtualDevice;
@@ -21,8 +21,40 @@ fn error(kind: ErrorKind, device: DeviceKind) -> HalError {
     HalError::new(kind, device)
 }
 
-fn talk(card: &CardHandle, apdu: &[u8]) -> Option<Vec<u8>> {
-    card.lock().unwrap_or_else(PoisonError::into_inner).transmit(apdu)
+/// What a card did with a command.
+enum Said {
+    Answer(Vec<u8>),
+    Nothing,
+    /// It is gone.
+    Left,
+}
+
+impl Said {
+    /// The answer, or what silence is at this reader.
+    fn answer(self, silent: ErrorKind, device: DeviceKind) -> Result<Vec<u8>> {
+        match self {
+            Self::Answer(answer) => Ok(answer),
+            Self::Nothing | Self::Left => Err(error(silent, device)),
+        }
+    }
+}
+
+/// One command. The reader waits as long as the card takes, and not longer than the call.
+fn talk(card: &CardHandle, apdu: &[u8], call: &Call, device: DeviceKind) -> Result<Said> {
+    let (said, delay) = {
+        let mut card = card.lock().unwrap_or_else(PoisonError::into_inner);
+        let said = match card.transmit(apdu) {
+            Some(answer) => Said::Answer(answer),
+            None if card.has_left() => Said::Left,
+            None => Said::Nothing,
+        };
+        (said, card.delay())
+    };
+    if !delay.is_zero() {
+        call.cancel.wait_until(Deadline::after(delay).min(call.deadline));
+        call.check(device)?;
+    }
+    Ok(said)
 }
 
 fn power_up(card: &CardHandle, side: Side) -> Option<Vec<u8>> {
@@ -104,10 +136,13 @@ impl IccReader for Face {
             Ok(Arc::clone(&slot.card))
         };
         let card = here(&self.device.signal.lock())?;
-        let answer = talk(&card, apdu);
+        let said = talk(&card, apdu, call, DeviceKind::Icc)?;
+        if matches!(said, Said::Left) {
+            self.device.change(|state| state.slot.take_if(|slot| Arc::ptr_eq(&slot.card, &card)));
+        }
         // Taken out while it was thinking: it may have done what it was told, the answer is lost all the same.
         here(&self.device.signal.lock())?;
-        answer.ok_or_else(|| error(ErrorKind::CardMute, DeviceKind::Icc))
+        said.answer(ErrorKind::CardMute, DeviceKind::Icc)
     }
 
     fn power_down(&self) -> Result<()> {
@@ -159,7 +194,8 @@ impl PsamSlot for Face {
             state.psam.get(&self.index).filter(|_| powered).cloned()
         };
         let card = card.ok_or_else(|| error(ErrorKind::NoCard, DeviceKind::Psam))?;
-        talk(&card, apdu).ok_or_else(|| error(ErrorKind::CardMute, DeviceKind::Psam))
+        let said = talk(&card, apdu, call, DeviceKind::Psam)?;
+        said.answer(ErrorKind::CardMute, DeviceKind::Psam)
     }
 
     fn power_down(&self) -> Result<()> {
@@ -226,9 +262,12 @@ impl RfReader for Face {
         call.check(DeviceKind::Rf)?;
         self.device.powered(DeviceKind::Rf)?;
         let (_, card) = self.found(&self.device.signal.lock(), true)?;
-        let answer = talk(&card, apdu);
+        let said = talk(&card, apdu, call, DeviceKind::Rf)?;
+        if matches!(said, Said::Left) {
+            self.device.change(|state| state.field.retain(|(.., there)| !Arc::ptr_eq(there, &card)));
+        }
         self.found(&self.device.signal.lock(), true)?;
-        answer.ok_or_else(|| error(ErrorKind::Comm, DeviceKind::Rf))
+        said.answer(ErrorKind::Comm, DeviceKind::Rf)
     }
 
     fn halt(&self) -> Result<()> {

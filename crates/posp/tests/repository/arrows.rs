@@ -16,7 +16,9 @@ fn may_use(name: &str) -> Option<&'static [&'static str]> {
         "pos" => &["iso8583", "hsm", "receipt"],
         "app" => &["iso8583", "hsm", "kernel", "hal", "pos", "receipt"],
         "hal" => &["hsm", "kernel", "receipt"],
-        "hal-virtual" | "hal-suite" | "hal-pc" => &["hal", "hal-virtual", "hsm", "kernel", "receipt"],
+        "hal-virtual" => &["hal", "hsm", "kernel", "receipt"],
+        "hal-suite" => &["hal", "hsm", "receipt"],
+        "hal-pc" => &["hal", "hal-virtual", "receipt"],
         "posp" | "simulation" => return None,
         _ => &[],
     })
