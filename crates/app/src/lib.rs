@@ -10,6 +10,12 @@
 //! The protocol with the host (journal, reversals, batch) is crate [`pos`]'s; keys are in the device's slots, see
 //! [`keys`].
 
+pub mod chip;
 pub mod flow;
+mod host;
+pub mod keys;
 pub mod operators;
+pub mod panel;
+pub mod shell;
+pub mod slate;
 pub mod view;

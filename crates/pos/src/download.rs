@@ -116,6 +116,12 @@ impl Terminal {
         run.sent.pop().ok_or_else(|| broken("nothing was sent"))
     }
 
+    /// The tables of the chip kernel as they were downloaded: applications and public keys, each record's bytes.
+    pub fn chip_tables(&self) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+        let records = |list: &[String]| list.iter().filter_map(|record| hex::decode(record).ok()).collect();
+        (records(&self.state.downloaded.applications), records(&self.state.downloaded.public_keys))
+    }
+
     /// What is there of downloads.
     pub fn downloaded(&self) -> DownloadCounts {
         let all = &self.state.downloaded;

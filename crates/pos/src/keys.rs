@@ -49,7 +49,8 @@ impl KeyLayout {
         if self == Self::Sm4 { PinFormat::Sm4Extended } else { PinFormat::Iso0 }
     }
 
-    fn blob(self) -> KeyBlobLayout {
+    /// How field 62 of the answer is laid out.
+    pub fn blob(self) -> KeyBlobLayout {
         match self {
             Self::Des => KeyBlobLayout::Single24,
             Self::TripleDes => KeyBlobLayout::Double40,
@@ -86,7 +87,11 @@ impl TmkComponent {
         }
     }
 
-    fn component(&self, checked: bool) -> Result<KeyComponent, PosError> {
+    /// As the security module takes it; `checked` with the check value that was keyed.
+    ///
+    /// # Errors
+    /// Digits or check value that cannot be.
+    pub fn component(&self, checked: bool) -> Result<KeyComponent, PosError> {
         let component = KeyComponent::from_hex(&self.digits)?;
         match &self.check {
             Some(check) if checked => Ok(component.with_check(check)?),

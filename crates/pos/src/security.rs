@@ -64,13 +64,14 @@ pub trait Security: Send + Sync {
     ) -> Result<(MasterKeys, MasterKeyChecks), PosError>;
 
     /// Takes field 62 of a sign-in answer apart and keeps its keys: the length must be the layout's, every key must have
-    /// its check value.
+    /// its check value. `current` are those in use until then, which stay when these are refused.
     ///
     /// # Errors
     /// [`PosError::KeysRefused`]; the old keys stay.
     fn load_working(
         &self,
         master: &MasterKeys,
+        current: Option<&WorkingKeys>,
         layout: KeyLayout,
         profile: &Profile,
         field62: &[u8],
@@ -141,6 +142,7 @@ impl Security for SoftVault {
     fn load_working(
         &self,
         master: &MasterKeys,
+        _: Option<&WorkingKeys>,
         layout: KeyLayout,
         profile: &Profile,
         field62: &[u8],

@@ -70,6 +70,11 @@ impl Totals {
 }
 
 impl Terminal {
+    /// Whether a settlement was begun and has not come to its end.
+    pub fn is_settling(&self) -> bool {
+        self.state.settlement.is_some()
+    }
+
     /// Settles the batch: totals, then what the host must have, then the end message. Clears the journal, raises
     /// the batch number, prints the slip and (parameter) signs off.
     ///

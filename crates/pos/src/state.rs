@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use receipt::slip::SettlementSlip;
 use serde::{Deserialize, Deserializer, Serialize};
+use zeroize::Zeroizing;
 
 use crate::card::Entry;
 use crate::download::Downloaded;
@@ -20,7 +21,7 @@ use crate::message::{Kind, Side};
 use crate::offline::{Queued, Upload};
 use crate::rules::Reason;
 use crate::script_result::PendingScript;
-use crate::security::{KeyRef, MasterKeys, WorkingKeys};
+use crate::security::{KeyRef, MasterKeys, Security, WorkingKeys};
 use crate::signature::PendingSignature;
 
 /// Format of the state file; another number is refused.
@@ -258,7 +259,7 @@ pub struct Original {
 }
 
 /// What a chip transaction leaves for the slip and for batch-up.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChipRecord {
     /// Field 55 of the batch upload, hexadecimal.
     pub field55: String,
@@ -380,15 +381,43 @@ impl Directory {
         self.path.join(name)
     }
 
-    pub(crate) fn load_state(&self) -> Result<State, PosError> {
+    /// The state as it goes to the disk, sealed when there is something to seal it with.
+    pub(crate) fn state_bytes(
+        &self,
+        state: &State,
+        sealing: Option<&dyn Security>,
+    ) -> Result<Vec<u8>, PosError> {
+        let damaged = |reason| PosError::Damaged { path: self.file(STATE), reason };
+        let text = Zeroizing::new(serde_json::to_vec(state).map_err(|error| damaged(error.to_string()))?);
+        match sealing {
+            Some(security) => security.seal(SEALED_STATE, &text),
+            None => Ok(text.to_vec()),
+        }
+    }
+
+    pub(crate) fn write_state(&self, state: &State, sealing: Option<&dyn Security>) -> Result<(), PosError> {
+        write_atomic(&self.file(STATE), &self.state_bytes(state, sealing)?)
+    }
+
+    pub(crate) fn load_state(&self, sealing: Option<&dyn Security>) -> Result<State, PosError> {
         let path = self.file(STATE);
-        let state: State = read_json(&path)?;
+        let state: State = match sealing {
+            None => read_json(&path)?,
+            Some(security) => {
+                let sealed = fs::read(&path).map_err(|e| storage("reading", &path, e))?;
+                let text = security.open(SEALED_STATE, &sealed)?;
+                serde_json::from_slice(&text)
+                    .map_err(|e| PosError::Damaged { path: path.clone(), reason: e.to_string() })?
+            }
+        };
         if state.version != STATE_VERSION {
             return Err(PosError::Damaged { path, reason: format!("format {} is not known", state.version) });
         }
         Ok(state)
     }
 }
+
+const SEALED_STATE: &[u8] = b"pos/state";
 
 pub(crate) const CONFIG: &str = "config.json";
 pub(crate) const STATE: &str = "state.json";
@@ -438,7 +467,7 @@ mod tests {
         let first = Directory::take(dir.path(), true).unwrap();
         write_json(&first.file(STATE), &State::new()).unwrap();
         std::fs::write(first.file(STATE).with_extension("new"), b"{ half").unwrap();
-        assert_eq!(first.load_state().unwrap().trace, 1);
+        assert_eq!(first.load_state(None).unwrap().trace, 1);
         assert!(matches!(Directory::take(dir.path(), true), Err(PosError::InUse(_))));
         drop(first);
         Directory::take(dir.path(), true).unwrap();

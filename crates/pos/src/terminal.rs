@@ -79,6 +79,12 @@ fn secured(
     }
 }
 
+/// What the whole state is sealed with: the device's module, where there is one. A lab terminal's state can be read, since
+/// its keys lie beside it.
+fn sealing(surroundings: &Surroundings) -> Option<&dyn Security> {
+    surroundings.security.as_deref()
+}
+
 /// What became of a frame on the line.
 pub(crate) enum Exchange {
     /// No connection.
@@ -124,7 +130,7 @@ impl Terminal {
         let open = if key_file.exists() { SoftVault::open_file } else { SoftVault::create_file };
         let security = secured(&surroundings, || open(key_file.as_path()))?;
         let state = State::new();
-        write_json(&directory.file(STATE), &state)?;
+        directory.write_state(&state, sealing(&surroundings))?;
         write_json(&directory.file(CONFIG), &config)?;
         Ok(Self::assemble(directory, config, state, security, surroundings))
     }
@@ -145,7 +151,7 @@ impl Terminal {
         let directory = Directory::take(dir.as_ref(), false)?;
         let config: TerminalConfig = read_json(&directory.file(CONFIG))?;
         config.check()?;
-        let state = directory.load_state()?;
+        let state = directory.load_state(sealing(&surroundings))?;
         let security = secured(&surroundings, || SoftVault::open_file(directory.file(MASTER_KEY)))?;
         Ok(Self::assemble(directory, config, state, security, surroundings))
     }
@@ -264,8 +270,13 @@ impl Terminal {
             .text(63, format!("{} ", self.config.operator));
         let (mut outcome, answer) = self.manage(request, batch).await?;
         let Some(answer) = answer.filter(|_| outcome.approved) else { return Ok(outcome) };
-        let fresh =
-            self.security.load_working(&self.state.keys.masters(), layout, &profile, &answer.private)?;
+        let fresh = self.security.load_working(
+            &self.state.keys.masters(),
+            self.state.keys.working.as_ref(),
+            layout,
+            &profile,
+            &answer.private,
+        )?;
         let offered = answer.batch.unwrap_or(batch);
         if offered != batch && self.holds_transactions() {
             return Err(PosError::BatchUnsettled { held: batch, offered });
@@ -562,8 +573,7 @@ impl Terminal {
     /// When that fails the disk is the truth: the state is read back from it, so that this process goes on from
     /// where a restart would.
     pub(crate) async fn save(&mut self) -> Result<(), PosError> {
-        let damaged = |reason| PosError::Damaged { path: self.directory.file(STATE), reason };
-        let bytes = serde_json::to_vec(&self.state).map_err(|error| damaged(error.to_string()))?;
+        let bytes = self.directory.state_bytes(&self.state, sealing(&self.surroundings))?;
         self.version += 1;
         let (version, written) = (self.version, Arc::clone(&self.written));
         let directory = Arc::clone(&self.directory);
@@ -585,7 +595,7 @@ impl Terminal {
             }),
         };
         if result.is_err()
-            && let Ok(state) = self.directory.load_state()
+            && let Ok(state) = self.directory.load_state(sealing(&self.surroundings))
         {
             self.state = state;
         }

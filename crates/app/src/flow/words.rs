@@ -212,6 +212,8 @@ pub enum Mark {
     Ended(Box<Ending>),
     /// A copy is on paper.
     Printed(Part),
+    /// Whoever ordered it knows.
+    Returned,
 }
 
 /// How an order ended.

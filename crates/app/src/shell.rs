@@ -1,0 +1,597 @@
+//! Does what the flow says: shows its screens, works the devices, asks the host, writes down.
+//!
+//! A shell runs in a thread of its own until the power goes. Whatever it was doing then is dropped where it stood; what the
+//! next one has to settle is on disk ([`crate::slate`], and the protocol's own state).
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hal::{
+    Beep, Beeper, CancelToken, CryptoBox, DeviceManager, ErrorKind, HalError, Lease, LeaseTerms, Led,
+    LedState, OpenDevice, PrintJob, Printer, SecureStore, Session,
+};
+use kernel::QuickPass;
+use pos::{Download, KeyLayout, PosError, Security, Terminal};
+use receipt::{Part, ReceiptDoc};
+use tokio::runtime::Handle;
+
+use crate::chip::ChipPayment;
+use crate::flow::{
+    Desk, Effect, Ending, Event, Flow, HostSays, HostStatus, Mark, Order, Outcome, Rules, Trouble,
+    TroubleKind, Why,
+};
+use crate::host::{self, until_power_cut};
+use crate::operators::Operators;
+use crate::panel::{Panel, Said};
+use crate::slate::Slate;
+use crate::view::Standing;
+
+mod cards;
+mod send;
+
+/// How long a slip may take, paper changes included.
+const PRINTING: Duration = Duration::from_secs(120);
+/// How long the terminal rests before it looks at what waits to go to the host.
+const REST: Duration = Duration::from_secs(20);
+/// Name of the operators in the secure store.
+const OPERATORS: &str = "app.operators";
+
+/// Other apps, as far as the shell has to do with them.
+pub trait Callers: Send + Sync {
+    /// An order of theirs has come so far. Its end is told before it is returned.
+    fn marked(&self, order: &Order, mark: &Mark);
+
+    /// An order of theirs is over, everything printed that shall be. `slip` is what a caller prints by itself.
+    fn returned(&self, order: &Order, ending: &Ending, slip: Option<&ReceiptDoc>);
+}
+
+/// Nobody but the cashier.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoCallers;
+
+impl Callers for NoCallers {
+    fn marked(&self, _: &Order, _: &Mark) {}
+
+    fn returned(&self, _: &Order, _: &Ending, _: Option<&ReceiptDoc>) {}
+}
+
+/// What an acquirer sets for its terminals.
+#[derive(Clone, Debug)]
+pub struct ShellConfig {
+    /// The counter's rules.
+    pub rules: Rules,
+    /// The keys that a sign-in asks for.
+    pub layout: KeyLayout,
+    /// quickPass; its limits are the slip's too.
+    pub quickpass: QuickPass,
+    /// A merchant's terminal: laboratory cards and keys are refused.
+    pub production: bool,
+    /// How long a card is waited for.
+    pub card: Duration,
+    /// How long a PIN is waited for.
+    pub pin: Duration,
+}
+
+impl Default for ShellConfig {
+    fn default() -> Self {
+        Self {
+            rules: Rules::default(),
+            layout: KeyLayout::TripleDesTrack,
+            quickpass: QuickPass::default(),
+            production: false,
+            card: Duration::from_secs(60),
+            pin: Duration::from_secs(60),
+        }
+    }
+}
+
+/// What surrounds the app.
+pub struct Surroundings {
+    /// The devices, through the broker of this app.
+    pub devices: Arc<dyn DeviceManager>,
+    /// The app's session with them.
+    pub session: Session,
+    /// The keys, as the terminal has them.
+    pub security: Arc<dyn Security>,
+    /// Screen and keys.
+    pub panel: Panel,
+    /// Other apps.
+    pub callers: Arc<dyn Callers>,
+    /// Where the protocol runs.
+    pub runtime: Handle,
+    /// Pulled when the power goes.
+    pub power: CancelToken,
+}
+
+/// What the customer has presented.
+enum Presented {
+    Nothing,
+    Stripe(Box<hal::MagData>),
+    Keyed(crate::view::KeyedPan, Option<String>),
+    /// In the slot (or, `false`, in the field), not read yet.
+    Card(bool),
+    Chip(Arc<Mutex<ChipPayment>>),
+}
+
+/// A running app.
+pub struct Shell {
+    flow: Flow,
+    config: ShellConfig,
+    around: Surroundings,
+    terminal: Terminal,
+    slate: Slate,
+    operators: Operators,
+    presented: Presented,
+    pin_block: Option<hsm::EncryptedPinBlock>,
+    in_slot: bool,
+}
+
+/// The power is gone.
+struct Dark;
+
+type Lit<T> = Result<T, Dark>;
+
+impl std::fmt::Debug for Shell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shell").field("terminal", &self.terminal).finish_non_exhaustive()
+    }
+}
+
+impl Shell {
+    /// Puts an app together. `prefix` numbers the cashier's orders and must not have come before on this terminal.
+    ///
+    /// # Errors
+    /// What was kept cannot be read: it is another device's, or damaged.
+    pub fn new(
+        config: ShellConfig,
+        around: Surroundings,
+        terminal: Terminal,
+        prefix: impl Into<String>,
+    ) -> Result<Self, String> {
+        let slate = Slate::open(terminal.directory(), around.security.as_ref())?;
+        let operators = load_operators(&around).map_err(|error| error.to_string())?;
+        let flow = Flow::new(config.rules.clone(), prefix);
+        Ok(Self {
+            flow,
+            config,
+            around,
+            terminal,
+            slate,
+            operators,
+            presented: Presented::Nothing,
+            pin_block: None,
+            in_slot: false,
+        })
+    }
+
+    /// Runs until the power goes.
+    pub fn run(mut self) {
+        let mut step = self.flow.start();
+        loop {
+            if self.around.power.is_cancelled() {
+                return;
+            }
+            let standing = self.standing();
+            self.around.panel.show(&step.view, standing, self.flow.is_free());
+            let Ok(event) = self.perform(step.effect) else { return };
+            if self.flow.is_free() {
+                self.presented = Presented::Nothing;
+                self.pin_block = None;
+            }
+            step = self.flow.step(event);
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        let config = self.terminal.config();
+        let operator = self.flow.operator();
+        Standing {
+            signed_in: self.terminal.sign_in_needed().is_none(),
+            operator: operator.map_or_else(|| config.operator.clone(), |operator| operator.number.clone()),
+            supervisor: operator.is_some_and(|operator| operator.supervisor),
+            batch: self.terminal.batch(),
+            count: self.terminal.journal().len(),
+            reversal: self.terminal.pending_reversal().is_some(),
+            refund_open: self.terminal.open_refund().is_some(),
+            settlement_open: self.terminal.is_settling(),
+            waiting: self.terminal.waiting_uploads(),
+            merchant_name: config.merchant_name.clone(),
+            merchant: config.merchant.clone(),
+            terminal: config.terminal.clone(),
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) -> Lit<Event> {
+        match effect {
+            Effect::Wait => self.wait(),
+            Effect::Recover => self.recover(),
+            Effect::Journal(mark) => Ok(self.journal(&mark)),
+            Effect::Login { operator, password, supervisor } => {
+                Ok(self.login(&operator, &password, supervisor))
+            }
+            Effect::Prepare => self.prepare(),
+            Effect::Find(trace) => Ok(self.find(trace)),
+            Effect::Detect { fallback, stripe, slot, field } => self.detect(fallback, stripe, slot, field),
+            Effect::Kernel(call) => self.kernel(call),
+            Effect::Pin { bypass } => self.pin(bypass),
+            Effect::Send(reading) => self.send(reading),
+            Effect::Reverse => self.reverse(),
+            Effect::RemoveCard => self.remove_card(),
+            Effect::Print { part, again } => self.print(part, again),
+            Effect::Reprint(trace) => self.reprint(trace),
+            Effect::Desk(desk) => self.desk(desk),
+            Effect::Return => Ok(self.give_back()),
+            Effect::List(page) => Ok(Event::Page(Box::new(host::page(self.terminal.journal(), page)))),
+        }
+    }
+
+    /// Runs a call of the protocol.
+    fn ask<T>(&mut self, call: impl AsyncFnOnce(&mut Terminal) -> T) -> Lit<T> {
+        let (runtime, power) = (self.around.runtime.clone(), self.around.power.clone());
+        until_power_cut(&runtime, &power, call(&mut self.terminal)).ok_or(Dark)
+    }
+
+    /// An error of a device, unless it is the power that is gone.
+    fn lit(&self, error: HalError) -> Lit<HalError> {
+        if self.around.power.is_cancelled() { Err(Dark) } else { Ok(error) }
+    }
+
+    fn open<D: hal::DeviceClass + ?Sized>(&self) -> Result<Lease<D>, HalError> {
+        self.around.devices.open::<D>(&self.around.session, 0, LeaseTerms::open_end())
+    }
+
+    fn wait(&mut self) -> Lit<Event> {
+        let patience = self.flow.patience();
+        loop {
+            let call = hal::Call::with(patience.unwrap_or(REST), &self.around.power);
+            match self.around.panel.wait(&call) {
+                Ok(Said::Input(input)) => return Ok(Event::Input(input)),
+                Ok(Said::Order(order)) => return Ok(Event::Order(order)),
+                Err(_) if self.around.power.is_cancelled() => return Err(Dark),
+                Err(_) if patience.is_some() => return Ok(Event::Idle),
+                // Nobody is at the counter: what waits for the host goes now.
+                Err(_) => self.rest()?,
+            }
+        }
+    }
+
+    /// What a terminal does while nobody wants anything: the pending reversal, uploads.
+    fn rest(&mut self) -> Lit<()> {
+        if !self.flow.is_free() || self.terminal.sign_in_needed().is_some() {
+            return Ok(());
+        }
+        if self.terminal.pending_reversal().is_some() {
+            let reversed = self.ask(async |terminal| terminal.send_reversal().await)?;
+            tracing::info!(
+                done = matches!(reversed, Ok(Some(ref outcome)) if outcome.approved),
+                "a pending reversal was sent"
+            );
+        } else if self.terminal.waiting_uploads() > 0 {
+            let _ = self.ask(async |terminal| terminal.upload_waiting().await)?;
+        }
+        Ok(())
+    }
+
+    fn journal(&mut self, mark: &Mark) -> Event {
+        match self.slate.mark(mark, self.around.security.as_ref()) {
+            Ok(()) => {
+                if let Some(order) = self.flow.order().filter(|order| !order.is_cashiers()) {
+                    self.around.callers.marked(order, mark);
+                }
+                Event::Done
+            }
+            Err(text) => Event::Failed(Trouble { kind: TroubleKind::Other, text }),
+        }
+    }
+
+    fn give_back(&mut self) -> Event {
+        if let Some(entry) = self.slate.entry()
+            && let Some(ending) = &entry.ending
+            && !entry.order.is_cashiers()
+        {
+            let slip = self.terminal.last_document().filter(|_| ending.outcome == Outcome::Approved);
+            self.around.callers.returned(&entry.order, ending, slip.as_ref());
+        }
+        self.journal(&Mark::Returned)
+    }
+
+    fn login(&mut self, number: &str, password: &str, supervisor: bool) -> Event {
+        let checked = self.operators.check(number, password, supervisor);
+        if let Err(error) = keep_operators(&self.around, &self.operators) {
+            return Event::Failed(device(&error));
+        }
+        match checked {
+            Ok(operator) => Event::Operator(operator),
+            Err(refusal) => {
+                tracing::warn!(operator = number, %refusal, "an operator was refused");
+                Event::Failed(Trouble { kind: TroubleKind::Input, text: refusal.to_string() })
+            }
+        }
+    }
+
+    fn find(&self, trace: u32) -> Event {
+        match self.terminal.journal().iter().find(|record| record.trace == trace) {
+            Some(record) if record.voided => Event::Failed(Trouble {
+                kind: TroubleKind::NotPossible,
+                text: "原交易已撤销 / it was voided already".to_owned(),
+            }),
+            Some(record) => Event::Found(Box::new(host::line(record))),
+            None => Event::Failed(host::trouble(&PosError::NotFound(trace))),
+        }
+    }
+
+    fn sign_in(&mut self) -> Lit<Result<(), Trouble>> {
+        let layout = self.config.layout;
+        match self.ask(async |terminal| terminal.sign_in(layout).await)? {
+            Ok(outcome) if outcome.approved => {}
+            Ok(outcome) => {
+                let text = outcome.text();
+                return Ok(Err(Trouble { kind: TroubleKind::MustSignIn, text }));
+            }
+            Err(error) => return Ok(Err(host::trouble(&error))),
+        }
+        // A terminal without chip tables reads no chip: it gets them with its first sign-in.
+        if self.terminal.downloaded().applications == 0 {
+            for what in [Download::PublicKeys, Download::Applications] {
+                if let Err(error) = self.ask(async |terminal| terminal.download(what).await)? {
+                    tracing::warn!(%error, "the chip tables were not downloaded");
+                }
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Nothing behind the next transaction: signed in, reversals delivered.
+    fn prepare(&mut self) -> Lit<Event> {
+        for _ in 0..3 {
+            if self.terminal.sign_in_needed().is_some()
+                && let Err(trouble) = self.sign_in()?
+            {
+                return Ok(Event::Failed(trouble));
+            }
+            match self.ask(async |terminal| terminal.clear_for_next().await)? {
+                Ok(preceding) => {
+                    let preceding = preceding.iter().map(|outcome| host::says(outcome, None)).collect();
+                    let (batch, trace) = (self.terminal.batch(), self.terminal.next_trace());
+                    return Ok(Event::Ready { batch, trace, preceding });
+                }
+                Err(PosError::MustSignIn(_)) => {}
+                Err(error) => return Ok(Event::Failed(host::trouble(&error))),
+            }
+        }
+        Ok(Event::Failed(Trouble {
+            kind: TroubleKind::MustSignIn,
+            text: "签到后仍被要求签到 / the host keeps demanding a sign-in".to_owned(),
+        }))
+    }
+
+    fn reverse(&mut self) -> Lit<Event> {
+        if self.terminal.sign_in_needed().is_some()
+            && let Err(trouble) = self.sign_in()?
+        {
+            return Ok(Event::Failed(trouble));
+        }
+        Ok(match self.ask(async |terminal| terminal.send_reversal().await)? {
+            Ok(Some(outcome)) => {
+                let mut said = host::says(&outcome, None);
+                if !outcome.approved {
+                    said.status = Some(HostStatus::NoAnswer);
+                }
+                Event::Host(Box::new(said))
+            }
+            Ok(None) => {
+                Event::Host(Box::new(HostSays { status: Some(HostStatus::Approved), ..HostSays::default() }))
+            }
+            Err(error) => Event::Failed(host::trouble(&error)),
+        })
+    }
+
+    fn desk(&mut self, desk: Desk) -> Lit<Event> {
+        if desk != Desk::SignIn
+            && desk != Desk::SignOff
+            && desk != Desk::Echo
+            && self.terminal.sign_in_needed().is_some()
+            && !self.terminal.is_settling()
+            && let Err(trouble) = self.sign_in()?
+        {
+            return Ok(Event::Failed(trouble));
+        }
+        let layout = self.config.layout;
+        let done = match desk {
+            Desk::SignIn => self.ask(async |terminal| terminal.sign_in(layout).await)?,
+            Desk::SignOff => self.ask(async |terminal| terminal.sign_off().await)?,
+            Desk::Echo => self.ask(async |terminal| terminal.echo().await)?,
+            Desk::Settle => self.ask(async |terminal| terminal.settle().await)?,
+            Desk::Download => self.download()?,
+            Desk::Upload => match self.ask(async |terminal| terminal.upload_waiting().await)? {
+                Ok(outcomes) => return Ok(told(&outcomes)),
+                Err(error) => Err(error),
+            },
+            Desk::Repeat if self.terminal.open_refund().is_some() => {
+                self.ask(async |terminal| terminal.resume_refund().await)?
+            }
+            Desk::Repeat => match self.ask(async |terminal| terminal.send_reversal().await)? {
+                Ok(Some(outcome)) => Ok(outcome),
+                Ok(None) => return Ok(told(&[])),
+                Err(error) => Err(error),
+            },
+        };
+        Ok(match done {
+            Ok(outcome) => Event::Told(Box::new(host::says(&outcome, None))),
+            Err(error) => Event::Failed(host::trouble(&error)),
+        })
+    }
+
+    fn download(&mut self) -> Lit<Result<pos::Outcome, PosError>> {
+        for what in [Download::Parameters, Download::PublicKeys, Download::Applications] {
+            let done = self.ask(async |terminal| terminal.download(what).await)?;
+            if !matches!(&done, Ok(outcome) if outcome.approved) || what == Download::Applications {
+                return Ok(done);
+            }
+        }
+        self.ask(async |terminal| terminal.echo().await)
+    }
+
+    fn print(&mut self, part: Part, again: bool) -> Lit<Event> {
+        let document = if again {
+            self.ask(async |terminal| terminal.mark_last().await)?.map_err(|error| host::trouble(&error))
+        } else {
+            self.terminal.last_document().ok_or_else(|| Trouble {
+                kind: TroubleKind::Other,
+                text: "nothing was printed yet".to_owned(),
+            })
+        };
+        match document {
+            Ok(document) => self.put_on_paper(&document.part(part)),
+            Err(trouble) => Ok(Event::Failed(trouble)),
+        }
+    }
+
+    fn reprint(&mut self, trace: Option<u32>) -> Lit<Event> {
+        let document = match trace {
+            Some(trace) => self.ask(async |terminal| terminal.mark(trace).await)?,
+            None => self.ask(async |terminal| terminal.mark_last().await)?,
+        };
+        match document {
+            Ok(document) => self.put_on_paper(&document.part(Part::Merchant)),
+            Err(error) => Ok(Event::Failed(host::trouble(&error))),
+        }
+    }
+
+    fn put_on_paper(&mut self, document: &ReceiptDoc) -> Lit<Event> {
+        let printed = self.open::<dyn Printer>().and_then(|printer| {
+            let call = printer.call_with(PRINTING, &self.around.power);
+            let document = ReceiptDoc { width: printer.get()?.abilities().width, ..document.clone() };
+            printer.get()?.print(&PrintJob::once(document), &call)
+        });
+        match printed {
+            Ok(()) => Ok(Event::Done),
+            Err(error) => {
+                let error = self.lit(error)?;
+                Ok(Event::Failed(Trouble { kind: TroubleKind::Device, text: error.kind.name().to_owned() }))
+            }
+        }
+    }
+
+    /// After a start: what was under way when the power went gets its end.
+    fn recover(&mut self) -> Lit<Event> {
+        let Some(entry) = self.slate.entry().cloned().filter(|entry| !entry.returned) else {
+            return Ok(Event::Recovered(None));
+        };
+        let mut ending = entry.ending.clone();
+        if ending.is_none() {
+            let settled = match entry.numbers {
+                None => Ending::here(Why::Interrupted),
+                Some((batch, trace)) => self.settle_interrupted(batch, trace)?,
+            };
+            let mark = Mark::Ended(Box::new(settled.clone()));
+            if let Err(error) = self.slate.mark(&mark, self.around.security.as_ref()) {
+                tracing::error!(%error, "the end of an interrupted order cannot be written down");
+            }
+            if !entry.order.is_cashiers() {
+                self.around.callers.marked(&entry.order, &mark);
+            }
+            tracing::warn!(outcome = ?settled.outcome, "an order was under way when the power went");
+            ending = Some(settled);
+        }
+        let approved = ending.is_some_and(|ending| ending.outcome == Outcome::Approved);
+        let unprinted = entry.unprinted().filter(|_| approved && self.terminal.last_document().is_some());
+        if unprinted.is_none() {
+            self.give_back();
+        }
+        Ok(Event::Recovered(unprinted))
+    }
+
+    /// What the protocol knows of a transaction that had been about to leave.
+    fn settle_interrupted(&mut self, batch: u32, trace: u32) -> Lit<Ending> {
+        if self.terminal.open_refund().is_some_and(|(open, _)| open == trace) {
+            if self.terminal.sign_in_needed().is_some() {
+                let _ = self.sign_in()?;
+            }
+            let resumed = self.ask(async |terminal| terminal.resume_refund().await)?;
+            tracing::info!(answered = resumed.is_ok(), "a refund was sent again after a start");
+        }
+        if self.terminal.pending_reversal().is_some_and(|pending| pending.trace == trace) {
+            let reversed =
+                matches!(self.reverse()?, Event::Host(said) if said.status == Some(HostStatus::Approved));
+            let (outcome, why) =
+                if reversed { (Outcome::Declined, Why::Reversed) } else { (Outcome::Unknown, Why::NoAnswer) };
+            return Ok(Ending { outcome, why, host: None });
+        }
+        let record =
+            self.terminal.journal().iter().find(|record| (record.batch, record.trace) == (batch, trace));
+        if let Some(record) = record {
+            let host = Some(host::says_of(record));
+            return Ok(Ending { outcome: Outcome::Approved, why: Why::Host, host });
+        }
+        if self.terminal.open_refund().is_some_and(|(open, _)| open == trace) {
+            return Ok(Ending { outcome: Outcome::Unknown, why: Why::NoAnswer, host: None });
+        }
+        // Never sent, declined, or reversed since: it does not stand.
+        Ok(Ending::here(Why::Interrupted))
+    }
+
+    /// A sound and a light; a device without them is silent.
+    fn signal(&self, kind: Beep, led: Option<u8>) {
+        if let Ok(beeper) = self.open::<dyn Beeper>() {
+            let _ = beeper.get().and_then(|beeper| beeper.beep(kind, Duration::from_millis(80)));
+        }
+        if let Ok(lights) = self.open::<dyn Led>()
+            && let Ok(light) = lights.get()
+        {
+            for number in 0..light.count() {
+                let state = if led == Some(number) { LedState::On } else { LedState::Off };
+                let _ = light.set(number, state);
+            }
+        }
+    }
+}
+
+fn told(outcomes: &[pos::Outcome]) -> Event {
+    let mut said = HostSays { status: Some(HostStatus::Approved), ..HostSays::default() };
+    if let Some(last) = outcomes.last() {
+        said = host::says(last, None);
+    }
+    Event::Told(Box::new(said))
+}
+
+/// A device's error as trouble.
+fn device(error: &HalError) -> Trouble {
+    Trouble { kind: TroubleKind::Device, text: error.to_string() }
+}
+
+fn store(around: &Surroundings) -> Result<Lease<dyn SecureStore>, HalError> {
+    around.devices.open::<dyn SecureStore>(&around.session, 0, LeaseTerms::open_end())
+}
+
+fn load_operators(around: &Surroundings) -> Result<Operators, HalError> {
+    let store = store(around)?;
+    if let Some(text) = store.get()?.get(OPERATORS)?
+        && let Ok(operators) = serde_json::from_slice(&text)
+    {
+        return Ok(operators);
+    }
+    let crypto = around.devices.open::<dyn CryptoBox>(&around.session, 0, LeaseTerms::open_end())?;
+    let mut failed = None;
+    let operators = Operators::factory(|| match crypto.get().and_then(|crypto| crypto.random(16)) {
+        Ok(random) => random.as_slice().try_into().unwrap_or_default(),
+        Err(error) => {
+            failed = Some(error);
+            [0; 16]
+        }
+    });
+    match failed {
+        Some(error) => Err(error),
+        None => {
+            keep_operators(around, &operators)?;
+            Ok(operators)
+        }
+    }
+}
+
+fn keep_operators(around: &Surroundings, operators: &Operators) -> Result<(), HalError> {
+    let text = serde_json::to_vec(operators).map_err(|error| {
+        HalError::new(ErrorKind::BadParam, hal::DeviceKind::SecureStore).text(error.to_string())
+    })?;
+    store(around)?.get()?.put(OPERATORS, &text)
+}

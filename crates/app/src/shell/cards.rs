@@ -1,0 +1,352 @@
+//! The card: finding it, its kernel, its PIN, taking it away.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hal::{
+    Beep, CardDetector, DetectRequest, ErrorKind, Found, HalError, IccReader, KernelProvider, OnlinePin,
+    PinPad, PinRequest, PowerUp, RfReader, SwipeRequest, Tracks,
+};
+use jiff::civil::DateTime;
+use kernel::{
+    AbortReason, Answer, Interface, Kernel, KernelParams, Other, Step, StepKind, TerminalData, TransParams,
+};
+
+use super::{Dark, Lit, Presented, Shell, device};
+use crate::chip::{ChipPayment, Reader, held, reason};
+use crate::flow::{Card, Event, KernelCall, KernelSays, PinSays, Trade, Trouble, TroubleKind, Why};
+use crate::keys::DeviceKeys;
+use crate::view::Hint;
+
+/// How long "take your card" waits before the terminal goes on.
+const REMOVAL: Duration = Duration::from_secs(120);
+
+impl Shell {
+    pub(super) fn detect(&mut self, fallback: bool, stripe: bool, slot: bool, field: bool) -> Lit<Event> {
+        self.presented = Presented::Nothing;
+        self.pin_block = None;
+        let request = DetectRequest {
+            mag: stripe,
+            icc: slot,
+            rf: field,
+            swipe: SwipeRequest { tracks: Tracks::ACQUIRING, encrypt_with: None },
+            fallback,
+        };
+        let found = self.open::<dyn CardDetector>().and_then(|detector| {
+            let call = detector.call_with(self.config.card, &self.around.power);
+            self.around.panel.cancels(Some(&call.cancel));
+            let found = detector.get()?.detect(&request, &call);
+            self.around.panel.cancels(None);
+            found
+        });
+        let keyed = self.around.panel.keyed();
+        Ok(match found {
+            Ok(Found::Swiped(data)) => {
+                self.signal(Beep::Ready, Some(0));
+                let masked = data.pan.masked();
+                self.presented = Presented::Stripe(data);
+                Event::Card(Card::Swiped { masked })
+            }
+            Ok(Found::UseChip { .. }) => Event::Card(Card::UseChip),
+            Ok(Found::Inserted) => {
+                self.signal(Beep::Ready, Some(1));
+                self.in_slot = true;
+                self.presented = Presented::Card(true);
+                Event::Card(Card::Inserted)
+            }
+            Ok(Found::Tapped(_)) => {
+                self.signal(Beep::Ready, Some(2));
+                self.presented = Presented::Card(false);
+                Event::Card(Card::Tapped)
+            }
+            Err(error) => {
+                let error = self.lit(error)?;
+                match error.kind {
+                    ErrorKind::UserCancelled => match keyed {
+                        Some((pan, expiry)) => {
+                            let masked = pos::mask(&pan.0);
+                            self.presented = Presented::Keyed(pan, expiry);
+                            Event::Card(Card::Keyed { masked })
+                        }
+                        None => Event::NoCard(Why::Cancelled),
+                    },
+                    ErrorKind::Timeout => Event::NoCard(Why::TimedOut),
+                    ErrorKind::MultipleCards => Event::Again(Hint::OneCard),
+                    ErrorKind::Comm => Event::Again(Hint::SwipeAgain),
+                    _ => Event::Failed(device(&error)),
+                }
+            }
+        })
+    }
+
+    pub(super) fn kernel(&mut self, call: KernelCall) -> Lit<Event> {
+        let step = match call {
+            KernelCall::Start => match self.power_up()? {
+                Ok(payment) => {
+                    let params = self.trans_params();
+                    let step = held(&payment).start(params);
+                    self.presented = Presented::Chip(payment);
+                    step
+                }
+                Err(event) => return Ok(event),
+            },
+            KernelCall::Choose(index) => self.resume(Answer::AppChosen(index)),
+            KernelCall::Confirmed => self.resume(Answer::Confirmed),
+            KernelCall::PinEntered => self.resume(Answer::PinEntered),
+            KernelCall::PinBypassed => self.resume(Answer::PinBypassed),
+            KernelCall::Abort => {
+                if let Presented::Chip(payment) = &self.presented {
+                    held(payment).abort(AbortReason::Cancelled);
+                }
+                return Ok(Event::Kernel(KernelSays::Terminated("Aborted".to_owned())));
+            }
+        };
+        if self.around.power.is_cancelled() {
+            return Err(Dark);
+        }
+        Ok(Event::Kernel(self.says(&step)))
+    }
+
+    fn resume(&self, answer: Answer) -> Step {
+        match &self.presented {
+            Presented::Chip(payment) => held(payment).resume(answer),
+            _ => Step {
+                kind: StepKind::Terminated { follow_up: kernel::FollowUp::default() },
+                tvr: [0; 5],
+                tsi: [0; 2],
+                reason: kernel::Reason::OutOfOrder,
+            },
+        }
+    }
+
+    /// Gives the card current and a kernel.
+    fn power_up(&mut self) -> Lit<Result<Arc<Mutex<ChipPayment>>, Event>> {
+        let in_slot = matches!(self.presented, Presented::Card(true));
+        // The payment of the last try still holds its reader.
+        self.presented = Presented::Nothing;
+        let reader = if in_slot {
+            self.open::<dyn IccReader>().and_then(|lease| {
+                lease.get()?.power_up(&PowerUp::default())?;
+                Ok(Reader::Slot(lease))
+            })
+        } else {
+            self.open::<dyn RfReader>().and_then(|lease| {
+                lease.get()?.activate()?;
+                Ok(Reader::Field(lease))
+            })
+        };
+        let reader = match reader {
+            Ok(reader) => reader,
+            Err(error) => {
+                let error = self.lit(error)?;
+                let says = match error.kind {
+                    ErrorKind::CardMute => KernelSays::Fallback,
+                    ErrorKind::CardRemoved | ErrorKind::NoCard | ErrorKind::Comm if in_slot => {
+                        KernelSays::Other(Hint::TryAgain)
+                    }
+                    ErrorKind::CardRemoved | ErrorKind::NoCard | ErrorKind::Comm => {
+                        KernelSays::Other(Hint::Tap)
+                    }
+                    _ => return Ok(Err(Event::Failed(device(&error)))),
+                };
+                return Ok(Err(Event::Kernel(says)));
+            }
+        };
+        let kernel = match self.loaded_kernel() {
+            Ok(kernel) => kernel,
+            Err(trouble) => return Ok(Err(Event::Failed(trouble))),
+        };
+        Ok(Ok(Arc::new(Mutex::new(ChipPayment::new(kernel, reader, self.around.power.clone())))))
+    }
+
+    fn loaded_kernel(&self) -> Result<Box<dyn Kernel>, Trouble> {
+        let provider = self.open::<dyn KernelProvider>().map_err(|error| device(&error))?;
+        let kernel = provider.get().and_then(|provider| provider.kernel());
+        let mut kernel = kernel.map_err(|error| device(&error))?;
+        let serial = self.terminal.config().serial.as_str();
+        let last = serial.get(serial.len().saturating_sub(8)..).unwrap_or(serial);
+        let serial: [u8; 8] = last.as_bytes().try_into().unwrap_or(*b"00000000");
+        let (aids, capks) = self.terminal.chip_tables();
+        let [y3, y2] = bcd::<2>(u64::from(self.terminal.now().year().unsigned_abs()));
+        let [_, _, month, day] = self.month_day();
+        let params = KernelParams {
+            aids,
+            capks,
+            revoked: Vec::new(),
+            terminal: TerminalData {
+                merchant_name: self.terminal.config().merchant.clone(),
+                reversal_with_atc: self.terminal.config().reversal_with_atc,
+                // The counter counts the tries: each begins with a fresh kernel.
+                chip_tries: 1,
+                ..TerminalData::smart_pos(serial)
+            },
+            quickpass: self.config.quickpass.clone(),
+            today: [y3, y2, month, day],
+            production: self.config.production,
+        };
+        match kernel.load(&params) {
+            Ok(_) => Ok(kernel),
+            Err(errors) => {
+                let text = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+                Err(Trouble {
+                    kind: TroubleKind::Other,
+                    text: format!("the chip tables are damaged: {text}"),
+                })
+            }
+        }
+    }
+
+    fn month_day(&self) -> [u8; 4] {
+        let now = self.terminal.now();
+        let part = |value: i8| u64::from(value.unsigned_abs());
+        bcd(part(now.month()) * 100 + part(now.day()))
+    }
+
+    fn trans_params(&self) -> TransParams {
+        let now = self.terminal.now();
+        let order = self.flow.order();
+        let trade = order.map_or(Trade::Sale, |order| order.trade);
+        let [_, year] = bcd::<2>(u64::from(now.year().unsigned_abs()));
+        let [_, _, month, day] = self.month_day();
+        let mut random = [0; 5];
+        if let Ok(crypto) = self.open::<dyn hal::CryptoBox>()
+            && let Ok(bytes) = crypto.get().and_then(|crypto| crypto.random(random.len()))
+        {
+            random.iter_mut().zip(bytes.iter()).for_each(|(to, from)| *to = *from);
+        }
+        let [un @ .., draw] = random;
+        let interface = if self.in_slot { Interface::Contact } else { Interface::Contactless };
+        TransParams {
+            kind: match trade {
+                Trade::Preauth | Trade::PreauthComplete => 0x03,
+                Trade::Refund => 0x20,
+                Trade::Balance => 0x31,
+                _ => 0x00,
+            },
+            draw: draw % 100,
+            ..TransParams::sale(
+                order.and_then(|order| order.amount).unwrap_or_default(),
+                [year, month, day],
+                hms(now),
+                self.terminal.next_trace(),
+                un,
+                interface,
+            )
+        }
+    }
+
+    fn says(&self, step: &Step) -> KernelSays {
+        let masked = || match &self.presented {
+            Presented::Chip(payment) => {
+                held(payment).data().map(|data| pos::mask(&data.pan)).unwrap_or_default()
+            }
+            _ => String::new(),
+        };
+        match &step.kind {
+            StepKind::SelectApp { candidates } => {
+                KernelSays::Select(candidates.iter().map(|candidate| candidate.label.clone()).collect())
+            }
+            StepKind::ConfirmApp { candidate } => KernelSays::Confirm(candidate.label.clone()),
+            StepKind::NeedPin { online: true, bypass_ok, .. } => {
+                KernelSays::Pin { masked: masked(), bypass: *bypass_ok }
+            }
+            StepKind::NeedPin { tries_left, .. } => KernelSays::OfflinePin { tries: *tries_left },
+            StepKind::OnlineRequired { .. } => KernelSays::Online { masked: masked() },
+            StepKind::Approved { .. } => KernelSays::ApprovedOffline,
+            StepKind::Declined { .. } => KernelSays::Declined(reason(step.reason)),
+            StepKind::Fallback => KernelSays::Fallback,
+            StepKind::TryOther(other) => KernelSays::Other(match other {
+                Other::Contact => Hint::Insert,
+                Other::Contactless => Hint::Tap,
+                Other::Swipe => Hint::Swipe,
+            }),
+            StepKind::Terminated { .. } => KernelSays::Terminated(reason(step.reason)),
+        }
+    }
+
+    pub(super) fn pin(&mut self, bypass: bool) -> Lit<Event> {
+        let pan = match &self.presented {
+            Presented::Chip(payment) => held(payment).data().map(|data| hal::CardText::new(&data.pan)),
+            Presented::Stripe(data) => Some(data.pan.clone()),
+            Presented::Keyed(pan, _) => Some(hal::CardText::new(&pan.0)),
+            Presented::Nothing | Presented::Card(_) => None,
+        };
+        let keys = self.terminal.working_keys().map(|keys| (keys.layout, DeviceKeys::slot(&keys.pin)));
+        let (Some(pan), Some((layout, Ok(key)))) = (pan, keys) else {
+            return Ok(Event::Failed(Trouble {
+                kind: TroubleKind::MustSignIn,
+                text: "there is no PIN key".to_owned(),
+            }));
+        };
+        let request = PinRequest {
+            pan,
+            key,
+            format: layout.pin_format(),
+            lengths: vec![4, 5, 6, 7, 8, 9, 10, 11, 12],
+            bypass,
+            random_layout: true,
+            amount: self.flow.order().and_then(|order| order.amount),
+        };
+        let entered = self.open::<dyn PinPad>().and_then(|pad| {
+            let call = pad.call_with(self.config.pin, &self.around.power);
+            self.around.panel.cancels(Some(&call.cancel));
+            let entered = pad.get()?.online_pin(&request, &|_| {}, &call);
+            self.around.panel.cancels(None);
+            entered
+        });
+        Ok(match entered {
+            Ok(OnlinePin::Block(block)) => {
+                self.pin_block = Some(block);
+                Event::Pin(PinSays::Entered)
+            }
+            Ok(OnlinePin::Bypassed) => Event::Pin(PinSays::Bypassed),
+            Err(error) => {
+                let error = self.lit(error)?;
+                match error.kind {
+                    ErrorKind::UserCancelled => Event::NoCard(Why::Cancelled),
+                    ErrorKind::Timeout => Event::NoCard(Why::TimedOut),
+                    _ => Event::Failed(device(&error)),
+                }
+            }
+        })
+    }
+
+    /// Waits until the card is gone; where it stays, the terminal goes on.
+    pub(super) fn remove_card(&mut self) -> Lit<Event> {
+        if let Presented::Chip(payment) = &self.presented {
+            let _ = held(payment).power_down();
+        }
+        self.presented = Presented::Nothing;
+        let gone = if self.in_slot {
+            self.open::<dyn IccReader>().and_then(|reader| {
+                let call = reader.call_with(REMOVAL, &self.around.power);
+                reader.get()?.wait_removed(&call)
+            })
+        } else {
+            self.open::<dyn RfReader>().and_then(|reader| reader.get()?.field_off())
+        };
+        self.in_slot = false;
+        if let Err(error) = gone {
+            let error: HalError = self.lit(error)?;
+            tracing::debug!(%error, "the card stays in the terminal");
+        }
+        Ok(Event::Done)
+    }
+}
+
+/// `value` as packed decimal digits, right-justified.
+fn bcd<const N: usize>(value: u64) -> [u8; N] {
+    let mut out = [0; N];
+    let mut rest = value;
+    for byte in out.iter_mut().rev() {
+        let pair = (rest % 100) as u8;
+        *byte = ((pair / 10) << 4) | (pair % 10);
+        rest /= 100;
+    }
+    out
+}
+
+fn hms(now: DateTime) -> [u8; 3] {
+    let part = |value: i8| u64::from(value.unsigned_abs());
+    bcd(part(now.hour()) * 10_000 + part(now.minute()) * 100 + part(now.second()))
+}

@@ -1,0 +1,159 @@
+//! An order to the host: what was presented becomes the protocol's card, the order its request.
+
+use std::sync::Arc;
+
+use kernel::Answer;
+use pos::{
+    Adjustment, AuthorisedRequest, BalanceRequest, CardInput, Entry, OfflineSaleRequest, PosError, ReadCard,
+    RefundRequest, SaleRequest, SharedChip, Terminal, VoidRequest,
+};
+use zeroize::Zeroizing;
+
+use super::{Lit, Presented, Shell};
+use crate::chip::held;
+use crate::flow::{Event, HostStatus, Order, Reading, Trade};
+use crate::host;
+
+impl Shell {
+    pub(super) fn send(&mut self, reading: Reading) -> Lit<Event> {
+        let Some(order) = self.flow.order().cloned() else {
+            return Ok(Event::Failed(host::trouble(&PosError::Input("there is no order".into()))));
+        };
+        let card = self.read_card(&order);
+        let sent = self.ask(async |terminal| request(terminal, &order, card, entry(reading)).await)?;
+        Ok(match sent {
+            Ok(outcome) => {
+                let said = host::says(&outcome, self.terminal.last_record());
+                // A kernel that waits for a host that did not answer must come to its end.
+                if said.status == Some(HostStatus::NoAnswer)
+                    && let Presented::Chip(payment) = &self.presented
+                {
+                    held(payment).resume(Answer::HostUnreachable);
+                }
+                self.signal(
+                    if outcome.approved { hal::Beep::Success } else { hal::Beep::Error },
+                    outcome.approved.then_some(3),
+                );
+                Event::Host(Box::new(said))
+            }
+            Err(error) => Event::Failed(host::trouble(&error)),
+        })
+    }
+
+    /// The card as the protocol takes it; nothing where the order names an earlier transaction.
+    fn read_card(&mut self, order: &Order) -> Option<CardInput> {
+        let pin_block = self.pin_block.take();
+        let card = match &self.presented {
+            Presented::Nothing | Presented::Card(_) => return None,
+            Presented::Stripe(data) => ReadCard {
+                pan: Zeroizing::new(data.pan.reveal().to_owned()),
+                expiry: Some(data.expiry.clone()),
+                track2: data.track2.as_ref().map(|track| Zeroizing::new(track.reveal().replace('=', "D"))),
+                sequence: None,
+                chip: None,
+                pin_block,
+            },
+            Presented::Keyed(pan, expiry) => ReadCard {
+                pan: pan.0.clone(),
+                expiry: expiry.clone(),
+                track2: None,
+                sequence: None,
+                chip: None,
+                pin_block,
+            },
+            Presented::Chip(payment) => {
+                let data = held(payment).data()?;
+                let own = Arc::clone(payment);
+                let chip: SharedChip = own;
+                ReadCard {
+                    pan: data.pan,
+                    expiry: Some(data.expiry.as_str().to_owned()).filter(|expiry| expiry.len() == 4),
+                    track2: data.track2,
+                    sequence: data.sequence,
+                    chip: order.trade.uses_chip().then_some(chip),
+                    pin_block,
+                }
+            }
+        };
+        Some(CardInput::Read(card))
+    }
+}
+
+fn entry(reading: Reading) -> Entry {
+    match reading {
+        Reading::Swipe => Entry::Swipe,
+        Reading::Fallback => Entry::Fallback,
+        Reading::Chip => Entry::Chip,
+        Reading::Tap => Entry::Tap,
+        Reading::Keyed => Entry::Manual,
+    }
+}
+
+async fn request(
+    terminal: &mut Terminal,
+    order: &Order,
+    card: Option<CardInput>,
+    entry: Entry,
+) -> Result<pos::Outcome, PosError> {
+    let missing = |what: &str| PosError::Input(format!("{what} is missing"));
+    let amount = order.amount.ok_or_else(|| missing("the amount"));
+    let trace = order.original.trace.ok_or_else(|| missing("the voucher number"));
+    let text = |text: &Option<String>, what: &str| text.clone().ok_or_else(|| missing(what));
+    let sale = |card: Option<CardInput>| -> Result<SaleRequest, PosError> {
+        Ok(SaleRequest {
+            amount_fen: order.amount.ok_or_else(|| missing("the amount"))?,
+            card: card.ok_or_else(|| missing("the card"))?,
+            entry,
+            pin: None,
+        })
+    };
+    match order.trade {
+        Trade::Sale => terminal.sale(sale(card)?).await,
+        Trade::Preauth => terminal.preauth(sale(card)?).await,
+        Trade::Instalment => {
+            let periods = order.periods.ok_or_else(|| missing("the number of instalments"))?;
+            terminal.instalment(sale(card)?, periods, "").await
+        }
+        Trade::Balance => {
+            let card = card.ok_or_else(|| missing("the card"))?;
+            terminal.balance(BalanceRequest { card, entry, pin: None }).await
+        }
+        Trade::Void | Trade::PreauthCompleteVoid => {
+            let card = card.map(|card| (card, entry));
+            terminal.void(VoidRequest { trace: trace?, card, pin: None }).await
+        }
+        Trade::Refund => {
+            terminal
+                .refund(RefundRequest {
+                    amount_fen: amount?,
+                    card: card.ok_or_else(|| missing("the card"))?,
+                    entry,
+                    pin: None,
+                    original_rrn: text(&order.original.reference, "the reference number")?,
+                    original_date: text(&order.original.date, "the date")?,
+                })
+                .await
+        }
+        Trade::PreauthVoid | Trade::PreauthComplete => {
+            let request = AuthorisedRequest {
+                amount_fen: amount?,
+                card: card.ok_or_else(|| missing("the card"))?,
+                entry,
+                pin: None,
+                auth_code: text(&order.original.auth_code, "the authorisation code")?,
+                date: text(&order.original.date, "the date")?,
+                numbers: None,
+            };
+            match order.trade {
+                Trade::PreauthVoid => terminal.void_preauth(request).await,
+                _ => terminal.complete(request).await,
+            }
+        }
+        Trade::OfflineSale => {
+            let card = card.ok_or_else(|| missing("the card"))?;
+            let auth_code = order.original.auth_code.clone();
+            terminal.offline_sale(OfflineSaleRequest { amount_fen: amount?, card, entry, auth_code }).await
+        }
+        Trade::Tip => terminal.adjust(trace?, Adjustment::Tip(amount?)).await,
+    }
+}

@@ -1,0 +1,122 @@
+//! The order under way, in one sealed file of the terminal's directory: replaced as a whole at every mark, so that whatever
+//! moment the power goes it says how far the order had come.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use pos::Security;
+use receipt::Part;
+use serde::{Deserialize, Serialize};
+
+use crate::flow::{Ending, Mark, Order};
+
+const NAME: &str = "order.sealed";
+const CONTEXT: &[u8] = b"app/order";
+
+/// An order and how far it came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// What was ordered.
+    pub order: Order,
+    /// Batch and trace, from when it was about to be sent.
+    pub numbers: Option<(u32, u32)>,
+    /// Its end.
+    pub ending: Option<Ending>,
+    /// Copies on paper.
+    pub printed: Vec<Part>,
+    /// The caller has its answer, or the cashier has seen it.
+    pub returned: bool,
+}
+
+impl Entry {
+    /// The copy that should be on paper and is not.
+    pub fn unprinted(&self) -> Option<Part> {
+        let mut last = None;
+        while let Some(part) = self.order.print.after(last) {
+            if !self.printed.contains(&part) {
+                return Some(part);
+            }
+            last = Some(part);
+        }
+        None
+    }
+}
+
+/// The file.
+#[derive(Debug)]
+pub struct Slate {
+    path: PathBuf,
+    entry: Option<Entry>,
+}
+
+impl Slate {
+    /// Reads it, when there is one.
+    ///
+    /// # Errors
+    /// It cannot be read, or was sealed by another device.
+    pub fn open(directory: &Path, security: &dyn Security) -> Result<Self, String> {
+        let path = directory.join(NAME);
+        let entry = match fs::read(&path) {
+            Ok(sealed) => {
+                let text = security.open(CONTEXT, &sealed).map_err(|error| error.to_string())?;
+                Some(serde_json::from_slice(&text).map_err(|error| error.to_string())?)
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error.to_string()),
+        };
+        Ok(Self { path, entry })
+    }
+
+    /// The order under way, or the last one.
+    pub fn entry(&self) -> Option<&Entry> {
+        self.entry.as_ref()
+    }
+
+    /// Writes a mark down, durable when this returns.
+    ///
+    /// # Errors
+    /// The disk. The file is as it was.
+    pub fn mark(&mut self, mark: &Mark, security: &dyn Security) -> Result<(), String> {
+        let mut next = self.entry.clone();
+        match (mark, &mut next) {
+            (Mark::Accepted(order), next) => {
+                *next = Some(Entry {
+                    order: (**order).clone(),
+                    numbers: None,
+                    ending: None,
+                    printed: Vec::new(),
+                    returned: false,
+                });
+            }
+            (_, None) => return Ok(()),
+            (Mark::Online { batch, trace }, Some(entry)) => entry.numbers = Some((*batch, *trace)),
+            (Mark::Ended(ending), Some(entry)) => entry.ending = Some((**ending).clone()),
+            (Mark::Printed(part), Some(entry)) => entry.printed.push(*part),
+            (Mark::Returned, Some(entry)) => entry.returned = true,
+        }
+        self.write(next, security)
+    }
+
+    fn write(&mut self, next: Option<Entry>, security: &dyn Security) -> Result<(), String> {
+        let Some(entry) = &next else { return Ok(()) };
+        let text = serde_json::to_vec(entry).map_err(|error| error.to_string())?;
+        let sealed = security.seal(CONTEXT, &text).map_err(|error| error.to_string())?;
+        replace(&self.path, &sealed).map_err(|error| error.to_string())?;
+        self.entry = next;
+        Ok(())
+    }
+}
+
+/// Replaces a file as a whole: written aside, flushed, renamed, and the rename flushed.
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let aside = path.with_extension("new");
+    let mut file = OpenOptions::new().create(true).truncate(true).write(true).open(&aside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&aside, path)?;
+    match path.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
