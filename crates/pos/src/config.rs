@@ -269,7 +269,7 @@ impl TerminalConfig {
     }
 
     /// What makes the connections to this host.
-    pub(crate) fn dialer(&self) -> Arc<dyn Dial> {
+    pub fn dialer(&self) -> Arc<dyn Dial> {
         let timeout = Duration::from_secs(self.connect_timeout_seconds);
         match self.host.parse::<Uri>().ok().filter(|_| is_http(&self.host)) {
             None => Arc::new(TcpDialer { address: self.host.clone(), timeout }),

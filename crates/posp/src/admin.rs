@@ -18,6 +18,7 @@ use crate::keys::component;
 use crate::module;
 use crate::params;
 use crate::screen::{Screen, table};
+use crate::smart;
 use crate::txn;
 
 /// Arguments of `posp merchant`.
@@ -84,9 +85,20 @@ impl Door {
 
 /// Arguments of `posp terminal`.
 #[derive(Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Without a command: smart POS terminals on a page in the browser.
+
+Examples:
+  posp terminal --merchant 898100000000001 --terminal 20000009 --tmk-component 0123...CDEF --host 127.0.0.1:8583
+  posp terminal add 898100000000001 20000009 --name ...
+  posp terminal list"
+)]
 pub struct TerminalArgs {
     #[command(subcommand)]
-    command: TerminalCommand,
+    command: Option<TerminalCommand>,
+    #[command(flatten)]
+    page: smart::PageArgs,
 }
 
 #[derive(Subcommand)]
@@ -226,7 +238,8 @@ pub async fn merchant(config: &Config, args: MerchantArgs, screen: &mut Screen) 
 
 /// Runs `posp terminal`.
 pub async fn terminal(config: &Config, args: TerminalArgs, screen: &mut Screen) -> anyhow::Result<ExitCode> {
-    match args.command {
+    let Some(command) = args.command else { return smart::run(args.page, screen).await };
+    match command {
         TerminalCommand::Add(args) => add_terminal(config, args, screen).await?,
         TerminalCommand::Show(args) => params::show_terminal(config, args, screen).await?,
         TerminalCommand::Push(args) => params::push(config, args, screen).await?,

@@ -17,7 +17,7 @@ use hsm::{Hsm, SoftVault};
 use crate::config::Config;
 use crate::screen::{Screen, Tone};
 use crate::up::{Node, stop_signal};
-use crate::{log, ops};
+use crate::{log, ops, smart};
 use scene::Scene;
 
 /// Marks a directory that the demo may empty.
@@ -60,6 +60,9 @@ pub struct DemoArgs {
     /// Address of the simulator's page.
     #[arg(long, default_value = "127.0.0.1:18580")]
     page: SocketAddr,
+    /// Address of the page of the smart terminals.
+    #[arg(long, default_value = "127.0.0.1:8590")]
+    terminals: SocketAddr,
     /// Print the addresses as one JSON line instead of the hints, when everything is up.
     #[arg(long)]
     announce: bool,
@@ -117,11 +120,24 @@ pub async fn run(args: DemoArgs, screen: &mut Screen) -> anyhow::Result<ExitCode
         bail!("the line to the simulated network is not up: {}", node.engine.channel().status().detail);
     }
     write_config(&args.dir.join("posp.toml"), &config)?;
+    let shop = smart::demo_shop(
+        &args.dir,
+        node.pos.to_string(),
+        scene::MERCHANT,
+        scene::MERCHANT_NAME,
+        scene::ANSWER_TIMEOUT_MS,
+    );
+    let terminals = scene
+        .smart()
+        .iter()
+        .map(|(id, components)| smart::Smart { id: (*id).to_owned(), components: components.clone() });
+    let smart = smart::Page::open(&shop, terminals.collect(), args.terminals).await?;
     let page = network.control_addr().map_or_else(|| args.page.to_string(), |page| page.to_string());
     let announcement = args.announce.then(|| {
         serde_json::json!({
             "pos": node.pos, "ops": node.ops, "network": network.addr(), "page": page,
             "merchant": scene::MERCHANT, "terminals": scene.terminals(),
+            "smart": smart.address,
         })
     });
 
@@ -136,10 +152,11 @@ pub async fn run(args: DemoArgs, screen: &mut Screen) -> anyhow::Result<ExitCode
     if played.is_ok() && !args.exit {
         match announcement {
             Some(line) => screen.line(line.to_string())?,
-            None => hints(&args, &node, &page, screen)?,
+            None => hints(&args, &node, &page, smart.address, screen)?,
         }
         stop_signal().await?;
     }
+    smart.close().await?;
     node.shut_down().await?;
     network.shutdown().await?;
     played.map(|()| ExitCode::SUCCESS)
@@ -164,14 +181,21 @@ fn write_config(path: &Path, config: &Config) -> anyhow::Result<()> {
     fs::write(path, toml::to_string(config)?).with_context(|| format!("{} cannot be written", path.display()))
 }
 
-fn hints(args: &DemoArgs, node: &Node, page: &str, screen: &mut Screen) -> anyhow::Result<()> {
+fn hints(
+    args: &DemoArgs,
+    node: &Node,
+    page: &str,
+    smart: SocketAddr,
+    screen: &mut Screen,
+) -> anyhow::Result<()> {
     let dir = args.dir.display();
     let heading = screen.paint(Tone::Strong, "The demo stays up. 演示继续运行。 Ctrl-C stops it.");
     screen.line("")?;
     screen.line(heading)?;
     for (what, how) in [
+        ("a smart POS 智能 POS", format!("http://{smart}/")),
         (
-            "take a payment 收款",
+            "on the command line 命令行",
             format!(
                 "posp pos --dir {dir}/pos/10000001 sale --amount 12.34 --card L01 --entry chip --pin 123456"
             ),

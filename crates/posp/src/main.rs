@@ -20,6 +20,7 @@ mod partitions;
 mod queue;
 mod rotation;
 mod screen;
+mod smart;
 mod txn;
 mod up;
 
@@ -77,7 +78,7 @@ enum Command {
     Key(keys::KeyArgs),
     /// Add and list merchants.
     Merchant(admin::MerchantArgs),
-    /// Add and list terminals.
+    /// Smart POS terminals on a page; with a command: add, list and show the host's terminals.
     Terminal(admin::TerminalArgs),
     /// Limits by merchant, terminal, transaction and kind of card.
     Limit(limit::LimitArgs),

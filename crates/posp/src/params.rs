@@ -205,11 +205,28 @@ enum CardCommand {
     },
 }
 
+/// The lines of a text that are not empty and no comments.
+fn meant(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
 /// The lines of a file that are not empty and no comments.
 fn lines(file: &Path) -> anyhow::Result<Vec<String>> {
     let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    Ok(lines.map(str::to_owned).collect())
+    Ok(meant(&text).map(str::to_owned).collect())
+}
+
+/// The laboratory's public keys and chip applications, for terminals that read the test deck.
+pub fn laboratory() -> anyhow::Result<Vec<ListItem>> {
+    let today = acquiring::Beijing::of(acquiring::Clock::now(&acquiring::SystemClock)).yyyymmdd();
+    let mut items = Vec::new();
+    for record in meant(sim::LAB_CA_KEYS) {
+        items.push(ca_key(&hex::decode(record)?, today)?.0);
+    }
+    for record in meant(sim::LAB_APPLICATIONS) {
+        items.push(aid(&hex::decode(record)?)?);
+    }
+    Ok(items)
 }
 
 /// A parameter or switch by its name, and its value as it is kept.

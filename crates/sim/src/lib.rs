@@ -58,6 +58,11 @@ mod start;
 pub mod time;
 pub mod wire;
 
+/// Public keys of the laboratory's card organisation, one record a line, `#` before remarks.
+pub const LAB_CA_KEYS: &str = include_str!("../lab/ca-keys.hex");
+/// Chip applications of the laboratory, likewise.
+pub const LAB_APPLICATIONS: &str = include_str!("../lab/aids.hex");
+
 pub use config::{Fsync, LAB_ZMK_COMPONENTS, Limits, SimConfig, Timing, ZoneAlgorithm};
 pub use error::SimError;
 pub use faults::{Fault, FaultRule, FaultSettings, Span};

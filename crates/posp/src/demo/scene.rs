@@ -8,13 +8,14 @@ use hsm::{Hsm, KeyAlgorithm, KeyComponent, KeyUsage};
 use pos::{KeyLayout, TerminalConfig, TmkComponent};
 
 use crate::config::Config;
+use crate::params;
 
 /// The demo's merchant number.
 pub const MERCHANT: &str = "898100000000001";
 /// Its name.
 pub const MERCHANT_NAME: &str = "示范商户一号店";
 /// Milliseconds a demo terminal waits for an answer: longer than posp waits for the network.
-const ANSWER_TIMEOUT_MS: u64 = 10_000;
+pub const ANSWER_TIMEOUT_MS: u64 = 10_000;
 
 /// A terminal of the demo.
 pub struct Prop {
@@ -30,7 +31,12 @@ pub struct Prop {
 /// Merchant and terminals.
 pub struct Scene {
     props: Vec<Prop>,
+    /// Smart terminals, with the components of their master keys.
+    smart: Vec<(&'static str, Vec<String>)>,
 }
+
+/// The smart terminals of the page.
+const SMART_TERMINALS: [&str; 2] = ["20000001", "20000002"];
 
 const TERMINALS: [(&str, KeyLayout, TerminalCipher); 3] = [
     ("10000001", KeyLayout::TripleDesTrack, TerminalCipher::TripleDes),
@@ -53,7 +59,7 @@ impl Scene {
                 profile: None,
             })
             .await?;
-        let mut props = Vec::new();
+        let (mut props, mut smart) = (Vec::new(), Vec::new());
         for (id, layout, cipher) in TERMINALS {
             let components = vec![KeyComponent::random(16)?, KeyComponent::random(16)?];
             let algorithm = match cipher {
@@ -74,13 +80,36 @@ impl Scene {
             let dir = config.node.data.join("pos").join(id);
             props.push(Prop { id, layout, cipher, components, dir });
         }
+        for id in SMART_TERMINALS {
+            let components = [KeyComponent::random(16)?, KeyComponent::random(16)?];
+            let key =
+                vault.import_components(KeyUsage::TerminalMaster, KeyAlgorithm::TripleDes2, &components)?;
+            store
+                .put_terminal(&Terminal {
+                    merchant,
+                    id: TerminalId::new(id)?,
+                    active: true,
+                    cipher: TerminalCipher::TripleDes,
+                    master_key: key.to_string(),
+                    session: TerminalSession::NEW,
+                })
+                .await?;
+            let components = components.iter().map(|component| component.reveal_hex().to_string()).collect();
+            smart.push((id, components));
+        }
+        store.put_list_items(params::laboratory()?).await?;
         store.close().await;
-        Ok(Scene { props })
+        Ok(Scene { props, smart })
     }
 
     /// Number and cipher of each terminal, for scripts.
     pub fn terminals(&self) -> Vec<(&'static str, TerminalCipher)> {
         self.props.iter().map(|prop| (prop.id, prop.cipher)).collect()
+    }
+
+    /// The smart terminals of the page, with the components of their master keys.
+    pub fn smart(&self) -> &[(&'static str, Vec<String>)] {
+        &self.smart
     }
 
     /// The terminals.

@@ -1,0 +1,35 @@
+// Words of the page, Chinese and English. Screens come without language; here is what stands on them.
+const WORDS = {
+  title: ["智能 POS 实验台", "smart POS lab"], deck: ["测试卡", "test cards"], deckhint: ["点按插卡、挥卡、刷卡", "insert, tap or swipe"],
+  trace: ["报文经过", "what went over the wire"], wipe: ["清空", "clear"], none: ["还没有报文。先做一笔消费。", "Nothing yet. Take a payment."],
+  insert: ["插卡", "insert"], tap: ["挥卡", "tap"], swipe: ["刷卡", "swipe"], remove: ["拔卡", "take out"], pin: ["密码", "PIN"], valid: ["有效期", "expires"],
+  power: ["电源", "power"], poweroff: ["拔掉电源", "pull the plug"], poweron: ["开机", "switch on"], cutnet: ["断网", "cut the network"], mendnet: ["恢复网络", "mend the network"],
+  lose: ["丢下一个应答", "lose next answer"], losing: ["下一个应答将丢失", "next answer gets lost"], papera: ["取走纸", "take paper out"], paperb: ["装纸", "put paper in"], tear: ["撕下单据", "tear off"],
+  online: ["联机", "online"], offline: ["无网络", "no network"], out: ["出", "out"], in: ["入", "in"], bytes: ["报文字节 (已掩码)", "bytes (masked)"],
+  sale: ["消费", "Sale"], void: ["消费撤销", "Void"], refund: ["退货", "Refund"], balance: ["余额查询", "Balance"], preauth: ["预授权", "Pre-auth"], preauth_complete: ["预授权完成", "Complete"],
+  preauth_void: ["预授权撤销", "Auth void"], preauth_complete_void: ["完成撤销", "Complete void"], instalment: ["分期消费", "Instalment"], offline_sale: ["离线结算", "Offline sale"], tip: ["小费", "Tip"],
+  sign_in: ["签到", "Sign in"], sign_off: ["签退", "Sign off"], settle: ["结算", "Settle"], download: ["参数下载", "Download"], echo: ["回响测试", "Echo"], upload: ["上送", "Upload"], repeat: ["重发", "Resend"],
+  list: ["交易查询", "Batch"], reprint: ["重打印", "Reprint"], logout: ["锁屏", "Lock"],
+  batch: ["批次", "batch"], operator: ["操作员", "operator"], signedin: ["已签到", "signed in"], signedoff: ["未签到", "signed off"],
+  amount: ["金额", "Amount"], ok: ["确认", "OK"], cancel: ["取消", "Cancel"], back: ["退格", "Del"], yes: ["是", "Yes"], close: ["返回", "Back"],
+  present: ["请出示银行卡", "Please present the card"], keyed: ["手输卡号", "Key the number"], cardno: ["卡号", "Card number"], expiry: ["有效期 YYMM", "Expiry YYMM"],
+  h_insert: ["芯片卡,请插卡", "This card has a chip: insert it"], h_tap: ["请再挥一次", "Tap again"], h_swipe: ["请刷卡", "Swipe the card"], h_try_again: ["读卡失败,请拔出后再插", "The chip was not read: take it out and try again"],
+  h_fallback: ["芯片不能读,请刷卡 (降级)", "The chip cannot be read: swipe (fallback)"], h_one_card: ["请只出示一张卡", "One card only, please"], h_swipe_again: ["磁条未读出,请再刷", "Not read: swipe again"],
+  enterpin: ["请输入密码", "Enter the PIN"], nopin: ["无密码请直接确认", "no PIN: press OK"], choose: ["请选择应用", "Choose an application"],
+  starting: ["正在启动", "Starting"], working: ["请稍候", "One moment"], preparing: ["签到、冲正检查", "Getting ready"], reading: ["正在读卡,请勿拔卡", "Reading the card, leave it in"], b_online: ["正在联机", "Asking the host"],
+  reversing: ["无应答,正在冲正", "No usable answer: reversing"], printing: ["正在打印", "Printing"], desk: ["正在处理", "Working"], takecard: ["请取走银行卡", "Please take your card"],
+  approved: ["交易成功", "Approved"], declined: ["交易失败", "Declined"], unknown: ["结果未知", "Outcome unknown"],
+  w_cancelled: ["已取消", "Cancelled"], w_timed_out: ["超时未操作", "Nobody did anything"], w_supervisor: ["主管未同意", "The supervisor did not agree"], w_card: ["卡片拒绝", "The card declined"], w_card_refused: ["卡片不接受,已冲正", "The card refused; reversed"],
+  w_reversed: ["无应答,已冲正", "No answer; reversed"], w_no_answer: ["无应答,待冲正", "No answer; reversal pending"], w_interrupted: ["断电中断,未完成", "Interrupted by a power cut"], w_device: ["设备故障", "A device failed"],
+  trace_no: ["凭证号", "Voucher"], ref: ["参考号", "Reference"], auth: ["授权码", "Auth code"], code: ["应答码", "Code"], card: ["卡号", "Card"], available: ["可用余额", "Available"], date: ["日期 MMDD", "Date MMDD"],
+  tearoff: ["请撕下商户存根", "Tear the merchant copy off"], second: ["打印持卡人存根", "Print the cardholder copy"], skip: ["不打印", "Skip"],
+  nopaper: ["打印机缺纸", "The printer is out of paper"], cover: ["打印机盖未关", "The printer cover is open"], p_unprinted: ["上笔未打印完,重打印?", "The last slip was not printed to its end. Print it again?"], printer: ["打印机", "Printer"], goon: ["换纸后继续", "Go on"],
+  original: ["原交易", "Original"], thisone: ["撤销这一笔?", "This one?"], periods: ["分期期数", "Instalments"], supervisor: ["请主管授权", "A supervisor, please"], password: ["密码", "Password"], opno: ["操作员号", "Operator"], wrongpw: ["操作员或密码错", "Wrong operator or password"],
+  labhint: ["实验主管 99 / 12345678", "lab supervisor 99 / 12345678"], login: ["操作员登录", "Operator login"], labcashier: ["实验收银员 01 / 0000", "lab cashier 01 / 0000"],
+  zero: ["金额须大于零", "More than zero"], too_much: ["金额过大", "Too much"], wrongvalue: ["输入有误", "Not valid"],
+  nobatch: ["本批次没有交易", "No transactions in this batch"], debit: ["借记", "Debits"], credit: ["贷记", "Credits"], settlethis: ["结算本批次?", "Settle this batch?"], page: ["页", "page"], voided: ["已撤销", "voided"],
+  done: ["完成", "Done"], failed: ["未成功", "Not done"], trouble: ["不能进行", "This cannot be done"], reversalwaits: ["有冲正待发送", "A reversal waits"], refundopen: ["有退货结果未知", "A refund's outcome is unknown"], settlementopen: ["结算未完成,请继续结算", "A settlement was cut off: settle again"], waits: ["笔待上送", "waiting to go up"],
+  off: ["终端已断电", "The terminal has no power"], lost: ["与实验台的连接断开,正在重连", "Connection to the lab lost, trying again"], slip: ["单据", "Slip"], balanced: ["对账", "Totals"]
+};
+let language = localStorage.getItem("language") || (navigator.language.startsWith("zh") ? "zh" : "en");
+const w = (key) => { const found = WORDS[key]; return found ? found[language === "zh" ? 0 : 1] : key; };

@@ -1,0 +1,537 @@
+//! One smart POS: a virtual device, the acquiring app in a thread of its own while there is power, the wire under a glass.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use app::keys::DeviceKeys;
+use app::panel::{Panel, Shown};
+use app::shell::{NoCallers, Shell, ShellConfig, Surroundings};
+use app::view::Input;
+use hal::{AppId, Broker, CancelToken, Code, CodeFormat, DeviceKind, DeviceManager, Permission, Permissions};
+use hal_virtual::{
+    Controls, DeviceView, PinKey, Printed, SecureConfig, VirtualConfig, VirtualDevice, os_random,
+};
+use pos::clock::{Clock, SystemClock};
+use pos::{Dial, PosError, TerminalConfig, TmkComponent};
+use receipt::{Part, Width};
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use crate::deck::{Deck, DeckError};
+use crate::kernels::LabKernels;
+use crate::trace::{Trace, Watched};
+
+/// Name of the acquiring app on the device.
+const APP: &str = "posp.acquiring";
+/// The acquirer's place in the key slots.
+const TENANT: u8 = 1;
+
+/// What a station is made from.
+#[derive(Clone, Debug)]
+pub struct StationConfig {
+    /// Where its files are.
+    pub directory: PathBuf,
+    /// The terminal as the protocol knows it.
+    pub pos: TerminalConfig,
+    /// Components of its master key, hexadecimal, loaded when it is taken out of its box.
+    pub components: Vec<String>,
+    /// The counter's rules.
+    pub shell: ShellConfig,
+    /// Its paper.
+    pub width: Width,
+}
+
+/// Why a station does not come up.
+#[derive(Debug, thiserror::Error)]
+pub enum StationError {
+    /// A device.
+    #[error(transparent)]
+    Device(#[from] hal::HalError),
+    /// The protocol.
+    #[error(transparent)]
+    Pos(#[from] PosError),
+    /// Files.
+    #[error("{0}")]
+    Files(String),
+    /// The deck.
+    #[error(transparent)]
+    Deck(#[from] DeckError),
+    /// A hand that cannot do this now.
+    #[error("{0}")]
+    Hand(&'static str),
+}
+
+/// What a hand does to the device.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "act", rename_all = "snake_case")]
+pub enum Hand {
+    /// A card into the slot.
+    Insert {
+        /// Which.
+        card: String,
+    },
+    /// The card out of the slot.
+    Remove,
+    /// A card to the antenna.
+    Tap {
+        /// Which.
+        card: String,
+    },
+    /// Away from the antenna.
+    Untap,
+    /// A card through the stripe reader.
+    Swipe {
+        /// Which.
+        card: String,
+    },
+    /// The PIN key at this place of the layout, 0 to 9.
+    PinKey {
+        /// Place.
+        at: u8,
+    },
+    /// Clears the PIN.
+    PinClear,
+    /// The green key of the PIN pad.
+    PinConfirm,
+    /// The red key of the PIN pad.
+    PinCancel,
+    /// Tears off what hangs out of the printer.
+    Tear,
+    /// Takes the paper roll out, or puts a new one in.
+    Paper {
+        /// There is paper.
+        there: bool,
+    },
+    /// Printer cover.
+    Cover {
+        /// Open.
+        open: bool,
+    },
+    /// A code before the scanner.
+    Scan {
+        /// What it says.
+        code: String,
+    },
+    /// The power switch.
+    Power {
+        /// On.
+        on: bool,
+    },
+    /// The network switch.
+    Network {
+        /// There.
+        online: bool,
+    },
+    /// The answer to the next request gets lost.
+    LoseAnswer {
+        /// Lose it.
+        lose: bool,
+    },
+    /// Closes the drawer.
+    CloseDrawer,
+}
+
+/// A running app.
+struct Running {
+    panel: Panel,
+    power: CancelToken,
+    thread: JoinHandle<()>,
+}
+
+/// A document on the paper, for the page.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Paper {
+    /// Counts from 1.
+    pub number: u64,
+    /// Torn off.
+    pub torn: bool,
+    /// All of it came out.
+    pub complete: bool,
+}
+
+/// A station at one moment.
+#[derive(Clone, Debug, Serialize)]
+pub struct Snapshot {
+    /// Terminal number.
+    pub id: String,
+    /// There is power.
+    pub power: bool,
+    /// The screen and the standing of the terminal; nothing without power.
+    pub screen: Option<ScreenView>,
+    /// The device.
+    pub device: DeviceView,
+    /// Slips, newest last.
+    pub paper: Vec<Paper>,
+    /// The card in the slot.
+    pub slot: Option<String>,
+    /// The network is there.
+    pub online: bool,
+    /// The next answer gets lost.
+    pub lose_answer: bool,
+    /// Newest item of the trace.
+    pub trace: u64,
+}
+
+/// What the screen shows.
+#[derive(Clone, Debug, Serialize)]
+pub struct ScreenView {
+    /// Screen.
+    #[serde(flatten)]
+    pub view: app::view::View,
+    /// Standing.
+    pub standing: app::view::Standing,
+    /// Rises with every change.
+    pub version: u64,
+}
+
+impl From<Shown> for ScreenView {
+    fn from(shown: Shown) -> Self {
+        Self { view: shown.view, standing: shown.standing, version: shown.version }
+    }
+}
+
+/// A smart POS.
+pub struct Station {
+    id: String,
+    config: StationConfig,
+    device: Arc<VirtualDevice>,
+    controls: Controls,
+    deck: Arc<Deck>,
+    trace: Arc<Trace>,
+    dial: Arc<dyn Dial>,
+    running: Mutex<Option<Running>>,
+    cards: Mutex<BTreeMap<Place, String>>,
+    changed: watch::Sender<u64>,
+    runtime: Handle,
+}
+
+/// Where a card is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Slot,
+    Field,
+}
+
+impl std::fmt::Debug for Station {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Station").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+fn files(error: impl std::fmt::Display) -> StationError {
+    StationError::Files(error.to_string())
+}
+
+/// What the acquiring app may use: everything but packages and settings.
+fn grants() -> Permissions {
+    [Permission::Packages, Permission::Settings, Permission::FormatKeys, Permission::Open(DeviceKind::System)]
+        .into_iter()
+        .fold(Permissions::all(), Permissions::without)
+}
+
+impl Station {
+    /// A station with its power off. Must be called within a runtime.
+    ///
+    /// # Errors
+    /// Its files cannot be used.
+    pub fn new(config: StationConfig, deck: Arc<Deck>) -> Result<Arc<Self>, StationError> {
+        fs::create_dir_all(&config.directory).map_err(files)?;
+        let mut virtual_config = VirtualConfig::lab();
+        virtual_config.width = config.width;
+        virtual_config.identity.serial = config.pos.serial.clone();
+        virtual_config.kernels = Some(Arc::new(LabKernels));
+        virtual_config.secure = SecureConfig {
+            directory: Some(config.directory.join("device")),
+            random: os_random(),
+            ..virtual_config.secure
+        };
+        let device = VirtualDevice::new(virtual_config)?;
+        let controls = device.controls();
+        controls.cut_power();
+        let (changed, _) = watch::channel(0);
+        let told = changed.clone();
+        let tell = move || told.send_modify(|version| *version += 1);
+        let trace = Arc::new(Trace::new(config.pos.clone(), Box::new(tell.clone())));
+        controls.on_change(move |_| tell());
+        let dial = Arc::new(Watched { inner: config.pos.dialer(), trace: Arc::clone(&trace) });
+        Ok(Arc::new(Self {
+            id: config.pos.terminal.clone(),
+            config,
+            device,
+            controls,
+            deck,
+            trace,
+            dial,
+            running: Mutex::default(),
+            cards: Mutex::default(),
+            changed,
+            runtime: Handle::current(),
+        }))
+    }
+
+    /// Terminal number.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The terminal as the protocol knows it.
+    pub fn pos(&self) -> &TerminalConfig {
+        &self.config.pos
+    }
+
+    /// Rises with every change.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// The wire.
+    pub fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    /// The hands, for tests.
+    pub fn controls(&self) -> &Controls {
+        &self.controls
+    }
+
+    /// The panel, while there is power.
+    pub fn panel(&self) -> Option<Panel> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.as_ref().map(|running| running.panel.clone())
+    }
+
+    /// Switches the power on: the terminal starts, settles what the last cut left, and waits for its cashier. Blocks for
+    /// as long as the first start takes its device out of the box.
+    ///
+    /// # Errors
+    /// What was kept cannot be read.
+    pub fn power_on(&self) -> Result<(), StationError> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if running.is_some() {
+            return Ok(());
+        }
+        self.controls.restore_power();
+        let started = self.start();
+        match started {
+            Ok(up) => *running = Some(up),
+            Err(error) => {
+                self.controls.cut_power();
+                return Err(error);
+            }
+        }
+        drop(running);
+        self.changed.send_modify(|version| *version += 1);
+        Ok(())
+    }
+
+    fn start(&self) -> Result<Running, StationError> {
+        let app = AppId::new(APP);
+        let manager: Arc<dyn DeviceManager> = Arc::new(self.device.manager());
+        let broker: Arc<dyn DeviceManager> = Arc::new(Broker::new(manager, app.clone(), grants()));
+        let session = broker.login(&app)?;
+        let security = Arc::new(DeviceKeys::open(broker.as_ref(), &session, TENANT)?);
+        let surroundings = pos::Surroundings {
+            dial: Some(Arc::clone(&self.dial)),
+            security: Some(security.clone()),
+            ..pos::Surroundings::default()
+        };
+        let directory = self.config.directory.join("app");
+        let fresh = !directory.join("config.json").exists();
+        let terminal = if fresh {
+            let mut terminal = pos::Terminal::enrol_in(&directory, self.config.pos.clone(), surroundings)?;
+            let components: Vec<TmkComponent> =
+                self.config.components.iter().map(|component| TmkComponent::parse(component)).collect();
+            if !components.is_empty() {
+                self.runtime.block_on(terminal.load_tmk(&components, None))?;
+            }
+            terminal
+        } else {
+            let mut terminal = pos::Terminal::open_in(&directory, surroundings)?;
+            terminal.configure(self.config.pos.clone())?;
+            terminal
+        };
+        let panel = Panel::new();
+        let told = self.changed.clone();
+        panel.on_change(move |_| told.send_modify(|version| *version += 1));
+        let power = CancelToken::new();
+        let around = Surroundings {
+            devices: broker,
+            session,
+            security,
+            panel: panel.clone(),
+            callers: Arc::new(NoCallers),
+            runtime: self.runtime.clone(),
+            power: power.clone(),
+        };
+        // Milliseconds of the start: no two starts of a terminal have the same.
+        let prefix = format!("c{}", SystemClock.now().as_millisecond());
+        let shell = Shell::new(self.config.shell.clone(), around, terminal, prefix).map_err(files)?;
+        let thread = std::thread::Builder::new()
+            .name(format!("terminal {}", self.id))
+            .spawn(move || shell.run())
+            .map_err(files)?;
+        Ok(Running { panel, power, thread })
+    }
+
+    /// Pulls the plug: whatever was under way stops where it is. Blocks until the app's thread has ended.
+    pub fn power_off(&self) {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(running) = running {
+            running.power.cancel_as(hal::ErrorKind::ServiceLost);
+            self.controls.cut_power();
+            if running.thread.join().is_err() {
+                tracing::error!(terminal = self.id, "the app's thread panicked");
+            }
+            self.changed.send_modify(|version| *version += 1);
+        }
+    }
+
+    /// A person at the screen. Whether the key meant something.
+    ///
+    /// # Errors
+    /// No power.
+    pub fn press(&self, input: Input) -> Result<bool, StationError> {
+        Ok(self.panel().ok_or(StationError::Hand("没有电源 / no power"))?.press(input))
+    }
+
+    /// A hand at the device.
+    ///
+    /// # Errors
+    /// A card that is elsewhere, or a slot that is taken.
+    pub fn hand(self: &Arc<Self>, hand: Hand) -> Result<(), StationError> {
+        match hand {
+            Hand::Insert { card } => self.put(&card, Place::Slot)?,
+            Hand::Remove => {
+                self.controls.remove();
+                self.lay_down(Place::Slot);
+            }
+            Hand::Tap { card } => self.put(&card, Place::Field)?,
+            Hand::Untap => {
+                self.controls.untap();
+                self.lay_down(Place::Field);
+            }
+            Hand::Swipe { card } => {
+                let stripe = self.deck.stripe(&card)?;
+                if !self.controls.swipe(&stripe) {
+                    return Err(StationError::Hand("现在不刷卡 / nothing waits for a swipe now"));
+                }
+            }
+            Hand::PinKey { at } => {
+                self.controls.press(PinKey::At(at));
+            }
+            Hand::PinClear => {
+                self.controls.press(PinKey::Clear);
+            }
+            Hand::PinConfirm => {
+                self.controls.press(PinKey::Confirm);
+            }
+            Hand::PinCancel => {
+                self.controls.press(PinKey::Cancel);
+            }
+            Hand::Tear => {
+                self.controls.tear();
+            }
+            Hand::Paper { there: true } => self.controls.new_roll(),
+            Hand::Paper { there: false } => self.controls.paper_left(0),
+            Hand::Cover { open } => self.controls.cover(open),
+            Hand::Scan { code } => {
+                self.controls.show_code(Some(Code { format: CodeFormat::Qr, text: code }));
+            }
+            Hand::Power { on: true } => self.power_on()?,
+            Hand::Power { on: false } => self.power_off(),
+            Hand::Network { online } => {
+                self.trace.set_online(online);
+                self.controls.network(online);
+            }
+            Hand::LoseAnswer { lose } => self.trace.lose_next_answer(lose),
+            Hand::CloseDrawer => self.controls.close_drawer(),
+        }
+        Ok(())
+    }
+
+    fn put(self: &Arc<Self>, card: &str, place: Place) -> Result<(), StationError> {
+        let own = Arc::downgrade(self);
+        let runtime = self.runtime.clone();
+        let left = Box::new(move || {
+            let own = own.clone();
+            runtime.spawn_blocking(move || {
+                if let Some(station) = own.upgrade() {
+                    let away = if place == Place::Slot { Hand::Remove } else { Hand::Untap };
+                    let _ = station.hand(away);
+                }
+            });
+        });
+        let handle = self.deck.take(card, &self.id, left)?;
+        let room = match place {
+            Place::Slot => self.controls.insert(&handle),
+            Place::Field => {
+                self.controls.tap(&handle);
+                true
+            }
+        };
+        if !room {
+            self.deck.put_back(card);
+            return Err(StationError::Hand("卡槽已有卡 / there is a card in the slot"));
+        }
+        self.cards.lock().unwrap_or_else(PoisonError::into_inner).insert(place, card.to_owned());
+        self.changed.send_modify(|version| *version += 1);
+        Ok(())
+    }
+
+    fn lay_down(&self, place: Place) {
+        let card = self.cards.lock().unwrap_or_else(PoisonError::into_inner).remove(&place);
+        if let Some(card) = card {
+            self.deck.put_back(&card);
+        }
+        self.changed.send_modify(|version| *version += 1);
+    }
+
+    /// Slips that came out, oldest first; torn ones too.
+    pub fn printed(&self) -> Vec<Printed> {
+        self.controls.printed()
+    }
+
+    /// One of them as a document of one part.
+    pub fn slip(&self, number: u64) -> Option<Printed> {
+        self.controls.printed().into_iter().find(|printed| printed.number == number)
+    }
+
+    /// Which part of a slip's document is drawn: it was printed as one copy already.
+    pub const SLIP_PART: Part = Part::Merchant;
+
+    /// How it is now.
+    pub fn snapshot(&self) -> Snapshot {
+        let panel = self.panel();
+        let cards = self.cards.lock().unwrap_or_else(PoisonError::into_inner);
+        Snapshot {
+            id: self.id.clone(),
+            power: panel.is_some(),
+            screen: panel.map(|panel| panel.shown().into()),
+            device: self.controls.view(),
+            paper: self
+                .controls
+                .printed()
+                .iter()
+                .map(|printed| Paper {
+                    number: printed.number,
+                    torn: printed.torn,
+                    complete: printed.complete,
+                })
+                .collect(),
+            slot: cards.get(&Place::Slot).cloned(),
+            online: self.trace.is_online(),
+            lose_answer: self.trace.loses_next_answer(),
+            trace: self.trace.newest(),
+        }
+    }
+}
+
+impl Drop for Station {
+    fn drop(&mut self) {
+        self.power_off();
+    }
+}
