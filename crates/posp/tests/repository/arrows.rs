@@ -68,9 +68,10 @@ fn the_arrows_between_crates_point_one_way() {
 fn simulators_owe_the_product_nothing() {
     let ours = crates();
     let mut broken = Vec::new();
-    for name in ["sim", "pos"] {
+    // Paper is the terminal's side too: the product's host prints nothing.
+    for name in ["sim", "pos", "cardsim"] {
         for used in dependencies(name, true).iter().filter(|used| ours.contains(used)) {
-            if used != "iso8583" && used != "hsm" {
+            if used != "iso8583" && used != "hsm" && !(name == "pos" && used == "receipt") {
                 broken.push(format!("{name} depends on {used}, if only in its tests"));
             }
         }
