@@ -202,6 +202,7 @@ impl Terminal {
         if let Some(record) = self.state.journal.iter_mut().find(|record| record.trace == trace) {
             record.adjusted_fen = Some(total);
             outcome.receipt = Some(receipt::transaction(&self.config, record));
+            self.state.last_slip = Some(LastSlip::Transaction(Box::new(record.clone())));
         }
         self.save().await?;
         Ok(outcome)

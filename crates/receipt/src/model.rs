@@ -426,11 +426,11 @@ impl ReceiptDoc {
         self
     }
 
-    /// The document of one copy: lines of the other are gone.
+    /// The document of one copy: lines of the other are gone, and what is left stands whichever copy it is taken for.
     #[must_use]
     pub fn part(&self, part: Part) -> Self {
         let lines = self.lines.iter().filter(|line| line.copy.shows(part));
-        Self { width: self.width, lines: lines.cloned().collect() }
+        Self { width: self.width, lines: lines.map(|line| line.clone().on(Copies::Both)).collect() }
     }
 
     /// What may be seen on a screen that others see or in a log: each sensitive line is stars.

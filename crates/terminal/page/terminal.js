@@ -78,6 +78,7 @@ function draw(snapshot) {
   drawScreen(snapshot);
   if (JSON.stringify(state.deckKey) !== JSON.stringify([snapshot.slot, waiting])) drawDeck();
   if (snapshot.trace > state.trace) fetchTrace();
+  liftWhenRead(snapshot);
 }
 setInterval(() => { $("clock").textContent = new Date().toLocaleTimeString("zh-CN", { hour12: false }); }, 1000);
 
@@ -132,8 +133,21 @@ function drawDeck() {
       el("div", { class: "row" }, el("span", {}, `${w("valid")} ${card.expiry}`), el("span", {}, card.pin ? `${w("pin")} ${card.pin}` : "")), acts);
   }));
 }
+// A card is held to the antenna until it has been read, and not for ever.
 async function tap(card) {
-  if (await hand({ act: "tap", card })) setTimeout(() => hand({ act: "untap" }), 1500);
+  if (!(await hand({ act: "tap", card }))) return;
+  state.tapping = setTimeout(takeAway, 3000);
+  if (state.snapshot) liftWhenRead(state.snapshot);
+}
+function takeAway() {
+  clearTimeout(state.tapping);
+  state.tapping = null;
+  hand({ act: "untap" });
+}
+function liftWhenRead(snapshot) {
+  const screen = snapshot.screen;
+  const held = screen && (screen.view === "card" || (screen.view === "busy" && screen.with === "reading"));
+  if (state.tapping && !held) takeAway();
 }
 
 // ---- the trace
@@ -161,10 +175,11 @@ const name = (one) => (language === "zh" ? one.zh || one.en : one.en || one.zh);
 function message(item) {
   if (item.way === "line") return el("div", { class: "msg line" }, el("summary", {}, el("span", {}, "⚡"), el("span", { class: "at" }, item.at), el("span", {}), el("span", {}, name(item))));
   const field = (number) => item.fields.find((one) => one.number === number)?.value;
-  const good = item.code === "00";
+  // In a reversal that goes out, field 39 is its reason.
+  const code = item.way === "in" ? item.code : null, good = code === "00";
   const reversal = item.mti.startsWith("04");
-  const tag = item.code ? el("span", { class: `tag ${good ? "ok" : "bad"}` }, item.code) : field("4") ? el("b", {}, `¥${field("4")}`) : "";
-  const details = el("details", { class: `msg ${item.way} ${item.code && !good ? "no" : ""} ${reversal ? "rev" : ""}`, "data-mti": item.mti, open: state.open.has(item.number) },
+  const tag = code ? el("span", { class: `tag ${good ? "ok" : "bad"}` }, code) : field("4") ? el("b", {}, `¥${field("4")}`) : "";
+  const details = el("details", { class: `msg ${item.way} ${code && !good ? "no" : ""} ${reversal ? "rev" : ""}`, "data-mti": item.mti, open: state.open.has(item.number) },
     el("summary", {}, el("span", {}, item.way === "out" ? "▲" : "▼"), el("span", { class: "at" }, item.at), el("span", { class: "mti" }, item.mti),
       el("span", {}, name(item), " ", el("span", { class: "key" }, field("11") ? `${w("trace_no")} ${field("11")}` : "")),
       el("span", {}, tag, " ", el("span", { class: "took" }, item.took_ms != null ? `${item.took_ms} ms` : ""))));
@@ -237,7 +252,7 @@ function pinPad(screen, pin) {
 }
 const drawDots = (pin) => document.querySelectorAll("#dots i").forEach((dot, at) => dot.classList.toggle("on", at < pin.count));
 
-const TRADES = [["void", "↩"], ["refund", "⤺"], ["balance", "◔"], ["preauth", "◷"], ["preauth_complete", "✓"], ["preauth_void", "✕"], ["preauth_complete_void", "⊘"], ["instalment", "▤"], ["offline_sale", "⌁"], ["tip", "+"]];
+const TRADES = [["void", "↩"], ["refund", "⤺"], ["balance", "◔"], ["preauth", "◷"], ["preauth_complete", "✓"], ["preauth_void", "✕"], ["preauth_complete_void", "⊘"], ["instalment", "◫"], ["offline_sale", "⌁"], ["tip", "+"]];
 const DESKS = [["settle", "∑"], ["sign_in", "⇥"], ["download", "⇩"], ["upload", "⇧"], ["echo", "↻"], ["sign_off", "⇤"]];
 const HINTS = { insert: "h_insert", tap: "h_tap", swipe: "h_swipe", try_again: "h_try_again", fallback: "h_fallback", one_card: "h_one_card", swipe_again: "h_swipe_again" };
 const problem = (kind) => (kind === "unprinted" ? w("p_unprinted") : kind === "no_paper" ? w("nopaper") : kind === "cover_open" ? w("cover") : `${w("printer")}: ${kind}`);
@@ -257,7 +272,7 @@ const SCREENS = {
         el("button", { type: "button", class: "main", "data-do": "sale", onclick: () => press({ do: "trade", trade: "sale" }) }, el("span", {}, "¥"), w("sale")),
         ...TRADES.map(([trade, icon]) => el("button", { type: "button", "data-do": trade, onclick: () => press({ do: "trade", trade }) }, el("span", {}, icon), w(trade))),
         el("button", { type: "button", "data-do": "list", onclick: () => press({ do: "list", page: 0 }) }, el("span", {}, "☰"), w("list")),
-        el("button", { type: "button", "data-do": "reprint", onclick: () => press({ do: "reprint" }) }, el("span", {}, "⎙"), w("reprint")),
+        el("button", { type: "button", "data-do": "reprint", onclick: () => press({ do: "reprint" }) }, el("span", {}, "▤"), w("reprint")),
         st.refund_open || st.reversal ? el("button", { type: "button", "data-do": "repeat", onclick: () => press({ do: "desk", desk: "repeat" }) }, el("span", {}, "⟳"), w("repeat")) : null,
         ...DESKS.map(([desk, icon]) => el("button", { type: "button", "data-do": desk, onclick: () => press({ do: "desk", desk }) }, el("span", {}, icon), w(desk))))];
   },

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use iso8583::{Dialect, describe, frame, mask};
+use iso8583::{Dialect, Message, describe, frame, mask};
 use jiff::Timestamp;
 use pos::clock::{Clock, SystemClock, beijing};
 use pos::{BoxFuture, Dial, FRAME_MAX, Link, TerminalConfig};
@@ -210,8 +210,9 @@ impl Trace {
         mask::mask_message(&message, &mut masked);
         let described = describe::describe(&message);
         item.mti = format!("{:04}", described.mti.value());
-        item.zh = described.mti_zh.to_owned();
-        item.en = described.mti_en.to_owned();
+        let (zh, en) = business(&message).unwrap_or((described.mti_zh, described.mti_en));
+        item.zh = zh.to_owned();
+        item.en = en.to_owned();
         item.code = message.text(39).map(str::to_owned);
         item.bytes = hex::encode_upper(masked);
         item.fields = described
@@ -238,6 +239,41 @@ impl Trace {
         item
     }
 }
+
+/// What a message is for, from its type, processing code and field 60, as the terminal's own table names it.
+fn business(message: &Message<'_>) -> Option<(&'static str, &'static str)> {
+    let mti = message.mti().value();
+    // An answer has the type of its request plus ten.
+    let request = if mti / 10 % 2 == 1 { mti - 10 } else { mti };
+    let digits = |field: u8, range: std::ops::Range<usize>| {
+        message.digits(field).and_then(|digits| digits.as_str().get(range).map(str::to_owned))
+    };
+    if request == 800 || request == 820 {
+        let code = digits(60, 8..11)?;
+        return MANAGEMENT
+            .iter()
+            .find(|(codes, ..)| codes.contains(&code.as_str()))
+            .map(|(_, zh, en)| (*zh, *en));
+    }
+    let (processing, kind) = (digits(3, 0..6), digits(60, 0..2));
+    let row = pos::KINDS.iter().find(|row| {
+        row.mti == request
+            && row.processing.is_none_or(|code| processing.as_deref() == Some(code))
+            && (row.message_type.is_empty() || kind.as_deref() == Some(row.message_type))
+    })?;
+    Some((row.zh, row.en))
+}
+
+/// Management messages by 60.3.
+const MANAGEMENT: &[(&[&str], &str, &str)] = &[
+    (&["001", "003", "004", "005", "006"], "签到", "SIGN-IN"),
+    (&["002"], "签退", "SIGN-OFF"),
+    (&["301"], "回响测试", "ECHO"),
+    (&["360", "361"], "参数下载", "PARAMETERS"),
+    (&["372", "370", "371"], "IC 卡公钥下载", "PUBLIC KEYS"),
+    (&["382", "380", "381"], "IC 卡参数下载", "CHIP APPLICATIONS"),
+    (&["392", "394", "395"], "非接参数下载", "CONTACTLESS PARAMETERS"),
+];
 
 fn cut() -> io::Error {
     io::Error::new(io::ErrorKind::NetworkUnreachable, "网络断开 / the network is cut")

@@ -1,0 +1,155 @@
+"""A smart POS worked by clicks: what a person does at the page, in words."""
+
+import pathlib
+
+from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+PATIENCE = 30
+
+
+def browser(width=1400, height=1050):
+    """A Chromium without a window."""
+    options = Options()
+    options.binary_location = "/usr/bin/chromium"
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.add_argument(f"--window-size={width},{height}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    return webdriver.Chrome(service=Service("/usr/bin/chromedriver"), options=options)
+
+
+class Page:
+    """The page with one of its terminals chosen."""
+
+    def __init__(self, driver, address, terminal, shots, fresh=False):
+        self.driver, self.shots, self.count = driver, pathlib.Path(shots), 0
+        self.shots.mkdir(parents=True, exist_ok=True)
+        driver.get(f"http://{address}/#{terminal}")
+        driver.execute_script("localStorage.setItem('language', 'zh')")
+        driver.refresh()
+        if fresh:
+            # Whatever it was doing: pull the plug, and start again.
+            script = """
+                const done = arguments[arguments.length - 1];
+                const power = (on) => hand({ act: "power", on });
+                power(false).then(() => hand({ act: "remove" })).then(() => power(true)).then(done);
+            """
+            driver.execute_async_script(script)
+        self.until("menu", "login")
+
+    def wait(self, condition, what):
+        try:
+            return WebDriverWait(self.driver, PATIENCE, ignored_exceptions=[StaleElementReferenceException]).until(condition)
+        except TimeoutException:
+            self.shot("failed")
+            raise AssertionError(f"{what}; the screen is {self.view()}: {self.text()}") from None
+
+    def view(self):
+        return self.driver.find_element(By.ID, "screen").get_attribute("data-view")
+
+    def text(self):
+        return self.driver.find_element(By.ID, "screen").text
+
+    def until(self, *views):
+        """Waits for one of these screens; which."""
+        return self.wait(lambda _: self.view() if self.view() in views else None, f"none of {views} came")
+
+    def click(self, selector):
+        def press(driver):
+            found = driver.find_elements(By.CSS_SELECTOR, selector)
+            if not found:
+                return False
+            driver.execute_script("arguments[0].click()", found[0])
+            return True
+        self.wait(press, f"{selector} is not there")
+
+    def shot(self, name):
+        """A picture of the page."""
+        self.count += 1
+        self.driver.save_screenshot(str(self.shots / f"{self.count:02}-{name}.png"))
+
+    def do(self, name):
+        self.click(f'#screen [data-do="{name}"]')
+
+    def keys(self, digits):
+        for digit in digits:
+            self.click(f'#screen [data-key="{digit}"]')
+
+    def amount(self, fen):
+        self.until("amount")
+        self.keys(str(fen))
+        self.do("ok")
+
+    def pin(self, pin):
+        """Types a PIN on the pad, wherever its digits stand, and confirms."""
+        self.until("pinpad")
+        for digit in pin:
+            self.click(f'#screen [data-pin="{digit}"]')
+        self.do("pin-ok")
+
+    def fill(self, **fields):
+        for name, value in fields.items():
+            field = self.wait(lambda d: d.find_elements(By.ID, f"f-{name}"), f"no field {name}")[0]
+            field.clear()
+            field.send_keys(value)
+        self.do("ok")
+
+    def supervisor(self):
+        self.until("supervisor")
+        self.fill(operator="99", password="12345678")
+
+    def insert(self, card):
+        self.until("card")
+        self.click(f'[data-act="insert-{card}"]')
+
+    def tap(self, card):
+        self.until("card")
+        self.click(f'[data-act="tap-{card}"]')
+
+    def swipe(self, card):
+        self.until("card")
+        self.click(f'[data-act="swipe-{card}"]')
+
+    def take_card(self):
+        self.click("#sw-remove")
+
+    def result(self):
+        """Goes on to the result: takes the card out, prints the second copy; what the result says."""
+        while True:
+            view = self.until("remove_card", "tear", "result")
+            if view == "result":
+                found = self.driver.find_element(By.ID, "result")
+                return {key: found.get_attribute(f"data-{key}") for key in ("outcome", "code", "trace", "ref", "auth")}
+            if view == "remove_card":
+                self.take_card()
+            else:
+                self.do("yes")
+            self.wait(lambda _: self.view() != view, f"{view} stays")
+
+    def done(self):
+        """Back to the menu; paper is torn off."""
+        self.do("ok")
+        self.until("menu")
+        tear = self.driver.find_elements(By.ID, "sw-tear")
+        if tear:
+            self.driver.execute_script("arguments[0].click()", tear[0])
+
+    def last_slip(self):
+        """The text of the newest slip."""
+        script = """
+            const done = arguments[arguments.length - 1];
+            fetch(`/api/terminals/${state.id}`).then((answer) => answer.json()).then((now) => {
+                const last = now.paper[now.paper.length - 1];
+                return last ? fetch(`/api/terminals/${state.id}/paper/${last.number}.txt`).then((slip) => slip.text()) : "";
+            }).then(done);
+        """
+        return self.driver.execute_async_script(script)
+
+    def messages(self):
+        """Types of the messages in the trace, newest first."""
+        return [one.get_attribute("data-mti") for one in self.driver.find_elements(By.CSS_SELECTOR, ".msg[data-mti]")]
