@@ -14,7 +14,7 @@ async fn a_quiet_demo_is_ready_for_the_command_line() {
     let data = dir.path().join("demo");
     let data = data.to_str().unwrap();
     let address = || format!("127.0.0.1:{}", free_port());
-    let (pos, ops, network, member, page) = (address(), address(), address(), address(), address());
+    let [pos, ops, network, member, page, smart] = std::array::from_fn(|_| address());
     let addresses = [
         "--listen",
         &pos,
@@ -26,6 +26,8 @@ async fn a_quiet_demo_is_ready_for_the_command_line() {
         &member,
         "--page",
         &page,
+        "--terminals",
+        &smart,
     ];
     let arguments = [&["demo", "--quiet", "--announce", "--dir", data][..], &addresses].concat();
     let mut demo = Process::start(&arguments, &dir.path().join("demo.err"));
@@ -51,6 +53,9 @@ async fn a_quiet_demo_is_ready_for_the_command_line() {
         status == 200 && shown.contains("L01") && shown.contains("9001"),
         "the page shows deck and faults"
     );
+
+    let (status, shown) = get(&format!("http://{smart}/")).await.unwrap();
+    assert!(status == 200 && shown.contains("smart POS"), "the smart terminals have a page");
 
     demo.signal(Signal::TERM);
     assert!(demo.ended().await.success());
