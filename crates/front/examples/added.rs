@@ -1,9 +1,13 @@
 //! What the front adds to a payment: the same frames at the same rate to the same node, once over its socket and once
 //! through a front, by a schedule that waits for nobody. Each latency counts from when the frame should have left.
 //!
+//! The ways take turns of a second each, so that what else the machine does meets all of them alike, and what the front
+//! adds is the median of the differences between neighbours. A thread of its own keeps the schedule: the timer of the
+//! runtime wakes up to a millisecond late, which is more than what is measured.
+//!
 //! ```sh
-//! cargo run --release -p front --example added              # 1,000 a second for 10 s, each way
-//! cargo run --release -p front --example added -- 2000 20   # another rate, other seconds
+//! cargo run --release -p front --example added              # 1,000 a second for 20 turns of a second, each way
+//! cargo run --release -p front --example added -- 2000 60   # another rate, other turns
 //! ```
 #![allow(clippy::print_stdout, missing_docs)]
 
@@ -19,6 +23,7 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +32,10 @@ type Fault = Box<dyn Error + Send + Sync>;
 /// Terminals, each on a connection of its own that it keeps.
 const TERMINALS: u32 = 64;
 const PATH: &str = "/unp/webtrans/WPOS";
+/// Frames that may be due at one terminal and not yet sent: more than a second of them.
+const DUE_MAX: usize = 4_096;
+/// A breath between two turns, and before the first.
+const PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
@@ -38,7 +47,7 @@ enum Way {
 fn main() -> Result<(), Fault> {
     let mut arguments = std::env::args().skip(1);
     let rate: u32 = arguments.next().map_or(Ok(1_000), |text| text.parse())?;
-    let seconds: u32 = arguments.next().map_or(Ok(10), |text| text.parse())?;
+    let turns: u32 = arguments.next().map_or(Ok(20), |text| text.parse())?;
     let node = run_apart(|tell| async move {
         let socket = TcpListener::bind("127.0.0.1:0").await?;
         tell.send(socket.local_addr()?)?;
@@ -64,30 +73,53 @@ fn main() -> Result<(), Fault> {
     let client = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     let client = Arc::new(client);
 
-    println!("{rate} frames a second for {seconds} s each way, {TERMINALS} connections that are kept");
-    println!("way        p50 µs    p90 µs    p99 µs  p99.9 µs    answers");
+    println!(
+        "{rate} frames a second, {turns} turns of a second each way, {TERMINALS} connections that are kept"
+    );
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    for (way, address) in [
-        (Way::Socket, node),
-        (Way::Http, plain),
-        (Way::Https, secure),
-        (Way::Socket, node),
-        (Way::Http, plain),
-        (Way::Https, secure),
-    ] {
-        let measured = runtime.block_on(measure(way, address, Arc::clone(&client), rate, seconds))?;
-        let at = |quantile| measured.value_at_quantile(quantile);
-        println!(
-            "{:<8} {:>8} {:>9} {:>9} {:>9} {:>10}",
-            format!("{way:?}"),
-            at(0.5),
-            at(0.9),
-            at(0.99),
-            at(0.999),
-            measured.len()
-        );
-    }
-    Ok(())
+    runtime.block_on(async {
+        let mut socket = Fleet::dial(Way::Socket, node, &client).await?;
+        let mut http = Fleet::dial(Way::Http, plain, &client).await?;
+        let mut https = Fleet::dial(Way::Https, secure, &client).await?;
+        // What is done once is done before it counts.
+        for fleet in [&mut socket, &mut http, &mut https] {
+            fleet.turn(rate).await?;
+        }
+        let mut all = [Histogram::new(3)?, Histogram::new(3)?, Histogram::new(3)?];
+        let mut added = [(Vec::new(), Vec::new()), (Vec::new(), Vec::new())];
+        for _ in 0..turns {
+            let own = [socket.turn(rate).await?, http.turn(rate).await?, https.turn(rate).await?];
+            for (all, own) in all.iter_mut().zip(&own) {
+                all.add(own)?;
+            }
+            let [direct, fronted @ ..] = &own;
+            for ((middle, tail), fronted) in added.iter_mut().zip(fronted) {
+                middle.push(difference(fronted, direct, 0.5)?);
+                tail.push(difference(fronted, direct, 0.99)?);
+            }
+        }
+        println!("way        p50 µs    p90 µs    p99 µs  p99.9 µs    answers");
+        for (way, all) in ["socket", "HTTP", "HTTPS"].iter().zip(&all) {
+            let at = |quantile| all.value_at_quantile(quantile);
+            let [p50, p90, p99, p999] = [0.5, 0.9, 0.99, 0.999].map(at);
+            println!("{way:<8} {p50:>8} {p90:>9} {p99:>9} {p999:>9} {:>10}", all.len());
+        }
+        for (way, (middle, tail)) in ["HTTP", "HTTPS"].iter().zip(added) {
+            println!("{way} adds {} µs at p50 and {} µs at p99", median(middle), median(tail));
+        }
+        Ok(())
+    })
+}
+
+/// By how much one is later than the other, µs.
+fn difference(later: &Histogram<u64>, than: &Histogram<u64>, quantile: f64) -> Result<i64, Fault> {
+    let at = |of: &Histogram<u64>| i64::try_from(of.value_at_quantile(quantile));
+    Ok(at(later)? - at(than)?)
+}
+
+fn median(mut values: Vec<i64>) -> i64 {
+    values.sort_unstable();
+    values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
 /// Runs a service on a thread and runtime of its own; gives the address that it tells.
@@ -154,47 +186,78 @@ async fn answer_all(mut stream: TcpStream) -> Result<(), Fault> {
 const FRAME: &[u8] = b"\x60\x00\x03\x00\x00\x60\x32\x00\x32\x00\x01\x08\x00\x00\x20\x00\x00\x00\xC0\x00\x00\
     \x00\x01\x2300000001898000000000001";
 
-async fn measure(
-    way: Way,
-    address: SocketAddr,
-    client: Arc<rustls::ClientConfig>,
-    rate: u32,
-    seconds: u32,
-) -> Result<Histogram<u64>, Fault> {
-    let interval = Duration::from_secs(1) * TERMINALS / rate;
-    let start = Instant::now() + Duration::from_millis(300);
-    let mut terminals = tokio::task::JoinSet::new();
-    for place in 0..TERMINALS {
-        let client = Arc::clone(&client);
-        let first = start + Duration::from_secs(1) * place / rate;
-        let times = rate * seconds / TERMINALS;
-        terminals.spawn(async move {
+/// Terminals that speak one way.
+struct Fleet {
+    /// When each should send.
+    due: Vec<mpsc::Sender<Instant>>,
+    /// Microseconds of each answer, or why there is none.
+    answers: mpsc::Receiver<Result<u64, Fault>>,
+}
+
+impl Fleet {
+    async fn dial(way: Way, address: SocketAddr, client: &Arc<rustls::ClientConfig>) -> Result<Fleet, Fault> {
+        let (answered, answers) = mpsc::channel(DUE_MAX);
+        let mut due = Vec::new();
+        for _ in 0..TERMINALS {
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
+            let (sender, receiver) = mpsc::channel(DUE_MAX);
+            due.push(sender);
+            let answered = answered.clone();
             match way {
                 Way::Https => {
-                    let connector = tokio_rustls::TlsConnector::from(client);
+                    let connector = tokio_rustls::TlsConnector::from(Arc::clone(client));
                     let stream = connector.connect(ServerName::try_from("front")?, stream).await?;
-                    ask(way, stream, first, interval, times).await
+                    tokio::spawn(ask(way, stream, receiver, answered));
                 }
-                _ => ask(way, stream, first, interval, times).await,
+                _ => {
+                    tokio::spawn(ask(way, stream, receiver, answered));
+                }
             }
+        }
+        Ok(Fleet { due, answers })
+    }
+
+    /// A second at this rate.
+    async fn turn(&mut self, rate: u32) -> Result<Histogram<u64>, Fault> {
+        let start = Instant::now() + PAUSE;
+        let due = self.due.clone();
+        let schedule = std::thread::spawn(move || {
+            for (place, terminal) in (0..rate).zip(due.iter().cycle()) {
+                let time = start + Duration::from_secs(1) * place / rate;
+                // The schedule itself.
+                std::thread::sleep(time.saturating_duration_since(Instant::now()));
+                terminal.try_send(time)?;
+            }
+            Ok::<(), mpsc::error::TrySendError<Instant>>(())
         });
+        let mut latencies = Histogram::new(3)?;
+        for _ in 0..rate {
+            latencies.record(self.answers.recv().await.ok_or("the terminals are gone")??)?;
+        }
+        schedule.join().map_err(|_| "the schedule broke off")??;
+        Ok(latencies)
     }
-    let mut all = Histogram::new(3)?;
-    while let Some(one) = terminals.join_next().await {
-        all.add(one??)?;
-    }
-    Ok(all)
 }
 
 async fn ask(
     way: Way,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    due: mpsc::Receiver<Instant>,
+    answered: mpsc::Sender<Result<u64, Fault>>,
+) {
+    if let Err(fault) = converse(way, stream, due, &answered).await {
+        // Nobody hears it when the run is over.
+        let _ = answered.send(Err(fault)).await;
+    }
+}
+
+async fn converse(
+    way: Way,
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    first: Instant,
-    interval: Duration,
-    times: u32,
-) -> Result<Histogram<u64>, Fault> {
+    mut due: mpsc::Receiver<Instant>,
+    answered: &mpsc::Sender<Result<u64, Fault>>,
+) -> Result<(), Fault> {
     let length = u16::try_from(FRAME.len())?.to_be_bytes();
     let frame = [length.as_slice(), FRAME].concat();
     let head = format!(
@@ -205,11 +268,8 @@ async fn ask(
         Way::Socket => frame.clone(),
         _ => [head.as_bytes(), &frame].concat(),
     };
-    let mut latencies = Histogram::new(3)?;
     let mut input = Vec::with_capacity(1_024);
-    for time in 0..times {
-        let due = first + interval * time;
-        tokio::time::sleep_until(due).await;
+    while let Some(due) = due.recv().await {
         stream.write_all(&request).await?;
         input.clear();
         // The last bytes of an answer are those of the frame.
@@ -221,7 +281,7 @@ async fn ask(
         if way != Way::Socket && !input.starts_with(b"HTTP/1.1 200 ") {
             return Err(String::from_utf8_lossy(&input).into_owned().into());
         }
-        latencies.record(u64::try_from(due.elapsed().as_micros())?)?;
+        answered.send(Ok(u64::try_from(due.elapsed().as_micros())?)).await?;
     }
-    Ok(latencies)
+    Ok(())
 }

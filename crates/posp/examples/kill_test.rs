@@ -37,6 +37,9 @@ struct Arguments {
     /// Give the network a bad day: lines drop, answers are lost, late and doubled, far more often.
     #[arg(long)]
     faults: bool,
+    /// Terminals come over HTTPS through an internet front before all nodes, which is killed as well.
+    #[arg(long)]
+    front: bool,
 }
 
 fn main() -> ExitCode {
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         between,
         store: arguments.store,
         faults: arguments.faults,
+        front: arguments.front,
     };
     match killing::run(&options, &say) {
         Ok(report) => {

@@ -16,30 +16,40 @@ use std::time::Duration;
 
 #[test]
 fn g7_a_killed_node_loses_no_payment_and_doubles_none() {
-    perform(killing::Engine::Sqlite);
+    perform(killing::Engine::Sqlite, false);
 }
 
 /// Two nodes on one database: one is killed while the other serves, or both, or the database server; the terminals
 /// go to whichever node answers.
 #[test]
 fn killed_nodes_on_one_database_lose_no_payment_and_double_none() {
-    perform(killing::Engine::Postgres);
+    perform(killing::Engine::Postgres, false);
+}
+
+/// The same two nodes behind one internet front: the terminals know nothing but its address, each posts its frames over
+/// HTTPS with a certificate of its own, and the front spreads them. A node dies under requests that the front has given
+/// it, or the front itself with every connection that it holds. Nothing of that may lose a payment or double one: what
+/// may have left for one node is never given to the other, and the terminal's reversal finds whichever node is there.
+#[test]
+fn killed_nodes_behind_one_front_lose_no_payment_and_double_none() {
+    perform(killing::Engine::Postgres, true);
 }
 
 /// One run at a time: the processes of two would take each other's ports while one of them is dead.
 static RUN: Mutex<()> = Mutex::new(());
 
-fn perform(store: killing::Engine) {
+fn perform(store: killing::Engine, front: bool) {
     let _alone = RUN.lock().unwrap_or_else(PoisonError::into_inner);
     let seed = std::env::var("KILL_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_124);
     let options = killing::Options {
         posp: env!("CARGO_BIN_EXE_posp").into(),
         seed,
         kills: 6,
-        terminals: 4,
+        terminals: if front { 6 } else { 4 },
         between: Duration::from_millis(1_500),
         store,
         faults: false,
+        front,
     };
     let report = killing::run(&options, &|_| {}).unwrap();
     let kept = report.kept.map_or(String::new(), |kept| format!("\nkept in {}", kept.display()));

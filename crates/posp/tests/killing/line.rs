@@ -1,11 +1,11 @@
-//! The line of a virtual terminal: TCP that now and then breaks, before the request, inside it, or before the
+//! The line of a virtual terminal: a socket or HTTPS that now and then breaks, before the request, inside it, or before the
 //! answer is heard.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use pos::{BoxFuture, Dial, Link, TcpDialer};
+use pos::{BoxFuture, Dial, Link};
 
 use super::random::Random;
 
@@ -14,8 +14,8 @@ const BREAKS: [u64; 4] = [4, 3, 6, 6];
 
 /// Dials lines that break.
 pub struct ShakyDialer {
-    /// The real ones, one for each node.
-    pub nodes: Vec<TcpDialer>,
+    /// The real ones, one for each node, or one for the front.
+    pub nodes: Vec<Box<dyn Dial>>,
     /// The node that the terminal dials first.
     pub at: AtomicUsize,
     /// Decides which break.

@@ -9,6 +9,7 @@
 
 mod books;
 mod cards;
+mod front;
 mod line;
 mod processes;
 mod random;
@@ -39,6 +40,8 @@ const DRAIN_MAX: Duration = Duration::from_secs(30);
 const DOWN_MAX: Duration = Duration::from_millis(300);
 /// Of a thousand kills, so many hit the node while it starts.
 const EARLY_KILLS: u64 = 150;
+/// And so many the front, where there is one.
+const FRONT_KILLS: u64 = 200;
 /// An early kill comes within this time of the start.
 const EARLY: Duration = Duration::from_millis(120);
 
@@ -59,6 +62,8 @@ pub struct Options {
     pub store: Engine,
     /// The network has a bad day: lines drop, answers are lost or late.
     pub faults: bool,
+    /// Terminals come over HTTPS through an internet front before all nodes, which is killed as well.
+    pub front: bool,
 }
 
 /// What came of it.
@@ -91,10 +96,15 @@ enum Strike {
     Nodes,
     /// The database server, while the nodes live.
     Database,
+    /// The internet front, while the nodes live.
+    Front,
 }
 
 impl Strike {
-    fn drawn(random: &mut Random, nodes: usize) -> Strike {
+    fn drawn(random: &mut Random, nodes: usize, front: bool) -> Strike {
+        if front && random.per_mille(FRONT_KILLS) {
+            return Strike::Front;
+        }
         if nodes < 2 {
             return Strike::Node(0);
         }
@@ -111,6 +121,7 @@ impl Strike {
             Strike::Node(_) => "one node",
             Strike::Nodes => "both nodes",
             Strike::Database => "database server",
+            Strike::Front => "front",
         }
     }
 
@@ -119,6 +130,7 @@ impl Strike {
             Strike::Node(which) => processes.kill_node(which),
             Strike::Nodes => (0..processes.nodes.len()).try_for_each(|which| processes.kill_node(which)),
             Strike::Database => processes.kill_database(),
+            Strike::Front => processes.kill_front(),
         }
     }
 
@@ -135,6 +147,7 @@ impl Strike {
                 }
                 Ok(())
             }
+            Strike::Front => processes.start_front(),
         }
     }
 }
@@ -167,13 +180,16 @@ async fn perform(options: &Options, dir: &Path, tell: &dyn Fn(&str)) -> anyhow::
     for which in 0..processes.nodes.len() {
         processes.start_node(which)?;
     }
+    if options.front {
+        processes.start_front()?;
+    }
     processes.wait_ready().await?;
 
     let shop = Arc::new(Shop::default());
-    let hosts: Vec<String> = processes.nodes.iter().map(|node| node.pos.to_string()).collect();
+    let hosts = processes.hosts();
     let mut working = Vec::new();
     for (number, terminal) in terminals.iter().enumerate() {
-        let mut teller = Teller::hire(&dir.join("pos"), &hosts, terminal, number, options.seed).await?;
+        let mut teller = Teller::hire(dir, &hosts, terminal, number, options.seed).await?;
         let shop = Arc::clone(&shop);
         working.push(tokio::spawn(async move { teller.work(&shop).await.map(|()| teller) }));
     }
@@ -198,12 +214,16 @@ async fn perform(options: &Options, dir: &Path, tell: &dyn Fn(&str)) -> anyhow::
     each(&mut tellers, &shop, true).await?;
     checks.push(check_settlements(&store).await?);
     let mut unclean = Vec::new();
+    if options.front {
+        let stopped = processes.stop_front()?;
+        unclean.extend((!stopped.success()).then(|| format!("the front ended with {stopped}")));
+    }
     for which in 0..processes.nodes.len() {
         let stopped = processes.stop_node(which)?;
         unclean.extend((!stopped.success()).then(|| format!("a node ended with {stopped}")));
     }
     checks.push(Check {
-        rule: "no terminal met what must not happen, and the nodes stop cleanly",
+        rule: "no terminal met what must not happen, and what runs stops cleanly",
         examined: tellers.len(),
         broken: tellers
             .iter()
@@ -254,7 +274,7 @@ async fn kill_again_and_again(
         if last {
             shop.closing.store(true, Ordering::Relaxed);
         }
-        let strike = Strike::drawn(&mut random, processes.nodes.len());
+        let strike = Strike::drawn(&mut random, processes.nodes.len(), options.front);
         strike.hit(processes)?;
         *recoveries.strikes.entry(strike.name()).or_default() += 1;
         match shop.pulse.first() {
@@ -430,6 +450,9 @@ fn summary(
             .filter_map(|line| number_after(line, "payments"))
             .sum::<u64>();
     }
+    if options.front {
+        lines.push(without_answer(&std::fs::read(processes.dir.join(processes::FRONT_LOG))?));
+    }
     let strikes: Vec<String> =
         recoveries.strikes.iter().map(|(what, count)| format!("{what} {count}")).collect();
     lines.push(format!("killed: {}", strikes.join(", ")));
@@ -448,6 +471,17 @@ fn summary(
         recoveries.before_service
     ));
     Ok(lines)
+}
+
+/// What the front told terminals in place of an answer, by status, as far as its log has it.
+fn without_answer(log: &[u8]) -> String {
+    let mut told: BTreeMap<u64, u64> = BTreeMap::new();
+    let log = String::from_utf8_lossy(log);
+    for status in log.lines().filter_map(|line| number_after(line, "status")) {
+        *told.entry(status).or_default() += 1;
+    }
+    let told: Vec<String> = told.iter().map(|(status, count)| format!("{status} {count}")).collect();
+    format!("front: {} requests without an answer are in its log, by status", told.join(", "))
 }
 
 /// The number after `name=`, colours of the log left aside.

@@ -1,4 +1,4 @@
-//! The two processes: the network, which lives through the run, and the node, which does not.
+//! The processes: the network, which lives through the run, and the nodes and the front before them, which do not.
 
 use std::fs::{File, OpenOptions};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use store::Store;
 
 use super::cards;
+use super::front::{self, Front};
 use super::random::Random;
 use super::server::Server;
 
@@ -26,6 +27,9 @@ const START_MAX: Duration = Duration::from_secs(20);
 
 /// How long beyond that the nodes of one store wait before they take up what another one left, milliseconds.
 const TAKEOVER_MS: u64 = 1_200;
+
+/// The front's log.
+pub const FRONT_LOG: &str = "front.log";
 
 /// Where the journal is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -80,6 +84,9 @@ pub struct Processes {
     http: reqwest::Client,
     network: Option<Child>,
     database: Option<(Server, String)>,
+    /// The internet front, where terminals come through one.
+    pub front: Option<Front>,
+    front_process: Option<Child>,
 }
 
 impl Processes {
@@ -109,6 +116,14 @@ impl Processes {
         for &name in names {
             nodes.push(Node { pos: next()?, ops: next()?, inbound: next()?, name, process: None });
         }
+        let front = match options.front {
+            false => None,
+            true => {
+                let doors: Vec<_> = nodes.iter().map(|node| (node.pos, node.ops)).collect();
+                let names = terminals.iter().map(|(id, _)| id.clone());
+                Some(Front::furnish(dir, (next()?, next()?), &doors, names)?)
+            }
+        };
         let mut processes = Processes {
             posp: program,
             dir: dir.to_owned(),
@@ -118,6 +133,8 @@ impl Processes {
             http,
             network: None,
             database,
+            front,
+            front_process: None,
         };
         processes.write_configs("")?;
         processes.command(&["key", "init"])?;
@@ -169,9 +186,18 @@ impl Processes {
         }
     }
 
-    /// The logs of the nodes, all their lives in one file each, and the network's.
+    /// The logs of the nodes and the front, all their lives in one file each, and the network's.
     pub fn logs(&self) -> Vec<String> {
-        self.nodes.iter().map(Node::log).chain(["sim.log".to_owned()]).collect()
+        let front = self.front.iter().map(|_| FRONT_LOG.to_owned());
+        self.nodes.iter().map(Node::log).chain(front).chain(["sim.log".to_owned()]).collect()
+    }
+
+    /// Where terminals connect: every node, or the front alone.
+    pub fn hosts(&self) -> Vec<String> {
+        match &self.front {
+            Some(front) => vec![front.host()],
+            None => self.nodes.iter().map(|node| node.pos.to_string()).collect(),
+        }
     }
 
     fn program(&self, config: &Path) -> Command {
@@ -228,6 +254,30 @@ impl Processes {
         Ok(())
     }
 
+    /// Starts the front. It comes up by itself; nobody waits here.
+    pub fn start_front(&mut self) -> anyhow::Result<()> {
+        let log = self.log_file(&self.dir.join(FRONT_LOG))?;
+        let mut program = self.program(&front::config(&self.dir));
+        program.arg("front").stdout(log.try_clone()?).stderr(log);
+        self.front_process = Some(program.spawn().context("the front cannot be started")?);
+        Ok(())
+    }
+
+    /// Kills the front with SIGKILL and waits until it is gone.
+    ///
+    /// # Errors
+    /// When it had ended by itself, which it must not.
+    pub fn kill_front(&mut self) -> anyhow::Result<()> {
+        let front = self.front_process.take().context("no front is running")?;
+        kill(front, "the front")
+    }
+
+    /// Ends the front as an operator would, and gives its exit status.
+    pub fn stop_front(&mut self) -> anyhow::Result<ExitStatus> {
+        let front = self.front_process.take().context("no front is running")?;
+        stop(front, "the front")
+    }
+
     fn take_node(&mut self, which: usize) -> anyhow::Result<Child> {
         let process = self.nodes.get_mut(which).and_then(|node| node.process.take());
         process.context("no node is running")
@@ -238,13 +288,7 @@ impl Processes {
     /// # Errors
     /// When it had ended by itself, which it must not.
     pub fn kill_node(&mut self, which: usize) -> anyhow::Result<()> {
-        let mut node = self.take_node(which)?;
-        if let Some(status) = node.try_wait()? {
-            bail!("the node ended by itself: {status}");
-        }
-        node.kill()?;
-        node.wait()?;
-        Ok(())
+        kill(self.take_node(which)?, "the node")
     }
 
     /// Kills the database server with SIGKILL, all its processes.
@@ -284,32 +328,31 @@ impl Processes {
 
     /// Ends a node as an operator would, with SIGTERM, and gives its exit status.
     pub fn stop_node(&mut self, which: usize) -> anyhow::Result<ExitStatus> {
-        let mut node = self.take_node(which)?;
-        let sent = Command::new("kill").arg(node.id().to_string()).status()?;
-        if !sent.success() {
-            bail!("the node could not be told to stop");
-        }
-        let begun = Instant::now();
-        loop {
-            if let Some(status) = node.try_wait()? {
-                return Ok(status);
-            }
-            if begun.elapsed() > START_MAX {
-                node.kill()?;
-                node.wait()?;
-                bail!("the node did not stop in {START_MAX:?}");
-            }
-            // A look at the process every so often: a poll with the deadline above.
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        stop(self.take_node(which)?, "the node")
     }
 
-    /// Waits until every node takes terminals and its line to the network is ready.
+    /// Waits until every node takes terminals and its line to the network is ready, and the front has seen all of them.
     pub async fn wait_ready(&self) -> anyhow::Result<()> {
         for node in &self.nodes {
             self.wait_ready_node(node).await?;
         }
-        Ok(())
+        let Some(front) = &self.front else { return Ok(()) };
+        let begun = Instant::now();
+        let url = format!("http://{}/readyz", front.ops);
+        let all = format!("{0} of {0} nodes take requests", self.nodes.len());
+        loop {
+            if let Ok(answer) = self.http.get(&url).send().await
+                && let Ok(health) = answer.json::<serde_json::Value>().await
+                && health["parts"][0]["detail"] == all.as_str()
+            {
+                return Ok(());
+            }
+            if begun.elapsed() > START_MAX {
+                bail!("the front does not use every node after {START_MAX:?}");
+            }
+            // poll until ready, bounded by the deadline above
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     async fn wait_ready_node(&self, node: &Node) -> anyhow::Result<()> {
@@ -359,11 +402,42 @@ impl Processes {
 impl Drop for Processes {
     fn drop(&mut self) {
         let nodes = self.nodes.iter_mut().filter_map(|node| node.process.as_mut());
-        for child in nodes.chain(&mut self.network) {
+        for child in nodes.chain(&mut self.front_process).chain(&mut self.network) {
             // Gone already is as good.
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+}
+
+/// Kills a process with SIGKILL and waits until it is gone; it must not have ended by itself.
+fn kill(mut process: Child, name: &str) -> anyhow::Result<()> {
+    if let Some(status) = process.try_wait()? {
+        bail!("{name} ended by itself: {status}");
+    }
+    process.kill()?;
+    process.wait()?;
+    Ok(())
+}
+
+/// Ends a process with SIGTERM and gives its exit status.
+fn stop(mut process: Child, name: &str) -> anyhow::Result<ExitStatus> {
+    let sent = Command::new("kill").arg(process.id().to_string()).status()?;
+    if !sent.success() {
+        bail!("{name} could not be told to stop");
+    }
+    let begun = Instant::now();
+    loop {
+        if let Some(status) = process.try_wait()? {
+            return Ok(status);
+        }
+        if begun.elapsed() > START_MAX {
+            process.kill()?;
+            process.wait()?;
+            bail!("{name} did not stop in {START_MAX:?}");
+        }
+        // A look at the process every so often: a poll with the deadline above.
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

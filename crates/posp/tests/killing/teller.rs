@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use pos::{
-    BalanceRequest, Entry, KeyLayout, Kind, Outcome, PosError, RefundRequest, SaleRequest, Status,
-    Surroundings, TcpDialer, Terminal, TerminalConfig, TmkComponent, VoidRequest,
+    BalanceRequest, Dial, Entry, HttpDialer, KeyLayout, Kind, Outcome, PosError, RefundRequest, SaleRequest,
+    Status, Surroundings, TcpDialer, Terminal, TerminalConfig, TmkComponent, VoidRequest,
 };
 
 use super::cards::{self, Presented};
+use super::front;
 use super::line::ShakyDialer;
 use super::processes::MERCHANT;
 use super::random::Random;
@@ -112,9 +113,9 @@ pub struct Teller {
 }
 
 impl Teller {
-    /// Enrols terminal `number` below `dir` and loads its master key.
+    /// Enrols terminal `number` below the directory of the run and loads its master key.
     pub async fn hire(
-        dir: &Path,
+        run: &Path,
         hosts: &[String],
         (id, components): &(String, [String; 2]),
         number: usize,
@@ -131,13 +132,23 @@ impl Teller {
         config.capability = 6;
         // Cards of the deck go from shop to shop: all terminals keep one counter for each.
         config.card_file = Some("../cards.json".into());
-        let dialer = |host: &String| TcpDialer { address: host.clone(), timeout: Duration::from_secs(2) };
+        let mut nodes: Vec<Box<dyn Dial>> = Vec::new();
+        let timeout = Duration::from_secs(2);
+        for host in hosts {
+            nodes.push(match host.starts_with("https:") {
+                false => Box::new(TcpDialer { address: host.clone(), timeout }),
+                true => {
+                    let tls = front::tls_files(run, id);
+                    config.ca_file.clone_from(&tls.authorities);
+                    Box::new(HttpDialer { uri: host.parse()?, tls, timeout })
+                }
+            });
+        }
         let random = Arc::new(Mutex::new(Random::part(seed, 2_000_000 + number as u64)));
         // The terminals are spread over the nodes, and move when theirs dies.
-        let nodes = hosts.iter().map(dialer).collect();
         let dialer = ShakyDialer { nodes, at: AtomicUsize::new(number), random };
         let surroundings = Surroundings { dial: Some(Arc::new(dialer)), ..Surroundings::default() };
-        let mut terminal = Terminal::enrol_in(dir.join(id), config, surroundings)?;
+        let mut terminal = Terminal::enrol_in(run.join("pos").join(id), config, surroundings)?;
         let components: Vec<TmkComponent> = components.iter().map(|text| TmkComponent::parse(text)).collect();
         terminal.load_tmk(&components, None).await?;
         Ok(Teller {
