@@ -18,6 +18,9 @@ const CHUNK: usize = 4096;
 
 /// An open way to a device.
 pub trait Link: Send {
+    /// New bytes begin: what is under way of a call that was given up is no part of them.
+    fn begin(&mut self) {}
+
     /// Sends some of the bytes, waiting [`Link`]'s step at most; how many. 0: none went in that time.
     ///
     /// # Errors
@@ -57,14 +60,14 @@ impl Place {
                 stream.set_write_timeout(Some(STEP))?;
                 Ok(Box::new(Stream(stream)))
             }
-            Self::Serial(path, config) => Ok(Box::new(Stream(open_serial(path, config)?))),
+            Self::Serial(path, config) => Ok(Box::new(SerialLink::open(path, config)?)),
             Self::File(path) => Ok(Box::new(FileLink::open(path)?)),
         }
     }
 }
 
 /// Opens a serial line.
-pub(crate) fn open_serial(path: &str, config: &SerialConfig) -> io::Result<Box<dyn serialport::SerialPort>> {
+fn open_serial(path: &str, config: &SerialConfig) -> io::Result<Box<dyn serialport::SerialPort>> {
     let bad = || io::Error::from(Io::InvalidInput);
     let port = serialport::new(path, config.baud)
         .data_bits(match config.data_bits {
@@ -87,7 +90,7 @@ pub(crate) fn open_serial(path: &str, config: &SerialConfig) -> io::Result<Box<d
 }
 
 /// Something with time-outs of its own.
-pub(crate) struct Stream<S>(pub S);
+struct Stream<S>(S);
 
 /// Nothing happened in the time of a step.
 fn is_quiet(error: &io::Error) -> bool {
@@ -104,26 +107,133 @@ impl<S: Read + Write + Send> Link for Stream<S> {
     }
 
     fn receive(&mut self, max: usize) -> io::Result<Vec<u8>> {
-        let mut buffer = vec![0; max.min(CHUNK)];
-        match self.0.read(&mut buffer) {
-            Ok(0) if max > 0 => Err(Io::UnexpectedEof.into()),
-            Ok(count) => {
-                buffer.truncate(count);
-                Ok(buffer)
-            }
-            Err(error) if is_quiet(&error) => Ok(Vec::new()),
-            Err(error) => Err(error),
-        }
+        receive(&mut self.0, max)
     }
 }
 
-/// A device file. The kernel's calls on it cannot be given a time-out, so a thread writes and a thread reads. A
-/// thread that the device never lets go stays until the device is unplugged.
-struct FileLink {
+fn receive(device: &mut impl Read, max: usize) -> io::Result<Vec<u8>> {
+    let mut buffer = vec![0; max.min(CHUNK)];
+    match device.read(&mut buffer) {
+        Ok(0) if max > 0 => Err(Io::UnexpectedEof.into()),
+        Ok(count) => {
+            buffer.truncate(count);
+            Ok(buffer)
+        }
+        Err(error) if is_quiet(&error) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes on a thread of its own, for devices whose writes cannot be given a time-out. A thread that the device
+/// never lets go stays until it is unplugged.
+struct Writer {
     jobs: SyncSender<Vec<u8>>,
     written: Receiver<io::Result<()>>,
     /// A chunk was given and its end is not known.
     pending: bool,
+    /// It belongs to a call that was given up.
+    orphan: bool,
+}
+
+impl Writer {
+    fn start(mut device: impl Write + Send + 'static) -> Self {
+        let (jobs, to_write) = sync_channel::<Vec<u8>>(1);
+        let (done, written) = sync_channel(1);
+        thread::spawn(move || {
+            while let Ok(bytes) = to_write.recv() {
+                if done.send(write_patiently(&mut device, &bytes)).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { jobs, written, pending: false, orphan: false }
+    }
+
+    fn begin(&mut self) {
+        self.orphan = self.pending;
+    }
+
+    /// A chunk counts when it is through: the caller gives the same bytes again until then.
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let gone = || io::Error::from(Io::BrokenPipe);
+        let chunk = bytes.get(..CHUNK).unwrap_or(bytes);
+        loop {
+            if !self.pending {
+                self.jobs.send(chunk.to_vec()).map_err(|_| gone())?;
+                self.pending = true;
+            }
+            match self.written.recv_timeout(STEP) {
+                Ok(result) => {
+                    self.pending = false;
+                    result?;
+                    if !std::mem::take(&mut self.orphan) {
+                        return Ok(chunk.len());
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => return Ok(0),
+                Err(RecvTimeoutError::Disconnected) => return Err(gone()),
+            }
+        }
+    }
+}
+
+/// All bytes, however long the device takes.
+fn write_patiently(device: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    let mut left = bytes;
+    while !left.is_empty() {
+        match device.write(left) {
+            Ok(0) => return Err(Io::WriteZero.into()),
+            Ok(count) => left = left.get(count..).unwrap_or_default(),
+            Err(error) if is_quiet(&error) => (),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// A serial line. Its writes wait for the other end whatever time-out is set (flow control), so they have a thread.
+pub(crate) struct SerialLink {
+    port: Box<dyn serialport::SerialPort>,
+    writer: Writer,
+}
+
+impl SerialLink {
+    pub(crate) fn open(path: &str, config: &SerialConfig) -> io::Result<Self> {
+        let port = open_serial(path, config)?;
+        let writer = Writer::start(port.try_clone()?);
+        Ok(Self { port, writer })
+    }
+
+    /// Throws away what came and was not read.
+    pub(crate) fn forget(&self) -> io::Result<()> {
+        Ok(self.port.clear(serialport::ClearBuffer::Input)?)
+    }
+}
+
+impl Drop for SerialLink {
+    fn drop(&mut self) {
+        // Helps a write go that the other end does not take; where it does not, the line stays held until then.
+        let _unplugged = self.port.clear(serialport::ClearBuffer::Output);
+    }
+}
+
+impl Link for SerialLink {
+    fn begin(&mut self) {
+        self.writer.begin();
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.writer.send(bytes)
+    }
+
+    fn receive(&mut self, max: usize) -> io::Result<Vec<u8>> {
+        receive(&mut self.port, max)
+    }
+}
+
+/// A device file. A thread writes and a thread reads.
+struct FileLink {
+    writer: Writer,
     came: Receiver<Vec<u8>>,
 }
 
@@ -132,22 +242,13 @@ impl FileLink {
         // Some printers' files can only be written.
         let both = OpenOptions::new().read(true).write(true).open(path);
         let can_read = both.is_ok();
-        let mut writer = both.or_else(|_| OpenOptions::new().write(true).open(path))?;
-        let reader = if can_read { Some(writer.try_clone()?) } else { None };
-        let (jobs, to_write) = sync_channel::<Vec<u8>>(1);
-        let (done, written) = sync_channel(1);
-        thread::spawn(move || {
-            while let Ok(bytes) = to_write.recv() {
-                if done.send(writer.write_all(&bytes)).is_err() {
-                    break;
-                }
-            }
-        });
+        let file = both.or_else(|_| OpenOptions::new().write(true).open(path))?;
         let (give, came) = sync_channel(16);
-        if let Some(reader) = reader {
+        if can_read {
+            let reader = file.try_clone()?;
             thread::spawn(move || read_all(reader, &give));
         }
-        Ok(Self { jobs, written, pending: false, came })
+        Ok(Self { writer: Writer::start(file), came })
     }
 }
 
@@ -163,22 +264,12 @@ fn read_all(mut reader: File, give: &SyncSender<Vec<u8>>) {
 }
 
 impl Link for FileLink {
+    fn begin(&mut self) {
+        self.writer.begin();
+    }
+
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let gone = || io::Error::from(Io::BrokenPipe);
-        let chunk = bytes.get(..CHUNK).unwrap_or(bytes);
-        if !self.pending {
-            self.jobs.send(chunk.to_vec()).map_err(|_| gone())?;
-            self.pending = true;
-        }
-        // A chunk counts when it is through: the caller gives the same bytes again until then.
-        match self.written.recv_timeout(STEP) {
-            Ok(result) => {
-                self.pending = false;
-                result.map(|()| chunk.len())
-            }
-            Err(RecvTimeoutError::Timeout) => Ok(0),
-            Err(RecvTimeoutError::Disconnected) => Err(gone()),
-        }
+        self.writer.send(bytes)
     }
 
     fn receive(&mut self, _max: usize) -> io::Result<Vec<u8>> {
@@ -211,6 +302,7 @@ pub(crate) fn broken(device: DeviceKind, error: &io::Error) -> HalError {
 /// Sends all bytes, as long as the call goes on.
 pub(crate) fn send_all(link: &mut dyn Link, bytes: &[u8], call: &Call, device: DeviceKind) -> Result<()> {
     let mut left = bytes;
+    link.begin();
     while !left.is_empty() {
         call.check(device)?;
         let count = link.send(left).map_err(|error| broken(device, &error))?;

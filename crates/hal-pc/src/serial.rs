@@ -4,14 +4,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hal::{Call, DeviceKind, ErrorKind, HalError, Result, SerialConfig, SerialPort};
 
-use crate::link::{Link, Stream, broken, open_serial, send_all};
-
-type Port = Stream<Box<dyn serialport::SerialPort>>;
+use crate::link::{Link, SerialLink, broken, send_all};
 
 /// A serial line by its name: `/dev/ttyS0`, `COM1`.
 pub struct PcSerial {
     path: String,
-    port: Mutex<Option<Port>>,
+    port: Mutex<Option<SerialLink>>,
 }
 
 impl PcSerial {
@@ -20,11 +18,11 @@ impl PcSerial {
         Self { path: path.into(), port: Mutex::new(None) }
     }
 
-    fn port(&self) -> MutexGuard<'_, Option<Port>> {
+    fn port(&self) -> MutexGuard<'_, Option<SerialLink>> {
         self.port.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn on_port<R>(&self, act: impl FnOnce(&mut Port) -> Result<R>) -> Result<R> {
+    fn on_port<R>(&self, act: impl FnOnce(&mut SerialLink) -> Result<R>) -> Result<R> {
         let mut port = self.port();
         let result =
             port.as_mut().ok_or_else(|| HalError::new(ErrorKind::NotOpen, DeviceKind::Serial)).and_then(act);
@@ -44,8 +42,8 @@ impl SerialPort for PcSerial {
         if config.baud == 0 {
             return Err(HalError::new(ErrorKind::BadParam, DeviceKind::Serial));
         }
-        let opened = open_serial(&self.path, config).map_err(|failed| broken(DeviceKind::Serial, &failed))?;
-        *port = Some(Stream(opened));
+        let opened = SerialLink::open(&self.path, config);
+        *port = Some(opened.map_err(|failed| broken(DeviceKind::Serial, &failed))?);
         Ok(())
     }
 
@@ -69,10 +67,7 @@ impl SerialPort for PcSerial {
     }
 
     fn flush(&self) -> Result<()> {
-        self.on_port(|port| {
-            let cleared = port.0.clear(serialport::ClearBuffer::Input);
-            cleared.map_err(|failed| broken(DeviceKind::Serial, &failed.into()))
-        })
+        self.on_port(|port| port.forget().map_err(|failed| broken(DeviceKind::Serial, &failed)))
     }
 
     fn close(&self) -> Result<()> {

@@ -5,12 +5,15 @@
 use std::net::{Shutdown, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use cardsim::{Card, MemoryCounters, deck};
-use hal::{Call, CancelToken, Deadline, ErrorKind, IccReader, PowerUp};
-use hal_pc::PcscSlot;
+use hal::{Call, CancelToken, Deadline, Device, DeviceManager, ErrorKind, IccReader, LocalManager, PowerUp};
+use hal_pc::{Overlay, PcscSlot};
+use hal_suite::{Cannot, Deed, Fixture, Hands, VendorCodes, Verdict};
+use hal_virtual::{VirtualConfig, VirtualDevice};
 
 const LONG: Duration = Duration::from_secs(20);
 /// A driver's port of our own, so that nobody else's card is in the way.
@@ -91,7 +94,7 @@ fn insert() -> (TcpStream, thread::JoinHandle<()>) {
 }
 
 /// An empty slot waits and says so; a card in it is waited for, powered up, selected; pulled between two commands it
-/// is "removed"; put back it works again.
+/// is "removed"; put back it works again. Then the conformance suite, in the same test since there is one service.
 #[test]
 fn a_card_in_a_pcsc_reader() {
     let _service = match start() {
@@ -130,6 +133,97 @@ fn a_card_in_a_pcsc_reader() {
         served.join().unwrap();
         slot.wait_removed(&call).unwrap();
         assert_eq!(slot.transmit(&select, &call).unwrap_err().kind, ErrorKind::CardRemoved);
+    }
+    slot.power_down().unwrap();
+    conforms(&names[0]);
+}
+
+/// A till whose slot is the reader, and the hand at it.
+struct Till {
+    manager: Arc<LocalManager>,
+    /// Looks at the reader past the driver that is tested.
+    eye: PcscSlot,
+    inside: Mutex<Option<(TcpStream, thread::JoinHandle<()>)>>,
+}
+
+impl Hands for Till {
+    fn do_it(&self, deed: Deed) -> Result<(), Cannot> {
+        let mut inside = self.inside.lock().unwrap();
+        match deed {
+            Deed::InsertCard if inside.is_none() => *inside = Some(insert()),
+            Deed::InsertCard => (),
+            Deed::RemoveCard => {
+                if let Some((hand, served)) = inside.take() {
+                    hand.shutdown(Shutdown::Both).unwrap();
+                    served.join().unwrap();
+                }
+                // Done when the reader has noticed.
+                eventually("the card does not leave", || (!self.eye.present().unwrap()).then_some(()));
+            }
+            other => return Err(Cannot::new(format!("this reader has a slot alone: {other}"))),
+        }
+        Ok(())
+    }
+}
+
+impl Fixture for Till {
+    fn name(&self) -> String {
+        "PC/SC with the virtual reader".to_owned()
+    }
+
+    fn manager(&self) -> Arc<dyn DeviceManager> {
+        self.manager.clone()
+    }
+
+    fn hands(&self) -> &dyn Hands {
+        self
+    }
+
+    fn vendor_codes(&self) -> Vec<VendorCodes> {
+        let documented = [
+            0x8010_0004,
+            0x8010_0008,
+            0x8010_0009,
+            0x8010_000A,
+            0x8010_000B,
+            0x8010_000C,
+            0x8010_000F,
+            0x8010_0017,
+            0x8010_001D,
+            0x8010_002E,
+            0x8010_002F,
+            0x8010_0066,
+            0x8010_0067,
+            0x8010_0068,
+            0x8010_0069_u32,
+        ];
+        let documented = documented.map(|code| code as i32).to_vec();
+        vec![VendorCodes { source: "PC/SC".to_owned(), table: hal_pc::pcsc::CODES, documented }]
+    }
+
+    fn handles(&self) -> Result<u64, Cannot> {
+        Ok(self.manager.claims().held() as u64)
+    }
+}
+
+fn conforms(reader: &str) {
+    let beneath = VirtualDevice::new(VirtualConfig::lab()).unwrap();
+    let slot = PcscSlot::new(reader).unwrap();
+    let drivers = Overlay::over(beneath.drivers()).with(0, reader, Device::Icc(Arc::new(slot)));
+    let manager = Arc::new(LocalManager::new(Arc::new(drivers)));
+    let till = Till { manager, eye: PcscSlot::new(reader).unwrap(), inside: Mutex::new(None) };
+    let report = hal_suite::run_some(&till, |family| {
+        ["claims", "deadlines", "cancelling", "cards", "vendor codes", "cycles"].contains(&family)
+    });
+    assert!(report.is_good(), "{}", report.to_text());
+    for (family, name) in [
+        ("cards", "card pulled between two commands"),
+        ("deadlines", "waiting for the slot empty"),
+        ("cancelling", "waiting for a card in the slot, in the middle"),
+        ("claims", "lease lost when the app dies: the slot empty"),
+        ("vendor codes", "every documented code has a kind: PC/SC"),
+    ] {
+        assert_eq!(report.verdict(family, name), Some(Verdict::Passed), "{}", report.to_text());
     }
 }
 

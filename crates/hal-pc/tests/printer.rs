@@ -214,3 +214,55 @@ fn a_device_file_gets_the_same() {
     SerialDrawer::new(Place::File(path.clone()), None).kick().unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), [0x1B, 0x70, 0x00, 0x19, 0xFA]);
 }
+
+/// A printer on a serial line whose other end does not take its bytes: the call ends in time all the same.
+#[test]
+#[cfg(unix)]
+fn a_serial_line_that_is_stuck() {
+    use hal::SerialConfig;
+    use serialport::SerialPort as _;
+    let (_master, slave) = serialport::TTYPort::pair().unwrap();
+    let name = slave.name().unwrap();
+    drop(slave);
+    let model = EscPosModel { answers: false, ..EscPosModel::SMALL };
+    let printer = EscPosPrinter::new(Place::Serial(name, SerialConfig::USUAL), model, None).unwrap();
+    let job = PrintJob { copies: 9, ..PrintJob::once(slip()) };
+    let ended = printer.print(&job, &Call::within(Duration::from_millis(300))).unwrap_err();
+    assert_eq!(ended.kind, ErrorKind::Timeout);
+}
+
+/// A printer on a serial line, on a pair of pseudo terminals, gets the same bytes.
+#[test]
+#[cfg(unix)]
+fn a_serial_line_gets_the_same() {
+    use std::io::Read;
+
+    use hal::SerialConfig;
+    use serialport::SerialPort as _;
+    let (mut master, slave) = serialport::TTYPort::pair().unwrap();
+    let name = slave.name().unwrap();
+    // Ports are opened by one at a time.
+    drop(slave);
+    let model = EscPosModel { answers: false, ..EscPosModel::SMALL };
+    let printer = EscPosPrinter::new(Place::Serial(name, SerialConfig::USUAL), model, None).unwrap();
+    let expected = dots(&slip());
+    // Init, the strips with their heads, and the feed at the end.
+    let length = 2 + expected.bytes().len() + 8 * expected.height().div_ceil(255) as usize + 3;
+    let got = std::thread::scope(|scope| {
+        // A line that nobody has open gives nothing to read: the printer's driver opens it first.
+        let print = scope.spawn(|| printer.print(&PrintJob::once(slip()), &call()));
+        let end = Instant::now() + Duration::from_secs(20);
+        master.set_timeout(Duration::from_millis(50)).unwrap();
+        let mut got = Vec::new();
+        let mut buffer = [0; 4096];
+        while got.len() < length && Instant::now() < end {
+            // Quiet, or not open yet.
+            let count = master.read(&mut buffer).unwrap_or_default();
+            got.extend(&buffer[..count]);
+        }
+        print.join().unwrap().unwrap();
+        got
+    });
+    let printed = receipt::escpos::decode(&got).unwrap();
+    assert_eq!(printed[1], receipt::escpos::Printed::Image(expected));
+}

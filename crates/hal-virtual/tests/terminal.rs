@@ -218,6 +218,100 @@ fn keys_survive_a_start_and_not_an_attack() {
     desk.load_keys();
 }
 
+/// A master key comes in a key block under the protection key, as a remote key server sends it; with another check
+/// value than was told it stays outside; the working key under it is then taken. A block under another key is refused.
+#[test]
+fn a_master_key_comes_in_a_key_block() {
+    use hal::SlotClass;
+    use hsm::{Exportability, Hsm, KeyUsage, SoftVault};
+    let host = SoftVault::ephemeral().unwrap();
+    let halves = ["13579BDF02468ACE13579BDF02468ACF", "FEDCBA98765432100123456789ABCDEF"];
+    let halves = halves.map(|half| KeyComponent::from_hex(half).unwrap());
+    let algorithm = KeyAlgorithm::TripleDes2;
+    let protection = host.import_components(KeyUsage::BlockProtection, algorithm, &halves).unwrap();
+    let master = host.generate(KeyUsage::TerminalMaster, algorithm).unwrap();
+    let block = host.export_block(&master, &protection, Exportability::Never, &[]).unwrap();
+    let work = host.generate(KeyUsage::Pin, algorithm).unwrap();
+    let sent = host.export(&work, &master).unwrap();
+
+    let desk = Desk::new();
+    let keys = desk.open::<dyn KeyStore>();
+    let keys = keys.get().unwrap();
+    let tmk = KeySlot::master(4).unwrap();
+    let source = MasterSource::KeyBlock(&block);
+    assert_eq!(keys.load_master(tmk, &source, None).unwrap_err().kind, ErrorKind::NoKey);
+    let components = MasterSource::Components { algorithm, components: &halves };
+    keys.load_master(KeySlot::TRANSPORT, &components, Some(protection.kcv())).unwrap();
+    let wrong = keys.load_master(tmk, &source, Some(Kcv([1, 2, 3, 4]))).unwrap_err();
+    assert_eq!(wrong.kind, ErrorKind::KcvMismatch);
+    assert_eq!(keys.kcv(tmk).unwrap_err().kind, ErrorKind::NoKey);
+    assert_eq!(keys.load_master(tmk, &source, Some(master.kcv())).unwrap(), master.kcv());
+    let pik = KeySlot::working(4, WorkKeyClass::Pin).unwrap();
+    let key = WorkKey {
+        class: WorkKeyClass::Pin,
+        master: tmk,
+        slot: pik,
+        algorithm,
+        cipher: &sent.cipher,
+        kcv: sent.kcv,
+    };
+    keys.load_work_key(&key).unwrap();
+    assert_eq!(keys.kcv(pik).unwrap(), work.kcv());
+    let classes: Vec<_> = keys.slots().unwrap().into_iter().map(|info| info.class).collect();
+    assert_eq!(classes, [SlotClass::Transport, SlotClass::Master, SlotClass::Work(WorkKeyClass::Pin)]);
+    // Into the slot of another class, or of nobody.
+    for slot in [KeySlot::Fixed(42), KeySlot::Fixed(99)] {
+        assert_eq!(keys.load_work_key(&WorkKey { slot, ..key }).unwrap_err().kind, ErrorKind::BadParam);
+    }
+    let other = host.generate(KeyUsage::BlockProtection, algorithm).unwrap();
+    let foreign = host.export_block(&master, &other, Exportability::Never, &[]).unwrap();
+    let refused = keys.load_master(tmk, &MasterSource::KeyBlock(&foreign), None).unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::BadParam);
+    keys.delete(pik).unwrap();
+    assert_eq!(keys.kcv(pik).unwrap_err().kind, ErrorKind::NoKey);
+    keys.format().unwrap();
+    assert!(keys.slots().unwrap().is_empty());
+}
+
+/// A print is broken off in the middle: the part is on paper, the printer is free, and the next slip is whole.
+#[test]
+fn a_print_is_broken_off() {
+    let desk = Desk::new();
+    let printer = desk.open::<dyn Printer>();
+    desk.hands.hold_printer(true);
+    let call = printer.call(LONG);
+    let ended = meanwhile(
+        || printer.get().unwrap().print(&slip(5), &call),
+        || {
+            desk.hands.when_waiting(DeviceKind::Printer, &Call::within(LONG)).unwrap();
+            call.cancel.cancel();
+        },
+    );
+    assert_eq!(ended.unwrap_err().kind, ErrorKind::UserCancelled);
+    assert!(!printer.get().unwrap().status().unwrap().busy);
+    desk.hands.hold_printer(false);
+    printer.get().unwrap().print(&slip(5), &printer.call(LONG)).unwrap();
+    assert!(desk.hands.printed().last().unwrap().complete);
+}
+
+/// A lease that ends takes the power from its card: who opens the slot next begins with a card without power, and hears
+/// nothing of the one before.
+#[test]
+fn a_lease_that_ends_leaves_no_power() {
+    let desk = Desk::new();
+    let select = [0x00, 0xA4, 0x04, 0x00];
+    desk.hands.insert(&card(EchoCard::default()));
+    {
+        let reader = desk.open::<dyn IccReader>();
+        reader.get().unwrap().power_up(&PowerUp::default()).unwrap();
+        assert!(desk.hands.view().card_powered);
+    }
+    assert!(!desk.hands.view().card_powered);
+    let reader = desk.open::<dyn IccReader>();
+    let refused = reader.get().unwrap().transmit(&select, &reader.call(LONG)).unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::NoCard);
+}
+
 /// A sealed value that was moved to another name does not open there.
 #[test]
 fn a_sealed_value_is_bound_to_its_name() {

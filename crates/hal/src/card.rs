@@ -357,11 +357,12 @@ pub trait CardDetector: Send + Sync {
     fn detect(&self, request: &DetectRequest, call: &Call) -> Result<Found>;
 }
 
-/// Reads the parts of a track 2 (`PAN D YYMM service …`, `=` for `D`); `None` when it is no track 2.
+/// Reads the parts of a track 2: card number, `D` or `=`, expiry, service code, and digits of the issuer's choice.
+/// `None` when it is no track 2.
 pub fn parse_track2(track: &str) -> Option<(CardText, String, String)> {
     let (pan, rest) = track.split_once(['D', '='])?;
-    if !(13..=19).contains(&pan.len()) || !track.bytes().all(|b| b.is_ascii_digit() || b == b'D' || b == b'=')
-    {
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if !(13..=19).contains(&pan.len()) || !digits(pan) || !digits(rest) {
         return None;
     }
     Some((CardText::new(pan), rest.get(..4)?.to_owned(), rest.get(4..7)?.to_owned()))

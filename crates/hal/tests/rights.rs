@@ -190,6 +190,31 @@ fn card_text_is_masked() {
     assert_eq!(format!("{pan:?}"), "CardText(16 characters)");
 }
 
+/// A track 2 with either separator gives its parts; one without, with two, with letters or cut short is none.
+#[test]
+fn a_track_2_has_its_parts() {
+    for track in ["6224242000000021D29022015699031007", "6224242000000021=29022015699031007"] {
+        let (pan, expiry, service_code) = hal::parse_track2(track).unwrap();
+        assert_eq!(
+            (pan.reveal(), expiry.as_str(), service_code.as_str()),
+            ("6224242000000021", "2902", "201")
+        );
+    }
+    for track in [
+        "",
+        "D",
+        "622424200000002129022015699031007",
+        "6224242000000021D2902D01",
+        "6224242000000021D2902",
+        "62242420D2902201",
+        "62242420000A0021D29022015",
+        "6224242000000021D2902 201",
+        "6224242000000021D290中文",
+    ] {
+        assert!(hal::parse_track2(track).is_none(), "{track}");
+    }
+}
+
 /// The slot map: master keys 1 to 9, and for tenant t PIN 10t+1, MAC 10t+2, track 10t+3; no tenant 0 or 10.
 #[test]
 fn key_slots_follow_the_map() {
