@@ -11,9 +11,9 @@ use std::path::PathBuf;
 use pos::{CardInput, Entry, KeyLayout, Pin, SaleRequest, TmkComponent, VoidRequest};
 use rcgen::{CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::raw::{RawTerminal, Reply};
-use support::{FIRST, Lab, MERCHANT, Process, SECOND, Setup, TMK, free_port, get, until_async};
+use support::{FIRST, Lab, MERCHANT, Process, SECOND, Setup, TMK, free_port, get, metric, until_async};
 
 /// A front before a laboratory's node.
 struct Fronted {
@@ -168,4 +168,102 @@ async fn a_terminal_spends_its_day_over_https() {
     assert!(settled.approved, "{settled:?}");
     let payments = lab.payments(&[]);
     assert_eq!(payments.len(), 3, "two sales and a void: {payments:?}");
+}
+
+/// The page of `posp terminal`, worked as its buttons do.
+struct SmartPage {
+    _process: Process,
+    terminal: String,
+    client: reqwest::Client,
+}
+
+impl SmartPage {
+    /// With the arguments of docs/operations.md.
+    fn over(front: &Fronted, certificates: &Certificates<'_>) -> SmartPage {
+        let listen = format!("127.0.0.1:{}", free_port());
+        let host = format!("https://localhost:{}/unp/webtrans/VPB_lb", front.door.port());
+        let authority = certificates.path("authority.pem").display().to_string();
+        let directory = certificates.path("smart").display().to_string();
+        let arguments =
+            [
+                &[
+                    "terminal",
+                    "--host",
+                    &host,
+                    "--ca",
+                    &authority,
+                    "--merchant",
+                    MERCHANT,
+                    "--terminal",
+                    FIRST,
+                ][..],
+                &[
+                    "--tmk-component",
+                    TMK[0],
+                    "--tmk-component",
+                    TMK[1],
+                    "--listen",
+                    &listen,
+                    "--dir",
+                    &directory,
+                ],
+            ]
+            .concat();
+        let mut process = Process::start(&arguments, &certificates.path("smart.log"));
+        let said = process.line();
+        let address = said.trim().strip_prefix("http://").unwrap_or_else(|| panic!("no address: {said}"));
+        let terminal = format!("http://{address}api/terminals/{FIRST}");
+        SmartPage { _process: process, terminal, client: reqwest::Client::new() }
+    }
+
+    async fn post(&self, what: &str, body: Value) {
+        let answer = self.client.post(format!("{}/{what}", self.terminal)).json(&body).send().await.unwrap();
+        assert!(answer.status().is_success(), "{body}: {}", answer.text().await.unwrap());
+    }
+
+    /// Waits for one of these screens.
+    async fn until(&self, views: &[&str]) -> Value {
+        until_async(&format!("the screen is one of {views:?}"), || async {
+            let (_, shown) = get(&self.terminal).await?;
+            let screen = serde_json::from_str::<Value>(&shown).ok()?["screen"].take();
+            views.contains(&screen["view"].as_str()?).then_some(screen)
+        })
+        .await
+    }
+}
+
+/// A smart POS on its page fetches its chip tables and takes a tap over the front: it knows the front's address and its
+/// authority, and no node.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_smart_pos_pays_over_https() {
+    let lab = Lab::start(Setup::default()).await;
+    for (what, name) in [("ca-key", "ca-keys.hex"), ("aid", "aids.hex")] {
+        let file = format!("{}/../sim/lab/{name}", env!("CARGO_MANIFEST_DIR"));
+        lab.good(&["params", what, "add", &file]);
+    }
+    let certificates = Certificates(&lab);
+    certificates.make(&[]);
+    let file = |name: &str| certificates.path(name).display().to_string();
+    let (certificate, key) = (file("front.pem"), file("front.key"));
+    let front = Fronted::before(&lab, &format!("certificate = '{certificate}'\nkey = '{key}'\n"));
+    front.until(200).await;
+    let page = SmartPage::over(&front, &certificates);
+    page.until(&["menu"]).await;
+    page.post("press", json!({ "do": "trade", "trade": "sale" })).await;
+    page.until(&["amount"]).await;
+    page.post("press", json!({ "do": "amount", "amount": 8_800 })).await;
+    page.until(&["card"]).await;
+    page.post("hand", json!({ "act": "tap", "card": "L01" })).await;
+    // The second slip comes when the first one is torn off.
+    if page.until(&["tear", "result"]).await["view"] == "tear" {
+        page.post("press", json!({ "do": "confirm" })).await;
+    }
+    let result = page.until(&["result"]).await;
+    let payments = lab.payments(&[]);
+    assert_eq!(payments.len(), 1, "{result}: {payments:?}");
+    assert_eq!((&payments[0]["state"], &payments[0]["terminal"]), (&json!("approved"), &json!(FIRST)));
+    assert_eq!(result["amount"], 8_800, "{result}");
+    let (_, numbers) = get(&format!("http://{}/metrics", front.ops)).await.unwrap();
+    let carried = metric(&numbers, "posp_front_requests_total", &[("status", "200")]);
+    assert!(carried >= 4, "sign-in, keys, applications and sale came through the front: {carried}");
 }

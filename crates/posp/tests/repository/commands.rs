@@ -43,6 +43,8 @@ fn every_command_in_the_documents_exists() {
             }
             let Some(shown) = line.strip_prefix("posp ").filter(|_| fenced) else { continue };
             seen += 1;
+            // A command may go on in the next line.
+            let shown = shown.trim_end_matches('\\');
             let words: Vec<&str> = shown.split(" #").next().unwrap().split_whitespace().collect();
             let mut path: Vec<String> = Vec::new();
             let mut help = help_of(&path);
