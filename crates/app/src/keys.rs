@@ -2,7 +2,7 @@
 //! and PIN blocks are the PIN pad's.
 //!
 //! Slots, of one tenant *t*: master key *t* (its SM4 form in *t* + 1, so that tenants are odd numbers: modelled), working
-//! keys 10*t* + 1 to 3, and 10*t* + 4 to 6 for every other sign-in, so that keys that fail their check value leave the
+//! keys 10*t* + 1 to 3, and those of *t* + 1 for every other sign-in, so that keys that fail their check value leave the
 //! old ones in place.
 
 use aes_gcm::aead::{Aead, Payload};
@@ -11,7 +11,9 @@ use hal::{
     CardText, CryptoBox, DeviceManager, ErrorKind, HalError, KeySlot, KeyStore, Lease, LeaseTerms,
     OpenDevice, SecureStore, Session, WorkKey, WorkKeyClass,
 };
-use hsm::{EncryptedPinBlock, ExportedKey, KeyAlgorithm, MacAlgorithm, Pin, PinFormat, key_blob};
+#[cfg(feature = "lab")]
+use hsm::KeyAlgorithm;
+use hsm::{EncryptedPinBlock, ExportedKey, MacAlgorithm, Pin, PinFormat, key_blob};
 use iso8583::{KeyLayout as Form, Profile};
 use pos::{KeyLayout, KeyRef, MasterKeyChecks, MasterKeys, PosError, Security, TmkComponent, WorkingKeys};
 use zeroize::Zeroizing;
@@ -83,10 +85,10 @@ impl DeviceKeys {
         second: bool,
     ) -> Result<KeyRef, PosError> {
         let no_slot = || PosError::Security("there is no such tenant".into());
-        let KeySlot::Fixed(first) = KeySlot::working(self.tenant, class).ok_or_else(no_slot)? else {
+        let tenant = if second { self.tenant + 1 } else { self.tenant };
+        let KeySlot::Fixed(number) = KeySlot::working(tenant, class).ok_or_else(no_slot)? else {
             return Err(no_slot());
         };
-        let number = if second { first + 3 } else { first };
         let loaded = self.keys.get().and_then(|store| {
             store.load_work_key(&WorkKey {
                 class,

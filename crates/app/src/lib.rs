@@ -7,10 +7,13 @@
 //! - [`shell`] does what the flow says: devices through [`hal`], the host through [`pos::Terminal`], the order under way
 //!   in a sealed file, so that a terminal that loses power at any step goes on where it must.
 //!
+//! - [`door`] lets other apps pay: `pay.v1` in, an order at the counter, one result out.
+//!
 //! The protocol with the host (journal, reversals, batch) is crate [`pos`]'s; keys are in the device's slots, see
 //! [`keys`].
 
 pub mod chip;
+pub mod door;
 pub mod flow;
 mod host;
 pub mod keys;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hal::{Call, CancelToken, Interrupt, Signal};
 
-use crate::flow::Order;
+use crate::flow::{Errand, Order};
 use crate::view::{Busy, Input, KeyedPan, Standing, View};
 
 /// Most inputs that wait; more fingers than that are mistakes.
@@ -19,6 +19,8 @@ pub enum Said {
     Input(Input),
     /// Another app.
     Order(Box<Order>),
+    /// Another app, and it is no trade.
+    Errand(Box<Errand>),
 }
 
 /// What the panel shows.
@@ -41,6 +43,8 @@ struct Face {
     keyed: Option<(KeyedPan, Option<String>)>,
     /// Another app's order would be taken on.
     free: bool,
+    /// Another app has the terminal, and is about to say what for.
+    reserved: bool,
 }
 
 type Hook = Arc<dyn Fn(u64) + Send + Sync>;
@@ -69,7 +73,8 @@ impl Panel {
     pub fn new() -> Self {
         let view = View::Busy { with: Busy::Starting, trade: None, desk: None, amount: None };
         let shown = Shown { version: 0, view, standing: Standing::default() };
-        let face = Face { shown, said: VecDeque::new(), cancel: None, keyed: None, free: false };
+        let face =
+            Face { shown, said: VecDeque::new(), cancel: None, keyed: None, free: false, reserved: false };
         Self { face: Signal::new(face), hooks: Arc::default() }
     }
 
@@ -96,7 +101,7 @@ impl Panel {
                 token.cancel();
                 true
             }
-            _ if matches!(face.shown.view, View::Busy { .. } | View::RemoveCard) => false,
+            _ if face.reserved || matches!(face.shown.view, View::Busy { .. } | View::RemoveCard) => false,
             _ if face.said.len() >= INPUTS_MAX => false,
             _ => {
                 face.said.push_back(Said::Input(input));
@@ -105,26 +110,73 @@ impl Panel {
         })
     }
 
-    /// Another app orders. Whether the terminal is free for it; it is not while anything else is under way.
-    pub fn order(&self, order: Order) -> bool {
+    /// Takes the terminal for another app, before it is written down what for. Whether it was free; it is not while
+    /// anything else is under way, and keys mean nothing until the app has [said](Self::give) what it wants.
+    pub fn reserve(&self) -> bool {
         self.face.update(|face| {
-            let free = std::mem::take(&mut face.free);
-            if free {
-                face.said.push_back(Said::Order(Box::new(order)));
+            let taken = face.free && face.said.is_empty();
+            if taken {
+                face.free = false;
+                face.reserved = true;
             }
-            free
+            taken
+        })
+    }
+
+    /// What the terminal was [reserved](Self::reserve) for; nothing when the app thought better of it.
+    pub fn give(&self, said: Option<Said>) {
+        self.face.update(|face| {
+            if !std::mem::take(&mut face.reserved) {
+                return;
+            }
+            match said {
+                Some(said) => face.said.push_back(said),
+                None => face.free = true,
+            }
+        });
+    }
+
+    /// Another app orders. Whether the terminal is free for it.
+    pub fn order(&self, order: Order) -> bool {
+        let taken = self.reserve();
+        if taken {
+            self.give(Some(Said::Order(Box::new(order))));
+        }
+        taken
+    }
+
+    /// Whether another app's order would be taken on now.
+    pub fn is_free(&self) -> bool {
+        self.face.lock().free
+    }
+
+    /// Another app takes its order back: like the red key, as far as it would mean something now.
+    pub fn recall(&self) -> bool {
+        self.face.update(|face| match (&face.cancel, &face.shown.view) {
+            (Some(token), _) => {
+                token.cancel();
+                true
+            }
+            (
+                None,
+                View::Select { .. } | View::Original { .. } | View::Amount { .. } | View::Periods { .. },
+            ) => {
+                face.said.push_back(Said::Input(Input::Cancel));
+                true
+            }
+            _ => false,
         })
     }
 
     /// Shows a screen; what was pressed on the one before is void.
     pub(crate) fn show(&self, view: &View, standing: Standing, free: bool) {
         let version = self.face.update(|face| {
-            face.said.retain(|said| matches!(said, Said::Order(_)));
+            face.said.retain(|said| !matches!(said, Said::Input(_)));
             face.shown =
                 Shown { version: face.shown.version.saturating_add(1), view: view.clone(), standing };
             face.keyed = None;
             // An order that is on its way already has taken the place.
-            face.free = free && face.said.is_empty();
+            face.free = free && face.said.is_empty() && !face.reserved;
             face.shown.version
         });
         let hooks = self.hooks.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -133,7 +185,12 @@ impl Panel {
 
     /// Waits for somebody.
     pub(crate) fn wait(&self, call: &Call) -> Result<Said, Interrupt> {
-        self.face.wait(call, |face| face.said.pop_front())
+        self.face.wait(call, |face| {
+            let said = face.said.pop_front();
+            // Whatever it is takes the terminal; the next screen says whether it is free again.
+            face.free &= said.is_none();
+            said
+        })
     }
 
     /// From now on the red key pulls this.
@@ -144,5 +201,53 @@ impl Panel {
     /// The number that was keyed while a card was waited for.
     pub(crate) fn keyed(&self) -> Option<(KeyedPan, Option<String>)> {
         self.face.update(|face| face.keyed.take())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::flow::Trade;
+
+    fn menu(panel: &Panel) {
+        panel.show(&View::Menu { notice: None }, Standing::default(), true);
+    }
+
+    fn order() -> Order {
+        Order { caller: "com.example.shop".to_owned(), ..Order::by_cashier(Trade::Sale, "1".to_owned()) }
+    }
+
+    fn next(panel: &Panel) -> Option<Said> {
+        panel.wait(&Call::within(Duration::from_millis(1))).ok()
+    }
+
+    /// A key and another app's order at the same moment: one of them has the terminal, whichever was first, and the other
+    /// is told so. An order that was taken is never lost on a screen that does not know it.
+    #[test]
+    fn a_key_and_an_order_do_not_both_have_the_terminal() {
+        let panel = Panel::new();
+        menu(&panel);
+        assert!(panel.press(Input::Trade { trade: Trade::Sale }));
+        assert!(!panel.order(order()), "a key waits");
+        assert!(matches!(next(&panel), Some(Said::Input(_))));
+        assert!(!panel.order(order()), "the key is being followed, though the menu is still shown");
+
+        menu(&panel);
+        assert!(panel.reserve());
+        assert!(!panel.press(Input::Trade { trade: Trade::Sale }), "the terminal is another app's");
+        assert!(!panel.reserve());
+        menu(&panel);
+        assert!(!panel.is_free(), "a screen that is drawn meanwhile changes nothing");
+        panel.give(Some(Said::Order(Box::new(order()))));
+        assert!(matches!(next(&panel), Some(Said::Order(_))));
+
+        menu(&panel);
+        assert!(panel.reserve());
+        panel.give(None);
+        assert!(panel.is_free(), "it thought better of it");
+        panel.give(Some(Said::Order(Box::new(order()))));
+        assert!(next(&panel).is_none(), "nothing is ordered without the terminal");
     }
 }

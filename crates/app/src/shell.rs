@@ -11,14 +11,14 @@ use hal::{
     LedState, OpenDevice, PrintJob, Printer, SecureStore, Session,
 };
 use kernel::QuickPass;
-use pos::{Download, KeyLayout, PosError, Security, Terminal};
+use pos::{Download, KeyLayout, PosError, Record, Security, Terminal};
 use receipt::{Part, ReceiptDoc};
 use tokio::runtime::Handle;
 
 use crate::chip::ChipPayment;
 use crate::flow::{
-    Desk, Effect, Ending, Event, Flow, HostSays, HostStatus, Mark, Order, Outcome, Rules, Trouble,
-    TroubleKind, Why,
+    Desk, Effect, Ending, Errand, Event, Flow, HostSays, HostStatus, Mark, Order, Outcome, Reading, Rules,
+    Trouble, TroubleKind, Why,
 };
 use crate::host::{self, until_power_cut};
 use crate::operators::Operators;
@@ -26,6 +26,7 @@ use crate::panel::{Panel, Said};
 use crate::slate::Slate;
 use crate::view::Standing;
 
+mod books;
 mod cards;
 mod send;
 
@@ -38,11 +39,33 @@ const OPERATORS: &str = "app.operators";
 
 /// Other apps, as far as the shell has to do with them.
 pub trait Callers: Send + Sync {
-    /// An order of theirs has come so far. Its end is told before it is returned.
-    fn marked(&self, order: &Order, mark: &Mark);
+    /// An order of theirs has come so far; their own books have it when this returns. Where they cannot write it down, the
+    /// order goes no further. Its end may come more than once: again after a start, and once more when an outcome that
+    /// was not known has been settled.
+    ///
+    /// # Errors
+    /// Their disk, in words.
+    fn marked(&self, order: &Order, mark: &Mark, facts: &Facts<'_>) -> Result<(), String>;
 
-    /// An order of theirs is over, everything printed that shall be. `slip` is what a caller prints by itself.
-    fn returned(&self, order: &Order, ending: &Ending, slip: Option<&ReceiptDoc>);
+    /// An order of theirs cannot be written down, and does not begin.
+    fn dropped(&self, order: &Order, text: &str);
+
+    /// An order of theirs is over, everything printed that shall be.
+    fn returned(&self, order: &Order);
+
+    /// What they asked for beside trading is done, or is not.
+    fn done(&self, errand: &Errand, said: Result<&HostSays, &Trouble>);
+}
+
+/// What is known of an order beside its end.
+#[derive(Debug, Default)]
+pub struct Facts<'a> {
+    /// As the batch has it, when it stands.
+    pub record: Option<&'a Record>,
+    /// Its slip, both copies.
+    pub slip: Option<ReceiptDoc>,
+    /// How its card was read.
+    pub reading: Option<Reading>,
 }
 
 /// Nobody but the cashier.
@@ -50,9 +73,15 @@ pub trait Callers: Send + Sync {
 pub struct NoCallers;
 
 impl Callers for NoCallers {
-    fn marked(&self, _: &Order, _: &Mark) {}
+    fn marked(&self, _: &Order, _: &Mark, _: &Facts<'_>) -> Result<(), String> {
+        Ok(())
+    }
 
-    fn returned(&self, _: &Order, _: &Ending, _: Option<&ReceiptDoc>) {}
+    fn dropped(&self, _: &Order, _: &str) {}
+
+    fn returned(&self, _: &Order) {}
+
+    fn done(&self, _: &Errand, _: Result<&HostSays, &Trouble>) {}
 }
 
 /// What an acquirer sets for its terminals.
@@ -124,6 +153,8 @@ pub struct Shell {
     presented: Presented,
     pin_block: Option<hsm::EncryptedPinBlock>,
     in_slot: bool,
+    /// What answers have said of earlier transactions: trace, and how they ended.
+    heard: Vec<(u32, Ending)>,
 }
 
 /// The power is gone.
@@ -161,6 +192,7 @@ impl Shell {
             presented: Presented::Nothing,
             pin_block: None,
             in_slot: false,
+            heard: Vec::new(),
         })
     }
 
@@ -174,6 +206,7 @@ impl Shell {
             let standing = self.standing();
             self.around.panel.show(&step.view, standing, self.flow.is_free());
             let Ok(event) = self.perform(step.effect) else { return };
+            self.settle_open();
             if self.flow.is_free() {
                 self.presented = Presented::Nothing;
                 self.pin_block = None;
@@ -247,6 +280,7 @@ impl Shell {
             match self.around.panel.wait(&call) {
                 Ok(Said::Input(input)) => return Ok(Event::Input(input)),
                 Ok(Said::Order(order)) => return Ok(Event::Order(order)),
+                Ok(Said::Errand(errand)) => self.errand(&errand)?,
                 Err(_) if self.around.power.is_cancelled() => return Err(Dark),
                 Err(_) if patience.is_some() => return Ok(Event::Idle),
                 // Nobody is at the counter: what waits for the host goes now.
@@ -262,6 +296,10 @@ impl Shell {
         }
         if self.terminal.pending_reversal().is_some() {
             let reversed = self.ask(async |terminal| terminal.send_reversal().await)?;
+            if let Ok(Some(outcome)) = &reversed {
+                self.hear(outcome);
+                self.settle_open();
+            }
             tracing::info!(
                 done = matches!(reversed, Ok(Some(ref outcome)) if outcome.approved),
                 "a pending reversal was sent"
@@ -270,29 +308,6 @@ impl Shell {
             let _ = self.ask(async |terminal| terminal.upload_waiting().await)?;
         }
         Ok(())
-    }
-
-    fn journal(&mut self, mark: &Mark) -> Event {
-        match self.slate.mark(mark, self.around.security.as_ref()) {
-            Ok(()) => {
-                if let Some(order) = self.flow.order().filter(|order| !order.is_cashiers()) {
-                    self.around.callers.marked(order, mark);
-                }
-                Event::Done
-            }
-            Err(text) => Event::Failed(Trouble { kind: TroubleKind::Other, text }),
-        }
-    }
-
-    fn give_back(&mut self) -> Event {
-        if let Some(entry) = self.slate.entry()
-            && let Some(ending) = &entry.ending
-            && !entry.order.is_cashiers()
-        {
-            let slip = self.terminal.last_document().filter(|_| ending.outcome == Outcome::Approved);
-            self.around.callers.returned(&entry.order, ending, slip.as_ref());
-        }
-        self.journal(&Mark::Returned)
     }
 
     fn login(&mut self, number: &str, password: &str, supervisor: bool) -> Event {
@@ -351,6 +366,7 @@ impl Shell {
             }
             match self.ask(async |terminal| terminal.clear_for_next().await)? {
                 Ok(preceding) => {
+                    preceding.iter().for_each(|outcome| self.hear(outcome));
                     let preceding = preceding.iter().map(|outcome| host::says(outcome, None)).collect();
                     let (batch, trace) = (self.terminal.batch(), self.terminal.next_trace());
                     return Ok(Event::Ready { batch, trace, preceding });
@@ -373,6 +389,7 @@ impl Shell {
         }
         Ok(match self.ask(async |terminal| terminal.send_reversal().await)? {
             Ok(Some(outcome)) => {
+                self.hear(&outcome);
                 let mut said = host::says(&outcome, None);
                 if !outcome.approved {
                     said.status = Some(HostStatus::NoAnswer);
@@ -417,7 +434,10 @@ impl Shell {
             },
         };
         Ok(match done {
-            Ok(outcome) => Event::Told(Box::new(host::says(&outcome, None))),
+            Ok(outcome) => {
+                self.hear(&outcome);
+                Event::Told(Box::new(host::says(&outcome, None)))
+            }
             Err(error) => Event::Failed(host::trouble(&error)),
         })
     }
@@ -488,11 +508,12 @@ impl Shell {
             if let Err(error) = self.slate.mark(&mark, self.around.security.as_ref()) {
                 tracing::error!(%error, "the end of an interrupted order cannot be written down");
             }
-            if !entry.order.is_cashiers() {
-                self.around.callers.marked(&entry.order, &mark);
-            }
             tracing::warn!(outcome = ?settled.outcome, "an order was under way when the power went");
             ending = Some(settled);
+        }
+        // Whether they had heard it before the power went, nobody knows: they hear it again.
+        if let Some(ending) = &ending {
+            self.tell_end(&entry.order, entry.numbers, ending);
         }
         let approved = ending.is_some_and(|ending| ending.outcome == Outcome::Approved);
         let unprinted = entry.unprinted().filter(|_| approved && self.terminal.last_document().is_some());

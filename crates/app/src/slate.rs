@@ -9,7 +9,7 @@ use pos::Security;
 use receipt::Part;
 use serde::{Deserialize, Serialize};
 
-use crate::flow::{Ending, Mark, Order};
+use crate::flow::{Ending, Mark, Order, Outcome};
 
 const NAME: &str = "order.sealed";
 const CONTEXT: &[u8] = b"app/order";
@@ -27,9 +27,18 @@ pub struct Entry {
     pub printed: Vec<Part>,
     /// The caller has its answer, or the cashier has seen it.
     pub returned: bool,
+    /// The order before it, when its outcome is still not known.
+    #[serde(default)]
+    pub before: Option<Box<Entry>>,
 }
 
 impl Entry {
+    /// Whether it was sent and nobody knows what became of it.
+    pub fn is_open(&self) -> bool {
+        self.numbers.is_some()
+            && self.ending.as_ref().is_some_and(|ending| ending.outcome == Outcome::Unknown)
+    }
+
     /// The copy that should be on paper and is not.
     pub fn unprinted(&self) -> Option<Part> {
         let mut last = None;
@@ -81,7 +90,11 @@ impl Slate {
         let mut next = self.entry.clone();
         match (mark, &mut next) {
             (Mark::Accepted(order), next) => {
+                let before = next
+                    .take()
+                    .and_then(|last| if last.is_open() { Some(Box::new(last)) } else { last.before });
                 *next = Some(Entry {
+                    before,
                     order: (**order).clone(),
                     numbers: None,
                     ending: None,
@@ -94,6 +107,35 @@ impl Slate {
             (Mark::Ended(ending), Some(entry)) => entry.ending = Some((**ending).clone()),
             (Mark::Printed(part), Some(entry)) => entry.printed.push(*part),
             (Mark::Returned, Some(entry)) => entry.returned = true,
+        }
+        self.write(next, security)
+    }
+
+    /// Orders that were sent and whose outcome nobody knows, with their batch and trace.
+    pub fn open_orders(&self) -> Vec<(Order, u32, u32)> {
+        let mut found = Vec::new();
+        let mut at = self.entry.as_ref();
+        while let Some(entry) = at {
+            if let (true, Some((batch, trace))) = (entry.is_open(), entry.numbers) {
+                found.push((entry.order.clone(), batch, trace));
+            }
+            at = entry.before.as_deref();
+        }
+        found
+    }
+
+    /// Writes down what became of an order whose outcome was not known.
+    ///
+    /// # Errors
+    /// The disk. The file is as it was.
+    pub fn settle(&mut self, order: &Order, ending: &Ending, security: &dyn Security) -> Result<(), String> {
+        let mut next = self.entry.clone();
+        let mut at = next.as_mut();
+        while let Some(entry) = at {
+            if entry.is_open() && entry.order == *order {
+                entry.ending = Some(ending.clone());
+            }
+            at = entry.before.as_deref_mut();
         }
         self.write(next, security)
     }

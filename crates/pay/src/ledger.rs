@@ -363,6 +363,22 @@ impl Ledger {
         self.newest(caller, |entry| entry.fits(orig))
     }
 
+    /// The trade that a request of this type may refer to: the caller's newest that stands, is of the right type and fits
+    /// all keys.
+    pub fn original(&self, caller: &CallerId, kind: Kind, orig: &Orig) -> Option<&Entry> {
+        let wanted = match kind {
+            Kind::Void | Kind::Refund | Kind::ScanRefund => Some(Kind::Sale),
+            Kind::PreauthVoid | Kind::PreauthComplete => Some(Kind::Preauth),
+            Kind::PreauthCompleteVoid => Some(Kind::PreauthComplete),
+            _ => None,
+        };
+        self.newest(Some(caller), |entry| {
+            entry.outcome == Some(Outcome::Approved)
+                && wanted.is_none_or(|wanted| entry.kind == wanted)
+                && entry.fits(orig)
+        })
+    }
+
     /// The newest request that moves money.
     pub fn last_trade(&self, caller: Option<&CallerId>) -> Option<&Entry> {
         self.newest(caller, |entry| entry.kind.row().money)

@@ -87,6 +87,9 @@ pub struct Response {
     /// What others paid of it, in fen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discount: Option<Fen>,
+    /// Of a balance inquiry: what the card has available, in fen; below zero when it is owed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balance: Option<i64>,
     /// What the merchant is owed, in fen, before fees.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settle_amount: Option<Fen>,
@@ -328,6 +331,7 @@ impl Response {
             pay_method_used: None,
             amount: None,
             discount: None,
+            balance: None,
             settle_amount: None,
             currency: None,
             merchant: None,

@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use pay::{Arrival, CallerId, Digest, Key, Kind, Ledger, Outcome, Reason, RequestId, State, Step};
+use pay::{
+    Arrival, Asked, CallerId, Digest, Key, Kind, Ledger, Orig, Outcome, Reason, RequestId, State, Step, Text,
+};
 use proptest::prelude::*;
 
 const RETENTION_MS: u64 = 1_000;
@@ -187,4 +189,40 @@ fn what_has_ended_does_not_end_again() {
     let settled = unknown.after(Step::Resolve(Outcome::Declined, Some(Reason::Reversed))).unwrap();
     assert_eq!((settled.state, settled.reason), (State::Declined, Some(Reason::Reversed)));
     assert!(settled.after(Step::Resolve(Outcome::Approved, None)).is_err(), "settled once");
+}
+
+/// An original is what stands, is of the type that is undone, and belongs to whoever asks: a declined second try, the void
+/// itself or another caller's sale with the same order number is none.
+#[test]
+fn the_original_is_the_caller_s_own_and_stands() {
+    let mut ledger = Ledger::new(RETENTION_MS);
+    let mut put = |caller: u8, id: u8, kind: Kind, outcome: Outcome, at: u64| {
+        let asked = Asked {
+            key: key(caller, id),
+            digest: Digest::from([id; 32]),
+            kind,
+            amount: None,
+            order_no: Some("O-1".to_owned()),
+        };
+        let Arrival::New(entry) = ledger.arrive(&asked, at) else { panic!() };
+        let ended = entry.after(Step::GoOnline).unwrap().after(Step::End(outcome, None)).unwrap();
+        ledger.put(*entry);
+        ledger.put(ended);
+    };
+    put(0, 0, Kind::Sale, Outcome::Approved, 1);
+    put(0, 1, Kind::Sale, Outcome::Declined, 2);
+    put(0, 2, Kind::Void, Outcome::Approved, 3);
+    put(1, 3, Kind::Sale, Outcome::Approved, 4);
+    let orig = Orig { order_no: Some(Text::new("O-1").unwrap()), ..Orig::default() };
+    let found = |caller: u8, kind: Kind| {
+        ledger
+            .original(&key(caller, 0).caller, kind, &orig)
+            .map(|entry| entry.key.request_id.as_str().to_owned())
+    };
+    assert_eq!(found(0, Kind::Void).as_deref(), Some("id-0"));
+    assert_eq!(found(0, Kind::Refund).as_deref(), Some("id-0"));
+    assert_eq!(found(1, Kind::Refund).as_deref(), Some("id-3"));
+    assert_eq!(found(0, Kind::PreauthComplete), None);
+    // A slip is printed again of whatever stands.
+    assert_eq!(found(0, Kind::Reprint).as_deref(), Some("id-2"));
 }

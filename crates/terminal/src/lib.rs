@@ -7,12 +7,14 @@
 //! For laboratories: the cards' keys are public, and anybody who can open the page can use the terminals. It listens on
 //! the loopback address unless told otherwise.
 
+mod bridge;
 mod deck;
 mod kernels;
 mod station;
 mod trace;
 mod web;
 
+pub use bridge::{Apps, SHOP};
 pub use deck::{Deck, DeckError};
 pub use station::{Hand, Station, StationConfig, StationError};
 pub use trace::{Item, Trace};

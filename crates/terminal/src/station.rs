@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use app::door::{About, Door};
 use app::keys::DeviceKeys;
 use app::panel::{Panel, Shown};
-use app::shell::{NoCallers, Shell, ShellConfig, Surroundings};
+use app::shell::{Shell, ShellConfig, Surroundings};
 use app::view::Input;
 use hal::{AppId, Broker, CancelToken, Code, CodeFormat, DeviceKind, DeviceManager, Permission, Permissions};
 use hal_virtual::{
@@ -138,6 +139,7 @@ pub enum Hand {
 /// A running app.
 struct Running {
     panel: Panel,
+    door: Arc<Door>,
     power: CancelToken,
     thread: JoinHandle<()>,
 }
@@ -222,6 +224,11 @@ impl std::fmt::Debug for Station {
     }
 }
 
+/// Now, in milliseconds.
+pub(crate) fn now_ms() -> u64 {
+    u64::try_from(SystemClock.now().as_millisecond()).unwrap_or_default()
+}
+
 fn files(error: impl std::fmt::Display) -> StationError {
     StationError::Files(error.to_string())
 }
@@ -304,6 +311,12 @@ impl Station {
         running.as_ref().map(|running| running.panel.clone())
     }
 
+    /// The door for other apps, while there is power.
+    pub fn door(&self) -> Option<Arc<Door>> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.as_ref().map(|running| Arc::clone(&running.door))
+    }
+
     /// Switches the power on: the terminal starts, settles what the last cut left, and waits for its cashier. Blocks for
     /// as long as the first start takes its device out of the box.
     ///
@@ -357,13 +370,21 @@ impl Station {
         let panel = Panel::new();
         let told = self.changed.clone();
         panel.on_change(move |_| told.send_modify(|version| *version += 1));
+        let about = About {
+            merchant: self.config.pos.merchant.clone(),
+            merchant_name: self.config.pos.merchant_name.clone(),
+            terminal: self.id.clone(),
+            serial: self.config.pos.serial.clone(),
+        };
+        let door =
+            Door::open(&self.config.directory.join("pay"), panel.clone(), about, now_ms()).map_err(files)?;
         let power = CancelToken::new();
         let around = Surroundings {
             devices: broker,
             session,
             security,
             panel: panel.clone(),
-            callers: Arc::new(NoCallers),
+            callers: door.clone(),
             runtime: self.runtime.clone(),
             power: power.clone(),
         };
@@ -374,7 +395,7 @@ impl Station {
             .name(format!("terminal {}", self.id))
             .spawn(move || shell.run())
             .map_err(files)?;
-        Ok(Running { panel, power, thread })
+        Ok(Running { panel, door, power, thread })
     }
 
     /// Pulls the plug: whatever was under way stops where it is. Blocks until the app's thread has ended.
@@ -386,6 +407,7 @@ impl Station {
             if running.thread.join().is_err() {
                 tracing::error!(terminal = self.id, "the app's thread panicked");
             }
+            running.door.close();
             self.changed.send_modify(|version| *version += 1);
         }
     }

@@ -18,6 +18,7 @@ use tokio_stream::wrappers::WatchStream;
 use tokio_stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 
+use crate::bridge::{self, Apps};
 use crate::deck::Deck;
 use crate::station::{Hand, Station, StationError};
 
@@ -25,6 +26,8 @@ const PAGE: &str = include_str!("../page/index.html");
 const STYLE: &str = include_str!("../page/style.css");
 const WORDS: &str = include_str!("../page/words.js");
 const SCRIPT: &str = include_str!("../page/terminal.js");
+const SHOP: &str = include_str!("../page/shop.html");
+const SHOP_SCRIPT: &str = include_str!("../page/shop.js");
 
 /// How often an idle stream says that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -33,6 +36,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub struct Site {
     stations: Vec<Arc<Station>>,
     deck: Arc<Deck>,
+    apps: Apps,
     stop: CancellationToken,
 }
 
@@ -43,12 +47,27 @@ impl std::fmt::Debug for Site {
 }
 
 impl Site {
-    /// A page with these terminals and this deck.
+    /// A page with these terminals and this deck, and the laboratory's shop as the one app that may pay.
     pub fn new(stations: Vec<Arc<Station>>, deck: Arc<Deck>, stop: CancellationToken) -> Arc<Self> {
-        Arc::new(Self { stations, deck, stop })
+        Self::with_apps(stations, deck, Apps::lab(), stop)
     }
 
-    fn station(&self, id: &str) -> Result<&Arc<Station>, Refused> {
+    /// A page where these apps may ask for payments.
+    pub fn with_apps(
+        stations: Vec<Arc<Station>>,
+        deck: Arc<Deck>,
+        apps: Apps,
+        stop: CancellationToken,
+    ) -> Arc<Self> {
+        Arc::new(Self { stations, deck, apps, stop })
+    }
+
+    /// The apps that may ask for payments.
+    pub(crate) fn apps(&self) -> &Apps {
+        &self.apps
+    }
+
+    pub(crate) fn station(&self, id: &str) -> Result<&Arc<Station>, Refused> {
         let found = self.stations.iter().find(|station| station.id() == id);
         found.ok_or_else(|| {
             Refused(StatusCode::NOT_FOUND, format!("没有终端 {id} / there is no terminal {id}"))
@@ -57,7 +76,7 @@ impl Site {
 }
 
 /// Why something asked for was not done.
-struct Refused(StatusCode, String);
+pub(crate) struct Refused(pub(crate) StatusCode, pub(crate) String);
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
@@ -82,7 +101,11 @@ pub async fn serve(listener: TcpListener, site: Arc<Site>) -> std::io::Result<()
         .route("/style.css", get(|| async { asset(STYLE, "text/css; charset=utf-8") }))
         .route("/words.js", get(|| async { asset(WORDS, "text/javascript; charset=utf-8") }))
         .route("/terminal.js", get(|| async { asset(SCRIPT, "text/javascript; charset=utf-8") }))
+        .route("/shop", get(|| async { asset(SHOP, "text/html; charset=utf-8") }))
+        .route("/shop.js", get(|| async { asset(SHOP_SCRIPT, "text/javascript; charset=utf-8") }))
         .route("/api/terminals", get(terminals))
+        .route("/api/terminals/{id}/pay", post(bridge::pay))
+        .route("/api/terminals/{id}/pay/{request_id}", get(bridge::query))
         .route("/api/terminals/{id}", get(snapshot))
         .route("/api/terminals/{id}/events", get(events))
         .route("/api/terminals/{id}/press", post(press))

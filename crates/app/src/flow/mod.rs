@@ -23,8 +23,8 @@ use receipt::Part;
 use crate::operators::Operator;
 use crate::view::{Busy, Hint, Input, Line, View};
 pub use words::{
-    Card, Desk, Effect, Ending, Event, HostSays, HostStatus, KernelCall, KernelSays, Mark, Names, Order,
-    Original, Outcome, PinSays, Print, Reading, Step, Trade, Trouble, TroubleKind, Why,
+    Card, Chore, Desk, Effect, Ending, Errand, Event, HostSays, HostStatus, KernelCall, KernelSays, Mark,
+    Names, Order, Original, Outcome, PinSays, Print, Reading, Step, Trade, Trouble, TroubleKind, Why,
 };
 
 /// What the acquirer lets the counter do.
@@ -186,6 +186,11 @@ impl Flow {
     /// The order under way.
     pub fn order(&self) -> Option<&Order> {
         self.order.as_ref()
+    }
+
+    /// How the card of the order under way was read.
+    pub fn reading(&self) -> Option<Reading> {
+        self.reading
     }
 
     /// Who is logged in.

@@ -489,6 +489,31 @@ pub enum Desk {
     Repeat,
 }
 
+/// What another app asks for that is no trade. The counter stays where it is; the terminal is busy meanwhile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Errand {
+    /// Who asks.
+    pub caller: String,
+    /// The caller's number for it.
+    pub request_id: String,
+    /// What.
+    pub what: Chore,
+    /// The slip of a settlement is printed.
+    pub print: bool,
+}
+
+/// Kinds of errands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chore {
+    /// What the cashier would do at the menu.
+    Desk(Desk),
+    /// Print a transaction of this batch again.
+    Reprint {
+        /// Its voucher number.
+        trace: u32,
+    },
+}
+
 /// What the shell does next, and comes back with an [`Event`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {

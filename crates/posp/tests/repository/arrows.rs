@@ -14,8 +14,10 @@ fn may_use(name: &str) -> Option<&'static [&'static str]> {
         "front" => &["iso8583", "gate"],
         "sim" | "bench" | "cardsim" | "kernel" => &["iso8583", "hsm"],
         "pos" => &["iso8583", "hsm", "receipt"],
-        "app" => &["iso8583", "hsm", "kernel", "hal", "pos", "receipt"],
-        "terminal" => &["iso8583", "hsm", "kernel", "hal", "hal-virtual", "cardsim", "pos", "receipt", "app"],
+        "app" => &["iso8583", "hsm", "kernel", "hal", "pay", "pos", "receipt"],
+        "terminal" => {
+            &["iso8583", "hsm", "kernel", "hal", "hal-virtual", "cardsim", "pay", "pos", "receipt", "app"]
+        }
         "hal" => &["hsm", "kernel", "receipt"],
         "hal-virtual" => &["hal", "hsm", "kernel", "receipt"],
         "hal-suite" => &["hal", "hsm", "receipt"],
