@@ -33,7 +33,7 @@ class SmartPos(unittest.TestCase):
     def setUpClass(cls):
         cls.dir = tempfile.mkdtemp(prefix="posp-browser-")
         address = lambda: f"127.0.0.1:{free_port()}"
-        names = ["--listen", "--ops", "--network", "--network-listener", "--page", "--terminals"]
+        names = ["--listen", "--ops", "--network", "--network-listener", "--page", "--terminals", "--front"]
         arguments = [part for name in names for part in (name, address())]
         cls.demo = subprocess.Popen(
             [POSP, "demo", "--quiet", "--announce", "--dir", f"{cls.dir}/demo", *arguments],

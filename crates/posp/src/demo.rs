@@ -1,5 +1,6 @@
 //! `posp demo`: everything on an empty store, a business morning as a story, then it stays up.
 
+pub mod https;
 mod scene;
 mod story;
 
@@ -60,6 +61,9 @@ pub struct DemoArgs {
     /// Address of the simulator's page.
     #[arg(long, default_value = "127.0.0.1:18580")]
     page: SocketAddr,
+    /// Address of the internet front that the smart terminals speak HTTPS to.
+    #[arg(long, default_value = "127.0.0.1:8088")]
+    front: SocketAddr,
     /// Address of the page of the smart terminals.
     #[arg(long, default_value = "127.0.0.1:8590")]
     terminals: SocketAddr,
@@ -120,9 +124,11 @@ pub async fn run(args: DemoArgs, screen: &mut Screen) -> anyhow::Result<ExitCode
         bail!("the line to the simulated network is not up: {}", node.engine.channel().status().detail);
     }
     write_config(&args.dir.join("posp.toml"), &config)?;
+    let ids = scene.smart().iter().map(|(id, _)| *id);
+    let front = https::Https::open(&config, &node, &args.dir, args.front, ids).await?;
     let shop = smart::demo_shop(
         &args.dir,
-        node.pos.to_string(),
+        &front,
         scene::MERCHANT,
         scene::MERCHANT_NAME,
         scene::ANSWER_TIMEOUT_MS,
@@ -130,14 +136,18 @@ pub async fn run(args: DemoArgs, screen: &mut Screen) -> anyhow::Result<ExitCode
     let terminals = scene
         .smart()
         .iter()
-        .map(|(id, components)| smart::Smart { id: (*id).to_owned(), components: components.clone() });
+        .map(|(id, components)| smart::Smart {
+            id: (*id).to_owned(),
+            components: components.clone(),
+            certificate: Some(front.certificate(id)),
+        });
     let smart = smart::Page::open(&shop, terminals.collect(), args.terminals).await?;
     let page = network.control_addr().map_or_else(|| args.page.to_string(), |page| page.to_string());
     let announcement = args.announce.then(|| {
         serde_json::json!({
             "pos": node.pos, "ops": node.ops, "network": network.addr(), "page": page,
             "merchant": scene::MERCHANT, "terminals": scene.terminals(),
-            "smart": smart.address,
+            "smart": smart.address, "front": shop.host,
         })
     });
 
@@ -157,6 +167,7 @@ pub async fn run(args: DemoArgs, screen: &mut Screen) -> anyhow::Result<ExitCode
         stop_signal().await?;
     }
     smart.close().await?;
+    front.close().await?;
     node.shut_down().await?;
     network.shutdown().await?;
     played.map(|()| ExitCode::SUCCESS)

@@ -134,7 +134,8 @@ fn nodes(text: &str) -> anyhow::Result<Vec<NodeAddress>> {
     Ok(nodes)
 }
 
-fn settings(config: &Config) -> anyhow::Result<FrontConfig> {
+/// The settings of `[front]` as the front takes them.
+pub fn settings(config: &Config) -> anyhow::Result<FrontConfig> {
     let f = &config.front;
     let paths: Vec<String> = parts(&f.paths).map(str::to_owned).collect();
     if let Some(path) = paths.iter().find(|path| !path.starts_with('/')) {

@@ -13,6 +13,7 @@ use terminal::{Deck, Site, Station, StationConfig, serve};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::demo::https::Https;
 use crate::screen::{Screen, Tone};
 use crate::up::{listen, stop_signal};
 
@@ -40,6 +41,12 @@ pub struct PageArgs {
     /// PEM file of the authority that signs the front's certificate.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
+    /// PEM file of the terminal's certificate, where the front asks for one.
+    #[arg(long, value_name = "FILE", requires = "certificate_key")]
+    certificate: Option<PathBuf>,
+    /// PEM file of its private key.
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    certificate_key: Option<PathBuf>,
     /// Address of the page. Anybody who can open it can use the terminals.
     #[arg(long, default_value = "127.0.0.1:8590")]
     listen: SocketAddr,
@@ -60,6 +67,8 @@ pub struct Smart {
     pub id: String,
     /// Components of its master key.
     pub components: Vec<String>,
+    /// PEM files of its certificate and of its private key, where the front asks for one.
+    pub certificate: Option<(PathBuf, PathBuf)>,
 }
 
 /// What the terminals of a page have in common.
@@ -139,6 +148,7 @@ fn station(shop: &Shop, terminal: Smart) -> StationConfig {
     pos.answer_timeout_ms = shop.patience_ms;
     pos.capability = 6;
     pos.ca_file.clone_from(&shop.ca);
+    (pos.certificate_file, pos.certificate_key_file) = terminal.certificate.unzip();
     pos.serial = format!("LAB{:0>7}", terminal.id.get(1..).unwrap_or_default());
     StationConfig {
         directory: shop.directory.join(&terminal.id),
@@ -169,7 +179,15 @@ pub async fn run(args: PageArgs, screen: &mut Screen) -> anyhow::Result<ExitCode
         width: if args.wide { Width::W80 } else { Width::W58 },
         patience_ms: args.patience_ms,
     };
-    let smart = |id: String| Smart { id, components: args.components.clone() };
+    let certificate = args.certificate.zip(args.certificate_key);
+    if certificate.is_some() && args.terminals.len() > 1 {
+        bail!("a certificate belongs to one terminal; serve the others on a page of their own");
+    }
+    let smart = |id: String| Smart {
+        id,
+        components: args.components.clone(),
+        certificate: certificate.clone(),
+    };
     let page = Page::open(&shop, args.terminals.into_iter().map(smart).collect(), args.listen).await?;
     screen.line(screen.paint(Tone::Strong, format!("http://{}/", page.address)))?;
     screen.line("smart POS terminals 智能 POS. Ctrl-C stops them.")?;
@@ -179,12 +197,12 @@ pub async fn run(args: PageArgs, screen: &mut Screen) -> anyhow::Result<ExitCode
 }
 
 /// The page of the demo's terminals.
-pub fn demo_shop(directory: &Path, host: String, merchant: &str, name: &str, patience_ms: u64) -> Shop {
+pub fn demo_shop(directory: &Path, front: &Https, merchant: &str, name: &str, patience_ms: u64) -> Shop {
     Shop {
-        host,
+        host: front.host.clone(),
         merchant: merchant.to_owned(),
         merchant_name: Some(name.to_owned()),
-        ca: None,
+        ca: Some(front.authority.clone()),
         directory: directory.join("smart"),
         // The cards are the same as those of the demo's other terminals.
         counters: Some(directory.join("pos").join(COUNTERS)),

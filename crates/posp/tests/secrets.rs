@@ -120,7 +120,7 @@ async fn g10_the_demo_keeps_its_secrets() {
     let dir = tempfile::TempDir::with_prefix("posp-secrets-").unwrap();
     let data = dir.path().join("demo");
     let address = || format!("127.0.0.1:{}", free_port());
-    let [pos, ops, network, member, page, smart] = std::array::from_fn(|_| address());
+    let [pos, ops, network, member, page, smart, front] = std::array::from_fn(|_| address());
     let arguments = [
         "demo",
         "--bytes",
@@ -139,6 +139,8 @@ async fn g10_the_demo_keeps_its_secrets() {
         &page,
         "--terminals",
         &smart,
+        "--front",
+        &front,
     ];
     let errors = dir.path().join("demo.err");
     let mut demo = Process::start(&arguments, &errors);

@@ -14,7 +14,7 @@ async fn a_quiet_demo_is_ready_for_the_command_line() {
     let data = dir.path().join("demo");
     let data = data.to_str().unwrap();
     let address = || format!("127.0.0.1:{}", free_port());
-    let [pos, ops, network, member, page, smart] = std::array::from_fn(|_| address());
+    let [pos, ops, network, member, page, smart, front] = std::array::from_fn(|_| address());
     let addresses = [
         "--listen",
         &pos,
@@ -28,6 +28,8 @@ async fn a_quiet_demo_is_ready_for_the_command_line() {
         &page,
         "--terminals",
         &smart,
+        "--front",
+        &front,
     ];
     let arguments = [&["demo", "--quiet", "--announce", "--dir", data][..], &addresses].concat();
     let mut demo = Process::start(&arguments, &dir.path().join("demo.err"));
