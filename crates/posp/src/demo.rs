@@ -126,21 +126,13 @@ pub async fn run(args: DemoArgs, screen: &mut Screen) -> anyhow::Result<ExitCode
     write_config(&args.dir.join("posp.toml"), &config)?;
     let ids = scene.smart().iter().map(|(id, _)| *id);
     let front = https::Https::open(&config, &node, &args.dir, args.front, ids).await?;
-    let shop = smart::demo_shop(
-        &args.dir,
-        &front,
-        scene::MERCHANT,
-        scene::MERCHANT_NAME,
-        scene::ANSWER_TIMEOUT_MS,
-    );
-    let terminals = scene
-        .smart()
-        .iter()
-        .map(|(id, components)| smart::Smart {
-            id: (*id).to_owned(),
-            components: components.clone(),
-            certificate: Some(front.certificate(id)),
-        });
+    let shop =
+        smart::demo_shop(&args.dir, &front, scene::MERCHANT, scene::MERCHANT_NAME, scene::ANSWER_TIMEOUT_MS);
+    let terminals = scene.smart().iter().map(|(id, components)| smart::Smart {
+        id: (*id).to_owned(),
+        components: components.clone(),
+        certificate: Some(front.certificate(id)),
+    });
     let smart = smart::Page::open(&shop, terminals.collect(), args.terminals).await?;
     let page = network.control_addr().map_or_else(|| args.page.to_string(), |page| page.to_string());
     let announcement = args.announce.then(|| {

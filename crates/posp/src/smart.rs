@@ -183,11 +183,8 @@ pub async fn run(args: PageArgs, screen: &mut Screen) -> anyhow::Result<ExitCode
     if certificate.is_some() && args.terminals.len() > 1 {
         bail!("a certificate belongs to one terminal; serve the others on a page of their own");
     }
-    let smart = |id: String| Smart {
-        id,
-        components: args.components.clone(),
-        certificate: certificate.clone(),
-    };
+    let smart =
+        |id: String| Smart { id, components: args.components.clone(), certificate: certificate.clone() };
     let page = Page::open(&shop, args.terminals.into_iter().map(smart).collect(), args.listen).await?;
     screen.line(screen.paint(Tone::Strong, format!("http://{}/", page.address)))?;
     screen.line("smart POS terminals 智能 POS. Ctrl-C stops them.")?;
