@@ -31,8 +31,11 @@ async function ask(path, body) {
   }
 }
 const say = (text) => { $("said").textContent = text; };
-const press = (input) => ask(`/api/terminals/${state.id}/press`, input);
-const hand = (act) => ask(`/api/terminals/${state.id}/hand`, act);
+// One after the other: fast fingers must not overtake one another on their way.
+let queue = Promise.resolve();
+const inTurn = (path, body) => (queue = queue.then(() => ask(path, body)));
+const press = (input) => inTurn(`/api/terminals/${state.id}/press`, input);
+const hand = (act) => inTurn(`/api/terminals/${state.id}/hand`, act);
 
 // ---- words and tabs
 function dress() {
