@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use cardsim::{Behaviour, Card, CardGone, FileCounters, Interface, deck};
 use hal_virtual::{CardHandle, Side, Stripe, VirtualCard};
@@ -60,6 +61,7 @@ struct ChipOf {
     /// Called when the card leaves the reader by itself. It must not ask the device at once: the device waits for the
     /// card's answer.
     left: Option<Left>,
+    gone: bool,
 }
 
 /// What happens when a card leaves by itself.
@@ -71,6 +73,7 @@ impl VirtualCard for ChipOf {
             Side::Contact => Interface::Contact,
             Side::Contactless => Interface::Contactless,
         };
+        self.gone = false;
         // Mute, without this interface, or two at once: to the reader there is no answer.
         self.card.power_up(interface).ok()
     }
@@ -80,6 +83,7 @@ impl VirtualCard for ChipOf {
             Ok(answer) => Some(answer),
             Err(CardGone::Mute) => None,
             Err(CardGone::Removed) => {
+                self.gone = true;
                 if let Some(left) = &self.left {
                     left();
                 }
@@ -88,8 +92,24 @@ impl VirtualCard for ChipOf {
         }
     }
 
+    fn has_left(&self) -> bool {
+        self.gone
+    }
+
     fn power_down(&mut self) {
         self.card.leave();
+    }
+
+    fn delay(&self) -> Duration {
+        Duration::from_millis(self.card.delay().into())
+    }
+
+    fn in_field(&self) -> usize {
+        match (&self.card.profile().contactless, self.card.behaviour().contains(&Behaviour::TwoCards)) {
+            (None, _) => 0,
+            (Some(_), true) => 2,
+            (Some(_), false) => 1,
+        }
     }
 
     fn stripe(&self) -> Option<Stripe> {
@@ -205,7 +225,7 @@ impl Deck {
             });
             let card = Card::new(profile, Box::new(FileCounters::new(&self.counters)), random)
                 .map_err(|error| DeckError::Make(error.to_string()))?;
-            let chip = Arc::new(Mutex::new(ChipOf { card, left: None }));
+            let chip = Arc::new(Mutex::new(ChipOf { card, left: None, gone: false }));
             let handle: CardHandle = chip.clone();
             made.insert(id.to_owned(), Made { handle, chip, place: None });
         }
