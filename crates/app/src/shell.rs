@@ -17,13 +17,13 @@ use tokio::runtime::Handle;
 
 use crate::chip::ChipPayment;
 use crate::flow::{
-    Desk, Effect, Ending, Errand, Event, Flow, HostSays, HostStatus, Mark, Order, Outcome, Reading, Rules,
-    Trouble, TroubleKind, Why,
+    Desk, Effect, Ending, Errand, Event, Flow, HostSays, HostStatus, Mark, Order, Outcome, Reading,
+    Recovered, Rules, Trade, Trouble, TroubleKind, Why,
 };
 use crate::host::{self, until_power_cut};
 use crate::operators::Operators;
 use crate::panel::{Panel, Said};
-use crate::slate::Slate;
+use crate::slate::{Entry, Slate};
 use crate::view::Standing;
 
 mod books;
@@ -84,6 +84,15 @@ impl Callers for NoCallers {
     fn done(&self, _: &Errand, _: Result<&HostSays, &Trouble>) {}
 }
 
+/// Looks over the app's shoulder, step by step: for diagnosis, and for tests that take the power away between two steps.
+pub trait Watch: std::fmt::Debug + Send + Sync {
+    /// This is about to be done. `false` takes the power away before it is.
+    fn before(&self, effect: &Effect) -> bool;
+
+    /// This was done, and that came of it. `false` takes the power away before anybody hears of it.
+    fn after(&self, effect: &Effect, event: &Event) -> bool;
+}
+
 /// What an acquirer sets for its terminals.
 #[derive(Clone, Debug)]
 pub struct ShellConfig {
@@ -99,6 +108,8 @@ pub struct ShellConfig {
     pub card: Duration,
     /// How long a PIN is waited for.
     pub pin: Duration,
+    /// Who watches the steps: nobody but in a laboratory.
+    pub watch: Option<Arc<dyn Watch>>,
 }
 
 impl Default for ShellConfig {
@@ -110,6 +121,7 @@ impl Default for ShellConfig {
             production: false,
             card: Duration::from_secs(60),
             pin: Duration::from_secs(60),
+            watch: None,
         }
     }
 }
@@ -205,7 +217,7 @@ impl Shell {
             }
             let standing = self.standing();
             self.around.panel.show(&step.view, standing, self.flow.is_free());
-            let Ok(event) = self.perform(step.effect) else { return };
+            let Ok(event) = self.watched(step.effect) else { return };
             self.settle_open();
             if self.flow.is_free() {
                 self.presented = Presented::Nothing;
@@ -234,6 +246,21 @@ impl Shell {
         }
     }
 
+    fn watched(&mut self, effect: Effect) -> Lit<Event> {
+        let Some(watch) = self.config.watch.clone() else { return self.perform(effect) };
+        let cut = |lit: bool, power: &CancelToken| {
+            if lit {
+                return Ok(());
+            }
+            power.cancel_as(ErrorKind::ServiceLost);
+            Err(Dark)
+        };
+        cut(watch.before(&effect), &self.around.power)?;
+        let event = self.perform(effect.clone())?;
+        cut(watch.after(&effect, &event), &self.around.power)?;
+        Ok(event)
+    }
+
     fn perform(&mut self, effect: Effect) -> Lit<Event> {
         match effect {
             Effect::Wait => self.wait(),
@@ -243,6 +270,10 @@ impl Shell {
                 Ok(self.login(&operator, &password, supervisor))
             }
             Effect::Prepare => self.prepare(),
+            Effect::Number => {
+                let (batch, trace) = (self.terminal.batch(), self.terminal.next_trace());
+                Ok(Event::Ready { batch, trace, preceding: Vec::new() })
+            }
             Effect::Find(trace) => Ok(self.find(trace)),
             Effect::Detect { fallback, stripe, slot, field } => self.detect(fallback, stripe, slot, field),
             Effect::Kernel(call) => self.kernel(call),
@@ -498,33 +529,43 @@ impl Shell {
         let Some(entry) = self.slate.entry().cloned().filter(|entry| !entry.returned) else {
             return Ok(Event::Recovered(None));
         };
-        let mut ending = entry.ending.clone();
-        if ending.is_none() {
-            let settled = match entry.numbers {
-                None => Ending::here(Why::Interrupted),
-                Some((batch, trace)) => self.settle_interrupted(batch, trace)?,
-            };
-            let mark = Mark::Ended(Box::new(settled.clone()));
-            if let Err(error) = self.slate.mark(&mark, self.around.security.as_ref()) {
-                tracing::error!(%error, "the end of an interrupted order cannot be written down");
+        let ending = match entry.ending.clone() {
+            Some(ending) => ending,
+            None => {
+                let settled = match entry.numbers {
+                    None => Ending::here(Why::Interrupted),
+                    Some(numbers) => self.settle_interrupted(&entry.order, numbers)?,
+                };
+                let mark = Mark::Ended(Box::new(settled.clone()));
+                if let Err(error) = self.slate.mark(&mark, self.around.security.as_ref()) {
+                    tracing::error!(%error, "the end of an interrupted order cannot be written down");
+                }
+                tracing::warn!(outcome = ?settled.outcome, "an order was under way when the power went");
+                settled
             }
-            tracing::warn!(outcome = ?settled.outcome, "an order was under way when the power went");
-            ending = Some(settled);
-        }
+        };
         // Whether they had heard it before the power went, nobody knows: they hear it again.
-        if let Some(ending) = &ending {
-            self.tell_end(&entry.order, entry.numbers, ending);
-        }
-        let approved = ending.is_some_and(|ending| ending.outcome == Outcome::Approved);
-        let unprinted = entry.unprinted().filter(|_| approved && self.terminal.last_document().is_some());
-        if unprinted.is_none() {
+        self.tell_end(&entry.order, entry.numbers, &ending);
+        // Nothing had been about to leave: there is nothing to be told but that it is over.
+        if entry.numbers.is_none() {
             self.give_back();
+            return Ok(Event::Recovered(None));
         }
-        Ok(Event::Recovered(unprinted))
+        let printable = ending.outcome == Outcome::Approved && self.last_slip_is_of(&entry);
+        let unprinted = entry.unprinted().filter(|_| printable);
+        Ok(Event::Recovered(Some(Box::new(Recovered { order: entry.order, ending, unprinted }))))
+    }
+
+    /// Whether what was printed last, or would have been, is the slip of this order and not of one before it.
+    fn last_slip_is_of(&self, entry: &Entry) -> bool {
+        let last = self.terminal.last_record().map(|last| (last.batch, last.trace));
+        let of_original = entry.numbers.zip(entry.order.original.trace);
+        last.is_some()
+            && (last == entry.numbers || last == of_original.map(|((batch, _), trace)| (batch, trace)))
     }
 
     /// What the protocol knows of a transaction that had been about to leave.
-    fn settle_interrupted(&mut self, batch: u32, trace: u32) -> Lit<Ending> {
+    fn settle_interrupted(&mut self, order: &Order, (batch, trace): (u32, u32)) -> Lit<Ending> {
         if self.terminal.open_refund().is_some_and(|(open, _)| open == trace) {
             if self.terminal.sign_in_needed().is_some() {
                 let _ = self.sign_in()?;
@@ -539,9 +580,19 @@ impl Shell {
                 if reversed { (Outcome::Declined, Why::Reversed) } else { (Outcome::Unknown, Why::NoAnswer) };
             return Ok(Ending { outcome, why, host: None });
         }
-        let record =
-            self.terminal.journal().iter().find(|record| (record.batch, record.trace) == (batch, trace));
-        if let Some(record) = record {
+        let record = |trace| {
+            self.terminal.journal().iter().find(move |record| (record.batch, record.trace) == (batch, trace))
+        };
+        let original = order.original.trace.and_then(record);
+        let stands = match order.trade {
+            // What never left the terminal is voided here alone, and has no record but the original's.
+            Trade::Void | Trade::PreauthCompleteVoid => {
+                record(trace).or_else(|| original.filter(|original| original.voided))
+            }
+            Trade::Tip => original.filter(|_| self.terminal.is_queued(trace)),
+            _ => record(trace),
+        };
+        if let Some(record) = stands {
             let host = Some(host::says_of(record));
             return Ok(Ending { outcome: Outcome::Approved, why: Why::Host, host });
         }

@@ -19,7 +19,7 @@ const CONTEXT: &[u8] = b"app/order";
 pub struct Entry {
     /// What was ordered.
     pub order: Order,
-    /// Batch and trace, from when it was about to be sent.
+    /// Batch and trace, from when it was about to be sent or done.
     pub numbers: Option<(u32, u32)>,
     /// Its end.
     pub ending: Option<Ending>,
@@ -41,6 +41,9 @@ impl Entry {
 
     /// The copy that should be on paper and is not.
     pub fn unprinted(&self) -> Option<Part> {
+        if !self.order.trade.prints() {
+            return None;
+        }
         let mut last = None;
         while let Some(part) = self.order.print.after(last) {
             if !self.printed.contains(&part) {

@@ -13,7 +13,7 @@ use crate::error::PosError;
 use crate::message::{Kind, Request};
 use crate::outcome::{Outcome, Status};
 use crate::receipt;
-use crate::state::{LastSlip, Record};
+use crate::state::{LastSlip, Original, Record};
 use crate::terminal::{Reply, Terminal, stamp};
 use crate::transact::check_amount;
 
@@ -202,10 +202,16 @@ impl Terminal {
         if let Some(record) = self.state.journal.iter_mut().find(|record| record.trace == trace) {
             record.adjusted_fen = Some(total);
             outcome.receipt = Some(receipt::transaction(&self.config, record));
+            // The slip with the new total is now the last one; before, "the last slip" was of another transaction.
             self.state.last_slip = Some(LastSlip::Transaction(Box::new(record.clone())));
         }
         self.save().await?;
         Ok(outcome)
+    }
+
+    /// Whether the message with this trace waits for its upload.
+    pub fn is_queued(&self, trace: u32) -> bool {
+        self.state.queue.iter().any(|queued| queued.trace == trace)
     }
 
     /// What waits for its upload: offline sales, adjustments, e-signatures.
@@ -345,6 +351,17 @@ impl Terminal {
             record.upload = Some(Upload::Cancelled);
             outcome.amount_fen = Some(record.amount_fen);
             outcome.card = Some(record.pan.clone());
+            // It has no number of its own: its slip is that of the sale, as a void.
+            let original = Original {
+                batch: Some(record.batch),
+                trace: Some(record.trace),
+                rrn: None,
+                date: None,
+                auth_code: None,
+            };
+            let slip = Record { kind: Kind::Void, original: Some(original), ..record.clone() };
+            outcome.receipt = Some(receipt::transaction(&self.config, &slip));
+            self.state.last_slip = Some(LastSlip::Transaction(Box::new(slip)));
         }
         self.save().await?;
         Ok(outcome)

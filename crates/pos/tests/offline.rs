@@ -101,6 +101,9 @@ async fn an_offline_sale_is_voided_before_it_ever_left() {
     let second = rig.terminal.offline_sale(offline(2_000)).await.unwrap();
     let voided = rig.terminal.void(VoidRequest::by_trace(first.trace)).await.unwrap();
     assert!(voided.approved && rig.host.seen().is_empty());
+    // The last slip is that of the void. Once it stayed that of the transaction before, and was printed for this one.
+    let slip = rig.terminal.last_record().unwrap();
+    assert_eq!((slip.kind, slip.trace), (pos::Kind::Void, first.trace));
     assert_eq!(Totals::of(rig.terminal.journal()).debit_fen, 2_000);
     rig.host.faults([Fault::Silent]);
     rig.terminal.upload_waiting().await.unwrap();

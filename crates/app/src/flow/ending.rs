@@ -2,7 +2,7 @@
 
 use receipt::Part;
 
-use super::{Effect, Ending, Event, Flow, HostStatus, Mark, Outcome, Place, Reading, Step, Trade, Why};
+use super::{Effect, Ending, Event, Flow, HostStatus, Mark, Outcome, Place, Reading, Step, Why};
 use crate::view::{Busy, Input, View};
 
 impl Flow {
@@ -76,7 +76,7 @@ impl Flow {
 
     fn print_first(&mut self) -> Step {
         let approved = self.ending.as_ref().is_some_and(|ending| ending.outcome == Outcome::Approved);
-        let prints = self.order.as_ref().is_some_and(|order| order.trade != Trade::Balance);
+        let prints = self.order.as_ref().is_some_and(|order| order.trade.prints());
         let first = self.order.as_ref().and_then(|order| order.print.after(None));
         match first {
             Some(part) if approved && prints => {
@@ -93,13 +93,11 @@ impl Flow {
                 let next = Part::Cardholder;
                 self.ask(Place::Tear(next), View::Tear { part })
             }
-            // A slip that was left from before the power went has no order.
-            None if self.order.is_none() => self.opened(),
             None => self.show_result(),
         }
     }
 
-    fn show_result(&mut self) -> Step {
+    pub(super) fn show_result(&mut self) -> Step {
         let (Some(order), Some(ending)) = (&self.order, &self.ending) else { return self.opened() };
         if order.skip_result {
             return self.give_back();

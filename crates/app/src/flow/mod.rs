@@ -24,7 +24,8 @@ use crate::operators::Operator;
 use crate::view::{Busy, Hint, Input, Line, View};
 pub use words::{
     Card, Chore, Desk, Effect, Ending, Errand, Event, HostSays, HostStatus, KernelCall, KernelSays, Mark,
-    Names, Order, Original, Outcome, PinSays, Print, Reading, Step, Trade, Trouble, TroubleKind, Why,
+    Names, Order, Original, Outcome, PinSays, Print, Reading, Recovered, Step, Trade, Trouble, TroubleKind,
+    Why,
 };
 
 /// What the acquirer lets the counter do.
@@ -212,13 +213,13 @@ impl Flow {
     pub fn step(&mut self, event: Event) -> Step {
         match (self.place, event) {
             (Place::Recovering, Event::Recovered(None)) => self.opened(),
-            (Place::Recovering, Event::Recovered(Some(part))) => {
-                self.ask(Place::Unprinted(part), View::Paper { problem: "unprinted".to_owned(), part })
-            }
+            (Place::Recovering, Event::Recovered(Some(recovered))) => self.recovered(*recovered),
             (Place::Unprinted(part), Event::Input(Input::Confirm)) => {
                 self.busy(Place::Printing(part), Busy::Printing, Effect::Print { part, again: true })
             }
-            (Place::Unprinted(_), Event::Input(Input::Cancel)) => self.opened(),
+            // The slip stays in the terminal and can be printed from the menu.
+            (Place::Unprinted(_), Event::Input(Input::Cancel)) => self.show_result(),
+            (Place::Unprinted(part), _) => self.unprinted(part),
             (Place::Login, Event::Input(Input::Login { operator, password })) => {
                 let effect = Effect::Login { operator, password, supervisor: false };
                 self.busy(Place::Login, Busy::Working, effect)
@@ -259,6 +260,21 @@ impl Flow {
             (_, event) if self.order.is_some() => self.trade(event),
             _ => self.opened(),
         }
+    }
+
+    /// An order from before the power went goes on where people come in: its slip, its result, whoever ordered it.
+    fn recovered(&mut self, recovered: Recovered) -> Step {
+        self.order = Some(recovered.order);
+        self.accepted = true;
+        self.ending = Some(recovered.ending);
+        match recovered.unprinted {
+            Some(part) => self.unprinted(part),
+            None => self.show_result(),
+        }
+    }
+
+    fn unprinted(&mut self, part: Part) -> Step {
+        self.ask(Place::Unprinted(part), View::Paper { problem: "unprinted".to_owned(), part })
     }
 
     /// A menu choice.

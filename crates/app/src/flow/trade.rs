@@ -63,7 +63,7 @@ impl Flow {
         if trade.goes_online() {
             return self.busy(Place::Preparing, Busy::Preparing, Effect::Prepare);
         }
-        self.present()
+        self.busy(Place::Preparing, Busy::Working, Effect::Number)
     }
 
     /// Breaks off before anything was sent. What the cashier had not finished asking for leaves no trace.
@@ -142,7 +142,7 @@ impl Flow {
             },
             (Place::Numbering, Event::Done) => {
                 let reading = self.reading.unwrap_or(Reading::Keyed);
-                self.busy(Place::Sending, Busy::Online, Effect::Send(reading))
+                self.busy(Place::Sending, self.sending(), Effect::Send(reading))
             }
             (Place::Numbering, Event::Failed(trouble)) => self.end(Ending::here(Why::Terminal(trouble))),
             (Place::Sending, Event::Host(says)) => self.answered(*says),
@@ -354,14 +354,14 @@ impl Flow {
         }
     }
 
-    /// Its numbers are written down before it leaves.
+    /// Its numbers are written down before it leaves, or is done here.
     fn number(&mut self) -> Step {
-        if !self.trade_kind().goes_online() {
-            let reading = self.reading.unwrap_or(Reading::Keyed);
-            return self.busy(Place::Sending, Busy::Working, Effect::Send(reading));
-        }
         let (batch, trace) = self.numbers;
-        self.busy(Place::Numbering, Busy::Online, Effect::Journal(Mark::Online { batch, trace }))
+        self.busy(Place::Numbering, self.sending(), Effect::Journal(Mark::Online { batch, trace }))
+    }
+
+    fn sending(&self) -> Busy {
+        if self.trade_kind().goes_online() { Busy::Online } else { Busy::Working }
     }
 
     fn answered(&mut self, says: super::HostSays) -> Step {

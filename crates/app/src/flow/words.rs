@@ -80,6 +80,11 @@ impl Trade {
         !matches!(self, Self::Tip)
     }
 
+    /// Whether a slip is printed of it.
+    pub const fn prints(self) -> bool {
+        !matches!(self, Self::Balance)
+    }
+
     /// Whether the host is asked while the customer waits.
     pub const fn goes_online(self) -> bool {
         !matches!(self, Self::OfflineSale | Self::Tip)
@@ -201,7 +206,8 @@ impl Order {
 pub enum Mark {
     /// Taken on, before the card is read.
     Accepted(Box<Order>),
-    /// About to be sent with these numbers: from here on its outcome is the host's to know.
+    /// About to be sent (or done, where the host is not asked) with these numbers: from here on its outcome is not known
+    /// before host or protocol have told it.
     Online {
         /// Batch, 60.2.
         batch: u32,
@@ -534,6 +540,8 @@ pub enum Effect {
     },
     /// Send what must go before a new transaction, signing in first when that is needed.
     Prepare,
+    /// Tell the numbers of the next transaction, which the terminal approves by itself: the host is not asked.
+    Number,
     /// Look up the original in the batch.
     Find(u32),
     /// Wait for a card.
@@ -586,6 +594,17 @@ pub struct Step {
     pub effect: Effect,
 }
 
+/// An order that was under way when the power went, settled since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// What was ordered.
+    pub order: Order,
+    /// Its end.
+    pub ending: Ending,
+    /// The copy that should be on paper and is not.
+    pub unprinted: Option<Part>,
+}
+
 /// What happened.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -593,8 +612,8 @@ pub enum Event {
     Input(Input),
     /// Nobody did anything in the time that the screen had.
     Idle,
-    /// What was under way is settled; a copy that was not printed to its end.
-    Recovered(Option<Part>),
+    /// What was under way is settled; of an order that people have to hear of, what became of it.
+    Recovered(Option<Box<Recovered>>),
     /// Another app orders.
     Order(Box<Order>),
     /// It is done.
