@@ -311,9 +311,11 @@ class SmartPos(unittest.TestCase):
         page.shot("dark")
         page.take_card()
         page.click("#sw-power")
-        page.until("menu")
-        page.wait(lambda _: page.messages()[:2] == ["0410", "0400"], "the sale is reversed after the start")
+        result = page.result()
         page.shot("reversed-after-the-start")
+        self.assertEqual("declined", result["outcome"], page.text())
+        self.assertEqual(["0410", "0400"], page.messages()[:2])
+        page.done()
 
     def test_13_no_paper_in_the_middle(self):
         page = self.page
