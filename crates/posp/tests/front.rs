@@ -221,6 +221,22 @@ impl SmartPage {
         assert!(answer.status().is_success(), "{body}: {}", answer.text().await.unwrap());
     }
 
+    /// Sells by a tap from the menu; what the result says.
+    async fn tap_a_sale(&self) -> Value {
+        self.post("press", json!({ "do": "trade", "trade": "sale" })).await;
+        self.until(&["amount"]).await;
+        self.post("press", json!({ "do": "amount", "amount": 8_800 })).await;
+        self.until(&["card"]).await;
+        self.post("hand", json!({ "act": "tap", "card": "L01" })).await;
+        // The second slip comes when the first one is torn off.
+        if self.until(&["tear", "result"]).await["view"] == "tear" {
+            self.post("press", json!({ "do": "confirm" })).await;
+        }
+        let result = self.until(&["result"]).await;
+        self.post("hand", json!({ "act": "untap" })).await;
+        result
+    }
+
     /// Waits for one of these screens.
     async fn until(&self, views: &[&str]) -> Value {
         until_async(&format!("the screen is one of {views:?}"), || async {
@@ -249,16 +265,20 @@ async fn a_smart_pos_pays_over_https() {
     front.until(200).await;
     let page = SmartPage::over(&front, &certificates);
     page.until(&["menu"]).await;
-    page.post("press", json!({ "do": "trade", "trade": "sale" })).await;
-    page.until(&["amount"]).await;
-    page.post("press", json!({ "do": "amount", "amount": 8_800 })).await;
-    page.until(&["card"]).await;
-    page.post("hand", json!({ "act": "tap", "card": "L01" })).await;
-    // The second slip comes when the first one is torn off.
-    if page.until(&["tear", "result"]).await["view"] == "tear" {
+    let mut result = page.tap_a_sale().await;
+    // The node looks for changed lists each second; a terminal that was quicker has read no chip tables.
+    for _ in 0..20 {
+        if result["ending"]["why"]["reason"] != "NoCommonApplication" {
+            break;
+        }
         page.post("press", json!({ "do": "confirm" })).await;
+        page.until(&["menu"]).await;
+        page.post("press", json!({ "do": "desk", "desk": "download" })).await;
+        page.until(&["told", "trouble"]).await;
+        page.post("press", json!({ "do": "confirm" })).await;
+        page.until(&["menu"]).await;
+        result = page.tap_a_sale().await;
     }
-    let result = page.until(&["result"]).await;
     let payments = lab.payments(&[]);
     assert_eq!(payments.len(), 1, "{result}: {payments:?}");
     assert_eq!((&payments[0]["state"], &payments[0]["terminal"]), (&json!("approved"), &json!(FIRST)));
