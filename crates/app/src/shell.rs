@@ -473,14 +473,16 @@ impl Shell {
         })
     }
 
+    /// Everything that there is to download; one list that the host has not does not keep the others away.
     fn download(&mut self) -> Lit<Result<pos::Outcome, PosError>> {
-        for what in [Download::Parameters, Download::PublicKeys, Download::Applications] {
+        let mut said = self.ask(async |terminal| terminal.download(Download::Parameters).await)?;
+        for what in [Download::PublicKeys, Download::Applications] {
             let done = self.ask(async |terminal| terminal.download(what).await)?;
-            if !matches!(&done, Ok(outcome) if outcome.approved) || what == Download::Applications {
-                return Ok(done);
+            if matches!(&said, Ok(outcome) if outcome.approved) {
+                said = done;
             }
         }
-        self.ask(async |terminal| terminal.echo().await)
+        Ok(said)
     }
 
     fn print(&mut self, part: Part, again: bool) -> Lit<Event> {
