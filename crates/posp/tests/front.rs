@@ -7,6 +7,7 @@ mod support;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use pos::{CardInput, Entry, KeyLayout, Pin, SaleRequest, TmkComponent, VoidRequest};
 use rcgen::{CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
@@ -271,6 +272,8 @@ async fn a_smart_pos_pays_over_https() {
         if result["ending"]["why"]["reason"] != "NoCommonApplication" {
             break;
         }
+        // The pause of a poll: the front lets a terminal send twenty messages a second.
+        tokio::time::sleep(Duration::from_secs(1)).await; // poll
         page.post("press", json!({ "do": "confirm" })).await;
         page.until(&["menu"]).await;
         page.post("press", json!({ "do": "desk", "desk": "download" })).await;
