@@ -1,6 +1,6 @@
 // Words of the page, Chinese and English. Screens come without language; here is what stands on them.
 const WORDS = {
-  title: ["智能 POS 实验台", "smart POS lab"], deck: ["测试卡", "test cards"], deckhint: ["点按插卡、挥卡、刷卡", "insert, tap or swipe"],
+  title: ["智能 POS 实验台", "smart POS lab"], shop: ["商店应用", "shop app"], deck: ["测试卡", "test cards"], deckhint: ["点按插卡、挥卡、刷卡", "insert, tap or swipe"],
   trace: ["报文经过", "what went over the wire"], wipe: ["清空", "clear"], none: ["还没有报文。先做一笔消费。", "Nothing yet. Take a payment."],
   insert: ["插卡", "insert"], tap: ["挥卡", "tap"], swipe: ["刷卡", "swipe"], remove: ["拔卡", "take out"], pin: ["密码", "PIN"], valid: ["有效期", "expires"],
   power: ["电源", "power"], poweroff: ["拔掉电源", "pull the plug"], poweron: ["开机", "switch on"], cutnet: ["断网", "cut the network"], mendnet: ["恢复网络", "mend the network"],
