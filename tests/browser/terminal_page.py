@@ -33,7 +33,8 @@ class Page:
         driver.execute_script("localStorage.setItem('language', 'zh')")
         driver.refresh()
         if fresh:
-            # Whatever it was doing: pull the plug, and start again.
+            # Whatever it was doing: pull the plug, and start again, once the page knows which terminal is meant.
+            self.wait(lambda d: d.execute_script("return state.id"), "no terminal is chosen")
             script = """
                 const done = arguments[arguments.length - 1];
                 const power = (on) => hand({ act: "power", on });
@@ -47,7 +48,8 @@ class Page:
             return WebDriverWait(self.driver, PATIENCE, ignored_exceptions=[StaleElementReferenceException]).until(condition)
         except TimeoutException:
             self.shot("failed")
-            raise AssertionError(f"{what}; the screen is {self.view()}: {self.text()}") from None
+            shown = self.driver.find_element(By.TAG_NAME, "body").text
+            raise AssertionError(f"{what}; the page shows: {shown[:1_500]}") from None
 
     def view(self):
         return self.driver.find_element(By.ID, "screen").get_attribute("data-view")
@@ -125,10 +127,11 @@ class Page:
             if view == "result":
                 found = self.driver.find_element(By.ID, "result")
                 return {key: found.get_attribute(f"data-{key}") for key in ("outcome", "code", "trace", "ref", "auth")}
-            if view == "remove_card":
-                self.take_card()
-            else:
+            if view == "tear":
                 self.do("yes")
+            elif self.driver.find_elements(By.ID, "sw-remove"):
+                # A tapped card is in no slot: its screen goes by itself.
+                self.take_card()
             self.wait(lambda _: self.view() != view, f"{view} stays")
 
     def done(self):

@@ -364,8 +364,36 @@ class SmartPos(unittest.TestCase):
         page.tap("L13")
         self.approved(page.result())
         page.shot("phone-approved")
+        page.done()
         width = self.driver.execute_script("return document.documentElement.scrollWidth")
         self.assertLessEqual(width, 410, "the page is wider than the phone")
+
+    def test_16_a_shop_app_is_killed_in_the_middle_and_finds_its_payment(self):
+        self.driver.set_window_size(1400, 1050)
+        page = Page(self.driver, self.addresses["smart"], "20000001", SHOTS)
+        page.count = 70
+        terminal = self.driver.current_window_handle
+        self.driver.switch_to.new_window("tab")
+        shop = self.driver.current_window_handle
+        self.driver.get(f"http://{self.addresses['smart']}/shop")
+        self.driver.execute_script("localStorage.setItem('shop.terminal', '20000001')")
+        self.driver.refresh()
+        page.click("[data-good]")
+        page.click("#pay")
+        page.click("#kill")
+        page.wait(lambda d: d.find_elements("id", "restart"), "the shop is dead")
+        self.driver.switch_to.window(terminal)
+        page.tap("L01")
+        # The shop shows the result and prints for itself.
+        page.until("menu")
+        self.driver.switch_to.window(shop)
+        page.click("#restart")
+        page.wait(
+            lambda d: d.find_elements("css selector", '#outcome[data-outcome="approved"]'),
+            "the shop finds its payment")
+        page.shot("shop")
+        self.driver.close()
+        self.driver.switch_to.window(terminal)
 
 
 if __name__ == "__main__":

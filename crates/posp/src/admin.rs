@@ -91,7 +91,7 @@ impl Door {
 
 Examples:
   posp terminal --merchant 898100000000001 --terminal 20000009 --tmk-component 0123...CDEF --host 127.0.0.1:8583
-  posp terminal add 898100000000001 20000009 --name ...
+  posp terminal add 898100000000001 20000009
   posp terminal list"
 )]
 pub struct TerminalArgs {
@@ -238,7 +238,7 @@ pub async fn merchant(config: &Config, args: MerchantArgs, screen: &mut Screen) 
 
 /// Runs `posp terminal`.
 pub async fn terminal(config: &Config, args: TerminalArgs, screen: &mut Screen) -> anyhow::Result<ExitCode> {
-    let Some(command) = args.command else { return smart::run(args.page, screen).await };
+    let Some(command) = args.command else { return smart::run(config, args.page, screen).await };
     match command {
         TerminalCommand::Add(args) => add_terminal(config, args, screen).await?,
         TerminalCommand::Show(args) => params::show_terminal(config, args, screen).await?,

@@ -13,7 +13,9 @@ use terminal::{Deck, Site, Station, StationConfig, serve};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::Config;
 use crate::demo::https::Https;
+use crate::log;
 use crate::screen::{Screen, Tone};
 use crate::up::{listen, stop_signal};
 
@@ -160,7 +162,7 @@ fn station(shop: &Shop, terminal: Smart) -> StationConfig {
 }
 
 /// Runs the page until it is told to stop.
-pub async fn run(args: PageArgs, screen: &mut Screen) -> anyhow::Result<ExitCode> {
+pub async fn run(config: &Config, args: PageArgs, screen: &mut Screen) -> anyhow::Result<ExitCode> {
     let Some(merchant) = args.merchant else {
         bail!(
             "--merchant is missing: which merchant's terminals? `posp demo` has a page with terminals of its own"
@@ -169,6 +171,7 @@ pub async fn run(args: PageArgs, screen: &mut Screen) -> anyhow::Result<ExitCode
     if args.terminals.is_empty() {
         bail!("--terminal is missing: which terminals?");
     }
+    log::start(&config.log)?;
     let shop = Shop {
         host: args.host,
         merchant,
