@@ -32,8 +32,6 @@ mod send;
 
 /// How long a slip may take, paper changes included.
 const PRINTING: Duration = Duration::from_secs(120);
-/// How long the terminal rests before it looks at what waits to go to the host.
-const REST: Duration = Duration::from_secs(20);
 /// Name of the operators in the secure store.
 const OPERATORS: &str = "app.operators";
 
@@ -108,6 +106,8 @@ pub struct ShellConfig {
     pub card: Duration,
     /// How long a PIN is waited for.
     pub pin: Duration,
+    /// How long the terminal rests at its menu before it looks at what waits to go to the host.
+    pub rest: Duration,
     /// Who watches the steps: nobody but in a laboratory.
     pub watch: Option<Arc<dyn Watch>>,
 }
@@ -121,6 +121,7 @@ impl Default for ShellConfig {
             production: false,
             card: Duration::from_secs(60),
             pin: Duration::from_secs(60),
+            rest: Duration::from_secs(20),
             watch: None,
         }
     }
@@ -307,7 +308,7 @@ impl Shell {
     fn wait(&mut self) -> Lit<Event> {
         let patience = self.flow.patience();
         loop {
-            let call = hal::Call::with(patience.unwrap_or(REST), &self.around.power);
+            let call = hal::Call::with(patience.unwrap_or(self.config.rest), &self.around.power);
             match self.around.panel.wait(&call) {
                 Ok(Said::Input(input)) => return Ok(Event::Input(input)),
                 Ok(Said::Order(order)) => return Ok(Event::Order(order)),
@@ -315,6 +316,7 @@ impl Shell {
                 Err(_) if self.around.power.is_cancelled() => return Err(Dark),
                 Err(_) if patience.is_some() => return Ok(Event::Idle),
                 // Nobody is at the counter: what waits for the host goes now.
+                Err(_) if self.flow.is_free() && self.terminal.is_settling() => return Ok(Event::Unsettled),
                 Err(_) => self.rest()?,
             }
         }
@@ -449,7 +451,7 @@ impl Shell {
             Desk::SignIn => self.ask(async |terminal| terminal.sign_in(layout).await)?,
             Desk::SignOff => self.ask(async |terminal| terminal.sign_off().await)?,
             Desk::Echo => self.ask(async |terminal| terminal.echo().await)?,
-            Desk::Settle => self.ask(async |terminal| terminal.settle().await)?,
+            Desk::Settle => self.settle()?,
             Desk::Download => self.download()?,
             Desk::Upload => match self.ask(async |terminal| terminal.upload_waiting().await)? {
                 Ok(outcomes) => return Ok(told(&outcomes)),
@@ -471,6 +473,18 @@ impl Shell {
             }
             Err(error) => Event::Failed(host::trouble(&error)),
         })
+    }
+
+    /// Settles, or goes on with a settlement that was cut off. A host that asks for a sign-in half way gets it, once.
+    fn settle(&mut self) -> Lit<Result<pos::Outcome, PosError>> {
+        let settled = self.ask(async |terminal| terminal.settle().await)?;
+        let Err(PosError::SettlementCutOff(why)) = &settled else { return Ok(settled) };
+        tracing::warn!(%why, "a settlement was cut off");
+        if self.terminal.is_settling() && self.terminal.sign_in_needed().is_some() && self.sign_in()?.is_ok()
+        {
+            return self.ask(async |terminal| terminal.settle().await);
+        }
+        Ok(settled)
     }
 
     /// Everything that there is to download; one list that the host has not does not keep the others away.
@@ -529,7 +543,7 @@ impl Shell {
     /// After a start: what was under way when the power went gets its end.
     fn recover(&mut self) -> Lit<Event> {
         let Some(entry) = self.slate.entry().cloned().filter(|entry| !entry.returned) else {
-            return Ok(Event::Recovered(None));
+            return Ok(self.recovered(None));
         };
         let ending = match entry.ending.clone() {
             Some(ending) => ending,
@@ -551,11 +565,15 @@ impl Shell {
         // Nothing had been about to leave: there is nothing to be told but that it is over.
         if entry.numbers.is_none() {
             self.give_back();
-            return Ok(Event::Recovered(None));
+            return Ok(self.recovered(None));
         }
         let printable = ending.outcome == Outcome::Approved && self.last_slip_is_of(&entry);
         let unprinted = entry.unprinted().filter(|_| printable);
-        Ok(Event::Recovered(Some(Box::new(Recovered { order: entry.order, ending, unprinted }))))
+        Ok(self.recovered(Some(Recovered { order: entry.order, ending, unprinted })))
+    }
+
+    fn recovered(&self, order: Option<Recovered>) -> Event {
+        Event::Recovered { order: order.map(Box::new), settling: self.terminal.is_settling() }
     }
 
     /// Whether what was printed last, or would have been, is the slip of this order and not of one before it.

@@ -60,6 +60,8 @@ impl Flow {
                 self.ask(Place::SettleSupervisor, View::Supervisor { trade: None, wrong: true })
             }
             (Place::Desk(desk), Event::Told(says)) => self.done(desk, *says),
+            // Nobody asked, so nobody is told: the menu says that it waits, and it is tried again.
+            (Place::Desk(Desk::Settle), Event::Failed(_)) if self.by_itself => self.opened(),
             (Place::SettlePrinting, Event::Failed(trouble)) => {
                 self.ask(Place::SettlePrinting, View::Paper { problem: trouble.text, part: Part::Merchant })
             }
@@ -70,7 +72,7 @@ impl Flow {
         }
     }
 
-    fn settle(&mut self) -> Step {
+    pub(super) fn settle(&mut self) -> Step {
         self.busy(Place::Desk(Desk::Settle), Busy::Desk, Effect::Desk(Desk::Settle))
     }
 

@@ -67,11 +67,15 @@ impl Flow {
     }
 
     fn card_out(&mut self) -> Step {
-        if matches!(self.reading, Some(Reading::Chip | Reading::Tap)) {
-            self.place = Place::Removing;
-            return Step { view: View::RemoveCard, effect: Effect::RemoveCard };
+        match self.reading {
+            Some(Reading::Chip) => {
+                self.place = Place::Removing;
+                Step { view: View::RemoveCard, effect: Effect::RemoveCard }
+            }
+            // A tapped card is in its holder's hand: there is nothing to take, only the antenna to switch off.
+            Some(Reading::Tap) => self.busy(Place::Removing, Busy::Working, Effect::RemoveCard),
+            _ => self.print_first(),
         }
-        self.print_first()
     }
 
     fn print_first(&mut self) -> Step {

@@ -143,6 +143,10 @@ pub struct Flow {
     /// What was shown before a question of the desk.
     page: usize,
     told: Option<(Desk, HostSays)>,
+    /// A settlement that was cut off goes on before the menu.
+    unsettled: bool,
+    /// The settlement under way goes on by itself, without anybody having pressed a key.
+    by_itself: bool,
     /// Numbers the cashier's orders.
     prefix: String,
     count: u64,
@@ -169,6 +173,8 @@ impl Flow {
             ending: None,
             page: 0,
             told: None,
+            unsettled: false,
+            by_itself: false,
             prefix: prefix.into(),
             count: 0,
         }
@@ -212,8 +218,17 @@ impl Flow {
     /// What to do after an event. An event that does not fit leaves everything as it is and waits again.
     pub fn step(&mut self, event: Event) -> Step {
         match (self.place, event) {
-            (Place::Recovering, Event::Recovered(None)) => self.opened(),
-            (Place::Recovering, Event::Recovered(Some(recovered))) => self.recovered(*recovered),
+            (Place::Recovering, Event::Recovered { order, settling }) => {
+                self.unsettled = settling;
+                match order {
+                    Some(recovered) => self.recovered(*recovered),
+                    None => self.opened(),
+                }
+            }
+            (Place::Menu | Place::Login, Event::Unsettled) => {
+                self.unsettled = true;
+                self.opened()
+            }
             (Place::Unprinted(part), Event::Input(Input::Confirm)) => {
                 self.busy(Place::Printing(part), Busy::Printing, Effect::Print { part, again: true })
             }
@@ -293,8 +308,13 @@ impl Flow {
         }
     }
 
-    /// Login or menu.
+    /// Login or menu; before either, a settlement that was cut off. Whoever began it was allowed to.
     fn opened(&mut self) -> Step {
+        if std::mem::take(&mut self.unsettled) {
+            self.forget();
+            self.by_itself = true;
+            return self.settle();
+        }
         if self.rules.login && self.operator.is_none() {
             self.forget();
             return self.ask(Place::Login, View::Login { wrong: false });
@@ -320,6 +340,7 @@ impl Flow {
         self.hint = Hint::Nothing;
         self.ending = None;
         self.told = None;
+        self.by_itself = false;
     }
 
     fn ask(&mut self, place: Place, view: View) -> Step {

@@ -7,7 +7,7 @@ use crate::view::Page;
 fn flow() -> Flow {
     let mut flow = Flow::new(Rules { supervisor: false, ..Rules::default() }, "t");
     flow.start();
-    flow.step(Event::Recovered(None));
+    flow.step(Event::Recovered { order: None, settling: false });
     flow
 }
 
@@ -161,7 +161,7 @@ fn an_order_that_is_broken_off_ends_in_the_journal_when_it_began_there() {
 fn a_void_shows_what_it_undoes_and_wants_a_supervisor() {
     let mut flow = Flow::new(Rules::default(), "t");
     flow.start();
-    flow.step(Event::Recovered(None));
+    flow.step(Event::Recovered { order: None, settling: false });
     flow.step(choose(Trade::Void));
     let named = Input::Original { trace: Some(124), reference: None, auth_code: None, date: None };
     assert_eq!(flow.step(Event::Input(named)).effect, Effect::Find(124));
@@ -213,7 +213,7 @@ fn an_order_from_before_the_power_went_comes_to_its_end() {
     let recovered = |unprinted| {
         let order = Order { amount: Some(100), ..Order::by_cashier(Trade::Sale, "t-1".into()) };
         let ending = Ending { outcome: Outcome::Approved, why: Why::Host, host: None };
-        Event::Recovered(Some(Box::new(Recovered { order, ending, unprinted })))
+        Event::Recovered { order: Some(Box::new(Recovered { order, ending, unprinted })), settling: false }
     };
     let mut flow = Flow::new(Rules::default(), "t");
     flow.start();
@@ -246,6 +246,74 @@ fn an_order_from_before_the_power_went_comes_to_its_end() {
             flow.step(Event::Input(Input::Cancel));
         }
         assert_eq!(flow.step(Event::Input(Input::Confirm)).effect, Effect::Return);
+    }
+}
+
+/// A settlement that the power or the line has cut off needs no key: it goes on before the menu opens, after whatever an
+/// order of before has left to say, and again each time the terminal has rested. Its slip and its end are as always; that
+/// it could not go on is no screen in anybody's way.
+#[test]
+fn a_settlement_that_was_cut_off_goes_on_by_itself() {
+    let settles = Effect::Desk(Desk::Settle);
+    let mut flow = Flow::new(Rules { login: true, ..Rules::default() }, "t");
+    flow.start();
+    assert_eq!(flow.step(Event::Recovered { order: None, settling: true }).effect, settles);
+    assert!(!flow.is_free());
+    let no_line = Event::Failed(Trouble { kind: TroubleKind::SettlementOpen, text: "no line".into() });
+    assert!(matches!(flow.step(no_line.clone()).view, View::Login { .. }));
+    assert_eq!(flow.step(Event::Unsettled).effect, settles);
+    let settled = HostSays { status: Some(HostStatus::Approved), ..HostSays::default() };
+    assert_eq!(
+        flow.step(Event::Told(Box::new(settled))).effect,
+        Effect::Print { part: Part::Merchant, again: false }
+    );
+    assert!(matches!(flow.step(Event::Done).view, View::Told { desk: Desk::Settle, .. }));
+    assert!(matches!(flow.step(Event::Idle).view, View::Login { .. }));
+
+    // An order of before first, then the settlement.
+    let order = Order { amount: Some(100), ..Order::by_cashier(Trade::Sale, "t-1".into()) };
+    let ending = Ending { outcome: Outcome::Approved, why: Why::Host, host: None };
+    let recovered = Recovered { order, ending, unprinted: None };
+    let mut flow = Flow::new(Rules::default(), "t");
+    flow.start();
+    let step = flow.step(Event::Recovered { order: Some(Box::new(recovered)), settling: true });
+    assert!(matches!(step.view, View::Result { .. }));
+    assert_eq!(flow.step(Event::Input(Input::Confirm)).effect, Effect::Return);
+    assert_eq!(flow.step(Event::Done).effect, settles);
+    // Somebody who presses the key is told what stood in the way.
+    flow.step(no_line.clone());
+    flow.step(Event::Input(Input::Desk { desk: Desk::Settle }));
+    flow.step(Event::Page(Box::default()));
+    assert_eq!(flow.step(Event::Input(Input::Confirm)).effect, settles);
+    assert!(matches!(flow.step(no_line).view, View::Trouble { .. }));
+}
+
+/// "Take your card" is for a card in the slot. One that was tapped is in its holder's hand: the antenna goes off, and no
+/// screen says so.
+///
+/// Once both were asked to be taken, so that after a tap the words flashed by.
+#[test]
+fn only_a_card_in_the_slot_is_to_be_taken() {
+    for (card, to_be_taken) in [(Card::Inserted, true), (Card::Tapped, false)] {
+        let mut flow = flow();
+        play(
+            &mut flow,
+            vec![
+                choose(Trade::Sale),
+                Event::Input(Input::Amount { amount: 100 }),
+                Event::Done,
+                ready(),
+                Event::Card(card),
+                Event::Kernel(KernelSays::Online { masked: "622424******0013".into() }),
+                Event::Done,
+                approved(),
+            ],
+        );
+        let step = flow.step(Event::Done);
+        assert_eq!(step.effect, Effect::RemoveCard);
+        assert_eq!(step.view == View::RemoveCard, to_be_taken, "{:?}", step.view);
+        let step = flow.step(Event::Done);
+        assert_eq!(step.effect, Effect::Print { part: Part::Merchant, again: false });
     }
 }
 
@@ -303,7 +371,8 @@ mod any_event {
             })),
             42 => Event::Kernel(KernelSays::Select(vec!["a".into()])),
             43 => Event::Input(Input::Choose { index: 0 }),
-            44 => Event::Recovered(None),
+            44 => Event::Recovered { order: None, settling: false },
+            45 => Event::Unsettled,
             _ => Event::Again(Hint::OneCard),
         }
     }
@@ -312,7 +381,7 @@ mod any_event {
         /// Whatever happens in whatever order: what is sent was accepted and numbered before, and after an order was
         /// accepted its end is journaled before it is given back.
         #[test]
-        fn nothing_is_sent_or_told_before_it_is_written_down(numbers in proptest::collection::vec(0_u8..46, 1..120)) {
+        fn nothing_is_sent_or_told_before_it_is_written_down(numbers in proptest::collection::vec(0_u8..47, 1..120)) {
             let mut flow = flow();
             let (mut accepted, mut numbered, mut ended) = (false, false, false);
             for number in numbers {

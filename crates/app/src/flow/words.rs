@@ -566,7 +566,7 @@ pub enum Effect {
     Send(Reading),
     /// Send the pending reversal.
     Reverse,
-    /// Wait until slot and field are empty.
+    /// Switch the antenna off, or wait until the slot is empty.
     RemoveCard,
     /// Print a copy of the last transaction; `again` marks it as a reprint.
     Print {
@@ -612,8 +612,15 @@ pub enum Event {
     Input(Input),
     /// Nobody did anything in the time that the screen had.
     Idle,
-    /// What was under way is settled; of an order that people have to hear of, what became of it.
-    Recovered(Option<Box<Recovered>>),
+    /// What was under way is settled.
+    Recovered {
+        /// An order that people have to hear of, and what became of it.
+        order: Option<Box<Recovered>>,
+        /// A settlement was cut off, and has to go on.
+        settling: bool,
+    },
+    /// Nobody is at the counter, and a settlement that was cut off waits.
+    Unsettled,
     /// Another app orders.
     Order(Box<Order>),
     /// It is done.

@@ -160,7 +160,7 @@ impl Watch for Cutter {
     fn after(&self, effect: &Effect, event: &Event) -> bool {
         let ending = match (effect, event) {
             (Effect::Journal(Mark::Ended(ending)), Event::Done) => Some((**ending).clone()),
-            (_, Event::Recovered(Some(recovered))) => Some(recovered.ending.clone()),
+            (_, Event::Recovered { order: Some(recovered), .. }) => Some(recovered.ending.clone()),
             _ => None,
         };
         {

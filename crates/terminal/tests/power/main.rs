@@ -254,7 +254,8 @@ fn a_tip() {
     });
 }
 
-/// Settlement with the certificate of a chip to upload, and the sign-off after it.
+/// Settlement with the certificate of a chip to upload, and the sign-off after it. Cut off anywhere, it goes on with the
+/// next start, without a key.
 #[test]
 fn a_settlement() {
     play("settlement", |_| Script::desk(Input::Desk { desk: Desk::Settle }));
