@@ -4,12 +4,12 @@ use std::future::Future;
 use std::sync::Arc;
 
 use hal::CancelToken;
-use pos::{PosError, Record, Side, Status, Totals};
+use pos::{Kind, PosError, Record, Side, Status, Totals};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use crate::flow::{HostSays, HostStatus, Trouble, TroubleKind};
-use crate::view::{Line, Page};
+use crate::flow::{HostSays, HostStatus, Trade, Trouble, TroubleKind};
+use crate::view::{Line, Page, Waiting};
 
 /// Transactions on a page of the list.
 const LINES: usize = 8;
@@ -118,11 +118,32 @@ pub(crate) fn line(record: &Record) -> Line {
         card: record.pan.clone(),
         at: record.at.clone(),
         voided: record.voided,
+        undo: match record.kind {
+            Kind::Sale | Kind::Instalment | Kind::OfflineSale | Kind::OfflineChip => Some(Trade::Void),
+            Kind::Completion | Kind::CompletionAdvice => Some(Trade::PreauthCompleteVoid),
+            Kind::CashLoad => Some(Trade::CashLoadVoid),
+            _ => None,
+        },
         reference: record.rrn.clone(),
         auth_code: record.auth_code.clone(),
         date,
         reprints: record.reprints,
     }
+}
+
+/// What waits to go to the host, in the order in which it goes.
+pub(crate) fn waiting(terminal: &pos::Terminal) -> Vec<Waiting> {
+    let item = |waits: pos::Waiting| {
+        let row = waits.kind.row();
+        Waiting {
+            zh: row.zh.to_owned(),
+            en: row.en.to_owned(),
+            trace: waits.trace,
+            amount: waits.amount_fen,
+            attempts: waits.attempts,
+        }
+    };
+    terminal.waiting().into_iter().map(item).collect()
 }
 
 /// A page of the batch, newest first.

@@ -159,7 +159,12 @@ impl Panel {
             }
             (
                 None,
-                View::Select { .. } | View::Original { .. } | View::Amount { .. } | View::Periods { .. },
+                View::Select { .. }
+                | View::Original { .. }
+                | View::Amount { .. }
+                | View::Periods { .. }
+                | View::Points { .. }
+                | View::Voice { .. },
             ) => {
                 face.said.push_back(Said::Input(Input::Cancel));
                 true

@@ -164,6 +164,8 @@ pub struct Shell {
     slate: Slate,
     operators: Operators,
     presented: Presented,
+    /// The card that pays and its PIN, while the one that is loaded is in hand.
+    payer: Option<(Presented, Option<hsm::EncryptedPinBlock>)>,
     pin_block: Option<hsm::EncryptedPinBlock>,
     in_slot: bool,
     /// What answers have said of earlier transactions: trace, and how they ended.
@@ -203,6 +205,7 @@ impl Shell {
             slate,
             operators,
             presented: Presented::Nothing,
+            payer: None,
             pin_block: None,
             in_slot: false,
             heard: Vec::new(),
@@ -222,8 +225,11 @@ impl Shell {
             self.settle_open();
             if self.flow.is_free() {
                 self.presented = Presented::Nothing;
+                self.payer = None;
                 self.pin_block = None;
             }
+            let config = self.terminal.config();
+            self.flow.obey(config.manual_entry, config.offline_limit_fen);
             step = self.flow.step(event);
         }
     }
@@ -240,7 +246,7 @@ impl Shell {
             reversal: self.terminal.pending_reversal().is_some(),
             refund_open: self.terminal.open_refund().is_some(),
             settlement_open: self.terminal.is_settling(),
-            waiting: self.terminal.waiting_uploads(),
+            waiting: self.terminal.waiting_uploads() + usize::from(self.terminal.pending_script()),
             merchant_name: config.merchant_name.clone(),
             merchant: config.merchant.clone(),
             terminal: config.terminal.clone(),
@@ -276,7 +282,12 @@ impl Shell {
                 Ok(Event::Ready { batch, trace, preceding: Vec::new() })
             }
             Effect::Find(trace) => Ok(self.find(trace)),
-            Effect::Detect { fallback, stripe, slot, field } => self.detect(fallback, stripe, slot, field),
+            Effect::Detect { fallback, stripe, slot, field, second } => {
+                if second {
+                    self.keep_payer();
+                }
+                self.detect(fallback, stripe, slot, field)
+            }
             Effect::Kernel(call) => self.kernel(call),
             Effect::Pin { bypass } => self.pin(bypass),
             Effect::Send(reading) => self.send(reading),
@@ -286,6 +297,7 @@ impl Shell {
             Effect::Reprint(trace) => self.reprint(trace),
             Effect::Desk(desk) => self.desk(desk),
             Effect::Return => Ok(self.give_back()),
+            Effect::Waiting => Ok(Event::Waiting(host::waiting(&self.terminal))),
             Effect::List(page) => Ok(Event::Page(Box::new(host::page(self.terminal.journal(), page)))),
         }
     }
@@ -337,8 +349,8 @@ impl Shell {
                 done = matches!(reversed, Ok(Some(ref outcome)) if outcome.approved),
                 "a pending reversal was sent"
             );
-        } else if self.terminal.waiting_uploads() > 0 {
-            let _ = self.ask(async |terminal| terminal.upload_waiting().await)?;
+        } else if self.terminal.waiting_uploads() > 0 || self.terminal.pending_script() {
+            let _ = self.ask(async |terminal| terminal.upload_all().await)?;
         }
         Ok(())
     }
@@ -453,8 +465,11 @@ impl Shell {
             Desk::Echo => self.ask(async |terminal| terminal.echo().await)?,
             Desk::Settle => self.settle()?,
             Desk::Download => self.download()?,
-            Desk::Upload => match self.ask(async |terminal| terminal.upload_waiting().await)? {
-                Ok(outcomes) => return Ok(told(&outcomes)),
+            Desk::Upload => match self.ask(async |terminal| terminal.upload_all().await)? {
+                Ok(outcomes) => {
+                    outcomes.iter().for_each(|outcome| self.hear(outcome));
+                    return Ok(told(&outcomes));
+                }
                 Err(error) => Err(error),
             },
             Desk::Repeat if self.terminal.open_refund().is_some() => {
@@ -606,7 +621,7 @@ impl Shell {
         let original = order.original.trace.and_then(record);
         let stands = match order.trade {
             // What never left the terminal is voided here alone, and has no record but the original's.
-            Trade::Void | Trade::PreauthCompleteVoid => {
+            Trade::Void | Trade::PreauthCompleteVoid | Trade::CashLoadVoid => {
                 record(trace).or_else(|| original.filter(|original| original.voided))
             }
             Trade::Tip => original.filter(|_| self.terminal.is_queued(trace)),

@@ -3,7 +3,7 @@
 use receipt::Part;
 use serde::{Deserialize, Serialize};
 
-use crate::flow::{Desk, Ending, Names, Reading, Trade, Trouble};
+use crate::flow::{Desk, Ending, Names, Points, Reading, Trade, Trouble};
 
 /// A hint about the card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,8 @@ pub enum Hint {
     OneCard,
     /// The stripe was not read.
     SwipeAgain,
+    /// The number is mistyped, or its expiry is.
+    KeyAgain,
 }
 
 /// What the terminal is busy with.
@@ -70,6 +72,8 @@ pub struct Line {
     pub at: String,
     /// Voided since.
     pub voided: bool,
+    /// What takes it back as a whole, when something does.
+    pub undo: Option<Trade>,
     /// Reference number.
     pub reference: Option<String>,
     /// Authorisation code.
@@ -78,6 +82,21 @@ pub struct Line {
     pub date: String,
     /// How often it was printed again.
     pub reprints: u32,
+}
+
+/// Something that waits to go to the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// Name, Chinese.
+    pub zh: String,
+    /// Name, English.
+    pub en: String,
+    /// Voucher number of what it is about.
+    pub trace: u32,
+    /// In fen, when it moves money.
+    pub amount: Option<u64>,
+    /// How often it was sent without an answer that settles it.
+    pub attempts: u32,
 }
 
 /// A page of the batch.
@@ -168,6 +187,22 @@ pub enum View {
         /// What was wrong with the last one.
         wrong: Option<String>,
     },
+    /// Whose points?
+    Points {
+        /// In fen.
+        amount: u64,
+    },
+    /// The code that the issuer gave by telephone?
+    Voice {
+        /// In fen.
+        amount: u64,
+        /// The amount is above the limit: without a code it cannot be.
+        needed: bool,
+        /// The limit, in fen.
+        limit: u64,
+        /// What was wrong with the last one.
+        wrong: Option<String>,
+    },
     /// A supervisor, please.
     Supervisor {
         /// For what.
@@ -191,6 +226,8 @@ pub enum View {
         hint: Hint,
         /// The number may be keyed.
         keyed: bool,
+        /// It is the card that is loaded; the one that pays was read.
+        second: bool,
     },
     /// Which application?
     Select {
@@ -253,6 +290,11 @@ pub enum View {
     Detail {
         /// Which.
         line: Line,
+    },
+    /// What waits to go to the host.
+    Waiting {
+        /// In the order in which it goes.
+        items: Vec<Waiting>,
     },
     /// Settle this?
     ConfirmSettle {
@@ -330,6 +372,19 @@ pub enum Input {
         /// How many.
         periods: u8,
     },
+    /// Whose points pay.
+    Points {
+        /// Whose.
+        points: Points,
+    },
+    /// The code of a telephone; none below the limit.
+    Voice {
+        /// Six characters.
+        #[serde(default)]
+        code: Option<String>,
+    },
+    /// From the menu: what waits to go to the host.
+    Waiting,
     /// One of the list shown.
     Choose {
         /// Place, from 0.

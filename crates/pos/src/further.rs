@@ -81,10 +81,11 @@ impl Terminal {
     /// # Errors
     /// Read otherwise than by its chip, or without a PIN; else as [`Terminal::sale`].
     pub async fn load(&mut self, load: SaleRequest) -> Result<Outcome, PosError> {
-        if load.pin.is_none() {
+        let job = further(Kind::Load, load)?;
+        if !job.with_pin() {
             return Err(PosError::Input("a load from the account needs the PIN".into()));
         }
-        self.transact(further(Kind::Load, load)?).await
+        self.transact(job).await
     }
 
     /// Loads the purse of a card from the account of another, `load.card`, which is swiped or keyed and needs its PIN.
@@ -93,19 +94,20 @@ impl Terminal {
     /// The card that pays read by its chip, without a PIN, or the same as the purse's; a purse without a chip that
     /// answers; else as [`Terminal::sale`].
     pub async fn load_from(&mut self, load: SaleRequest, purse: CardInput) -> Result<Outcome, PosError> {
-        if load.pin.is_none() {
-            return Err(PosError::Input("a load from an account needs its PIN".into()));
-        }
         if load.entry.is_chip() {
             return Err(PosError::OtherEntry("swipe or key the card that pays; the purse's is inserted"));
         }
         let purse = purse.read(Entry::Chip)?;
         match purse.deck {
+            None if purse.chip.is_some() => {}
             None => return Err(PosError::Input("only a card of the deck has a chip".into())),
             Some(deck) if deck.behaviour == Behaviour::Mute => return Err(PosError::ChipMute),
             Some(_) => {}
         }
         let job = further(Kind::TransferLoad, load)?;
+        if !job.with_pin() {
+            return Err(PosError::Input("a load from an account needs its PIN".into()));
+        }
         if *job.card.pan == *purse.pan {
             return Err(PosError::Input("the card that pays is the purse's own: load it as such".into()));
         }

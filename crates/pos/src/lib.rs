@@ -83,7 +83,7 @@ pub use hsm::Pin;
 pub use http::{HttpDialer, TlsFiles};
 pub use keys::{KeyLayout, MasterKeyChecks, TmkComponent};
 pub use message::{KINDS, Kind, KindRow, Recovery, Side};
-pub use offline::{Adjustment, OfflineSaleRequest, Upload};
+pub use offline::{Adjustment, OfflineSaleRequest, Upload, Waiting};
 pub use outcome::{Balance, Outcome, Status};
 pub use preauth::AuthorisedRequest;
 pub use presented::{Chip, ReadCard, SharedChip, Verdict};

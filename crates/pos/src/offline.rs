@@ -44,6 +44,19 @@ pub enum Adjustment {
     Tip(u64),
 }
 
+/// Something that waits to go to the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// What.
+    pub kind: Kind,
+    /// The number (field 11) of the transaction it is about.
+    pub trace: u32,
+    /// In fen, when it moves money.
+    pub amount_fen: Option<u64>,
+    /// How often it was sent without an answer that settles it.
+    pub attempts: u32,
+}
+
 /// Where the upload of a record stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -217,6 +230,51 @@ impl Terminal {
     /// What waits for its upload: offline sales, adjustments, e-signatures.
     pub fn waiting_uploads(&self) -> usize {
         self.state.queue.len() + self.state.signatures.len()
+    }
+
+    /// Everything that waits to go to the host, in the order in which it goes.
+    pub fn waiting(&self) -> Vec<Waiting> {
+        let state = &self.state;
+        let reversal = state.reversal.iter().map(|pending| Waiting {
+            kind: Kind::Reversal,
+            trace: pending.trace,
+            amount_fen: Some(pending.amount_fen),
+            attempts: pending.attempts,
+        });
+        let script = state.script.iter().map(|pending| Waiting {
+            kind: Kind::Script,
+            trace: pending.trace,
+            amount_fen: None,
+            attempts: pending.attempts,
+        });
+        let queue = state.queue.iter().map(|queued| Waiting {
+            kind: queued.kind,
+            trace: queued.record,
+            amount_fen: Some(queued.amount_fen),
+            attempts: queued.attempts,
+        });
+        let signatures = state.signatures.iter().map(|pending| Waiting {
+            kind: Kind::Signature,
+            trace: pending.trace,
+            amount_fen: None,
+            attempts: pending.attempts,
+        });
+        reversal.chain(script).chain(queue).chain(signatures).collect()
+    }
+
+    /// Sends everything that waits: a reversal and the result of chip commands, then what
+    /// [`upload_waiting`](Self::upload_waiting) sends.
+    ///
+    /// # Errors
+    /// The terminal must sign in, or nothing could be sent.
+    pub async fn upload_all(&mut self) -> Result<Vec<Outcome>, PosError> {
+        let mut outcomes = Vec::new();
+        if self.state.reversal.is_some() {
+            outcomes.extend(self.send_reversal().await?);
+        }
+        outcomes.extend(self.send_script_result().await?);
+        outcomes.extend(self.upload_waiting().await?);
+        Ok(outcomes)
     }
 
     /// Sends what waits, in order, as far as the host answers. A message that got no answer stays at its place for

@@ -103,7 +103,7 @@ impl Job {
     }
 
     /// Whether a PIN goes with it.
-    fn with_pin(&self) -> bool {
+    pub(crate) fn with_pin(&self) -> bool {
         self.pin.is_some() || self.card.pin_block.is_some()
     }
 

@@ -241,6 +241,18 @@ function form(fields, submit, extra) {
   box.addEventListener("submit", (event) => { event.preventDefault(); go(); });
   return [box, el("div", { class: "row2" }, button(w("cancel"), { do: "cancel" }, "stop", "cancel"), button(w("ok"), go, "go", "ok"))];
 }
+// The number of a card that cannot be read: the app waits for the card meanwhile.
+function keyCard() {
+  const screen = state.snapshot.screen;
+  const luhn = (digits) => [...digits].reverse().reduce((sum, c, at) => { const d = Number(c) * (1 + (at % 2)); return sum + (d > 9 ? d - 9 : d); }, 0) % 10 === 0;
+  const error = wrong("");
+  const parts = form([["pan", w("cardno"), { max: 19 }], ["expiry", w("expiry"), { max: 4 }]], (v) => {
+    if (!/^\d{13,19}$/.test(v.pan) || !luhn(v.pan) || !/^\d\d(0[1-9]|1[0-2])$/.test(v.expiry)) error.textContent = w("h_key_again");
+    else press({ do: "keyed", pan: v.pan, expiry: v.expiry });
+  });
+  $("screen").replaceChildren(appHead(w(screen.trade), w("keyed")), error, ...parts);
+  $("screen").querySelector("input").focus({ preventScroll: true });
+}
 const wrong = (text) => el("div", { class: "wrong" }, text ? (WORDS[text] ? w(text) : text) : "");
 
 function pinPad(screen, pin) {
@@ -255,9 +267,14 @@ function pinPad(screen, pin) {
 }
 const drawDots = (pin) => document.querySelectorAll("#dots i").forEach((dot, at) => dot.classList.toggle("on", at < pin.count));
 
-const TRADES = [["void", "↩"], ["refund", "⤺"], ["balance", "◔"], ["preauth", "◷"], ["preauth_complete", "✓"], ["preauth_void", "✕"], ["preauth_complete_void", "⊘"], ["instalment", "◫"], ["offline_sale", "⌁"], ["tip", "+"]];
-const DESKS = [["settle", "∑"], ["sign_in", "⇥"], ["download", "⇩"], ["upload", "⇧"], ["echo", "↻"], ["sign_off", "⇤"]];
-const HINTS = { insert: "h_insert", tap: "h_tap", swipe: "h_swipe", try_again: "h_try_again", fallback: "h_fallback", one_card: "h_one_card", swipe_again: "h_swipe_again" };
+const GROUPS = [
+  ["g_pay", [["instalment", "◫"], ["points_sale", "★"], ["balance", "◔"], ["offline_sale", "⌁"], ["offline_chip", "▣"], ["tip", "+"]]],
+  ["g_undo", [["void", "↩"], ["refund", "⤺"], ["chip_refund", "↶"]]],
+  ["g_hold", [["preauth", "◷"], ["preauth_complete", "✓"], ["preauth_void", "✕"], ["preauth_complete_void", "⊘"]]],
+  ["g_purse", [["load", "⊕"], ["transfer_load", "⇄"], ["cash_load", "◎"], ["cash_load_void", "⊖"]]]
+];
+const DESKS = [["settle", "∑"], ["sign_in", "⇥"], ["download", "⇩"], ["echo", "↻"], ["sign_off", "⇤"]];
+const HINTS = { insert: "h_insert", tap: "h_tap", swipe: "h_swipe", try_again: "h_try_again", fallback: "h_fallback", one_card: "h_one_card", swipe_again: "h_swipe_again", key_again: "h_key_again" };
 const problem = (kind) => (kind === "unprinted" ? w("p_unprinted") : kind === "no_paper" ? w("nopaper") : kind === "cover_open" ? w("cover") : `${w("printer")}: ${kind}`);
 const lineTable = (line) => table([[w("original"), language === "zh" ? line.zh : line.en], [w("amount"), yuan(line.amount)], [w("card"), line.card], [w("trace_no"), String(line.trace).padStart(6, "0")], [w("ref"), line.reference], [w("auth"), line.auth_code], ["", line.at]]);
 const said = (host) => (host ? (language === "zh" ? host.text_zh : host.text_en) : "");
@@ -273,9 +290,11 @@ const SCREENS = {
       ...notices.map((text) => el("div", { class: "notice" }, text)),
       el("div", { class: "grid" },
         el("button", { type: "button", class: "main", "data-do": "sale", onclick: () => press({ do: "trade", trade: "sale" }) }, el("span", {}, "¥"), w("sale")),
-        ...TRADES.map(([trade, icon]) => el("button", { type: "button", "data-do": trade, onclick: () => press({ do: "trade", trade }) }, el("span", {}, icon), w(trade))),
+        ...GROUPS.flatMap(([title, trades]) => [el("h5", {}, w(title)), ...trades.map(([trade, icon]) => el("button", { type: "button", "data-do": trade, onclick: () => press({ do: "trade", trade }) }, el("span", {}, icon), w(trade)))]),
+        el("h5", {}, w("g_desk")),
         el("button", { type: "button", "data-do": "list", onclick: () => press({ do: "list", page: 0 }) }, el("span", {}, "☰"), w("list")),
         el("button", { type: "button", "data-do": "reprint", onclick: () => press({ do: "reprint" }) }, el("span", {}, "▤"), w("reprint")),
+        el("button", { type: "button", "data-do": "waiting", onclick: () => press({ do: "waiting" }) }, el("span", {}, "⇧"), w("waiting")),
         st.refund_open || st.reversal ? el("button", { type: "button", "data-do": "repeat", onclick: () => press({ do: "desk", desk: "repeat" }) }, el("span", {}, "⟳"), w("repeat")) : null,
         ...DESKS.map(([desk, icon]) => el("button", { type: "button", "data-do": desk, onclick: () => press({ do: "desk", desk }) }, el("span", {}, icon), w(desk))))];
   },
@@ -290,6 +309,9 @@ const SCREENS = {
     const big = el("div", { class: "big" }, "0");
     return [appHead(w("instalment"), yuan(s.amount)), el("div", { class: "sub" }, w("periods")), big, wrong(s.wrong), keypad(() => { big.textContent = state.typed || "0"; }, () => press({ do: "periods", periods: Math.min(255, Number(state.typed || 0)) }), { max: 2 })];
   },
+  points: (s) => [appHead(w("points_sale"), yuan(s.amount)), el("div", { class: "center" }, el("h4", {}, w("whosepoints")), ...["issuer", "alliance"].map((points) => button(w(`p_${points}`), { do: "points", points }, "wide", `points-${points}`))),
+    el("div", { class: "row2" }, button(w("cancel"), { do: "cancel" }, "stop", "cancel"))],
+  voice: (s) => [appHead(w("offline_sale"), yuan(s.amount)), wrong(s.wrong), ...form([["code", w("voicecode"), { max: 6, text: true }]], (v) => press({ do: "voice", code: v.code || null }), el("p", { class: "sub" }, `${s.needed ? w("voiceneeded") : w("voicefree")} ${yuan(s.limit)}`))],
   original: (s) => {
     const fields = { trace: [["trace", w("trace_no"), { max: 6 }]], reference: [["reference", w("ref"), { max: 12, text: true }], ["date", w("date"), { max: 4 }]], authorisation: [["auth_code", w("auth"), { max: 6, text: true }], ["date", w("date"), { max: 4 }]] }[s.names];
     return [appHead(w(s.trade), w("original")), wrong(s.wrong && WORDS[s.wrong] ? s.wrong : s.wrong), ...form(fields, (v) => press({ do: "original", trace: v.trace ? Number(v.trace) : null, reference: v.reference || null, auth_code: v.auth_code || null, date: v.date || null }))];
@@ -297,9 +319,10 @@ const SCREENS = {
   confirm_original: (s) => [appHead(w(s.trade), w("thisone")), el("div", { class: "big" }, yuan(s.line.amount)), lineTable(s.line), yesNo({ do: "confirm" }, { do: "cancel" })],
   card: (s) => {
     const way = (on, icon, key) => el("div", { class: `way ${on ? "" : "no"}` }, el("span", {}, icon), w(key));
-    return [appHead(w(s.trade), w("present")), el("div", { class: "center" }, s.amount != null ? el("div", { class: "big" }, yuan(s.amount)) : null, s.hint !== "nothing" ? el("div", { class: "hint", id: "hint" }, w(HINTS[s.hint])) : null,
+    const ask = s.second ? "pursecard" : s.trade === "transfer_load" ? "paycard" : "present";
+    return [appHead(w(s.trade), w(ask)), el("div", { class: "center" }, s.amount != null ? el("div", { class: "big" }, yuan(s.amount)) : null, s.hint !== "nothing" ? el("div", { class: "hint", id: "hint" }, w(HINTS[s.hint])) : s.second || ask === "paycard" ? el("div", { class: "hint" }, w(ask)) : null,
       el("div", { class: "ways" }, way(s.slot, "▤", "insert"), way(s.field, ")))", "tap"), way(s.stripe, "▬", "swipe"))),
-      el("div", { class: "row2" }, button(w("cancel"), { do: "cancel" }, "stop", "cancel"))];
+      el("div", { class: "row2" }, button(w("cancel"), { do: "cancel" }, "stop", "cancel"), s.keyed ? button(w("keyed"), keyCard, "", "keyed") : null)];
   },
   select: (s) => [appHead(w("choose"), ""), el("div", { class: "center" }, ...s.candidates.map((label, index) => button(label, s.candidates.length > 1 ? { do: "choose", index } : { do: "confirm" }, "wide", `choose-${index}`))), el("div", { class: "row2" }, button(w("cancel"), { do: "cancel" }, "stop", "cancel"))],
   pin: (s) => [appHead(w("enterpin"), s.card), el("div", { class: "center" }, el("div", { class: "spin" }))],
@@ -309,7 +332,7 @@ const SCREENS = {
   paper: (s) => [appHead(w("printing"), ""), el("div", { class: "center" }, el("div", { class: "verdict wait" }, "!"), el("h4", {}, problem(s.problem))), yesNo({ do: "confirm" }, { do: "cancel" }, s.problem === "unprinted" ? w("yes") : w("goon"), w("skip"))],
   result: (s) => {
     const e = s.ending, host = e.host || {}, look = { approved: "ok", declined: "bad", unknown: "wait" }[e.outcome];
-    const why = e.why.is === "host" ? said(host) : e.why.is === "terminal" ? e.why.text : `${w(`w_${e.why.is}`)}${e.why.reason ? ` (${e.why.reason})` : e.why.text ? `: ${e.why.text}` : ""}`;
+    const why = e.why.is === "host" ? said(host) : e.why.is === "terminal" ? e.why.text : `${w(`w_${e.why.is}`)}${e.why.reason ? ` (${w(e.why.reason)})` : e.why.text ? `: ${e.why.text}` : ""}`;
     return [appHead(w(s.trade), ""), el("div", { class: "center", id: "result", "data-outcome": e.outcome, "data-code": host.code || "", "data-trace": host.trace || "", "data-ref": host.reference || "", "data-auth": host.auth_code || "" },
       el("div", { class: `verdict ${look}` }, { approved: "✓", declined: "✕", unknown: "?" }[e.outcome]), el("h4", {}, w(e.outcome)), s.amount != null ? el("div", { class: "big" }, yuan(host.amount ?? s.amount)) : null,
       host.balance != null ? el("div", { class: "big" }, yuan(host.balance)) : null, el("div", { class: "sub" }, why), table([[w("code"), host.code], [w("card"), host.card], [w("trace_no"), host.trace ? String(host.trace).padStart(6, "0") : ""], [w("ref"), host.reference], [w("auth"), host.auth_code]])),
@@ -322,6 +345,10 @@ const SCREENS = {
       el("div", { class: "row2" }, p.page > 0 ? button("‹", { do: "list", page: p.page - 1 }) : null, button(w("close"), { do: "cancel" }, "pri", "close"), p.page + 1 < p.pages ? button("›", { do: "list", page: p.page + 1 }) : null)].map((node) => fillList(node, p));
   },
   detail: (s) => [appHead(language === "zh" ? s.line.zh : s.line.en, ""), el("div", { class: "big" }, yuan(s.line.credit ? -s.line.amount : s.line.amount)), s.line.voided ? el("div", { class: "wrong" }, w("voided")) : null, lineTable(s.line), yesNo({ do: "reprint" }, { do: "cancel" }, w("reprint"), w("close"))],
+  waiting: (s) => [appHead(w("waiting"), w("waithint")),
+    s.items.length ? el("ul", { class: "list" }, ...s.items.map((one) => el("li", { class: "wait", "data-wait": one.trace }, el("span", {}, language === "zh" ? one.zh : one.en), el("span", { class: "amt" }, one.amount != null ? yuan(one.amount) : ""),
+      el("small", {}, String(one.trace).padStart(6, "0")), el("small", {}, one.attempts ? `${w("attempts")} ${one.attempts}` : "")))) : el("div", { class: "empty" }, w("nowaiting")),
+    s.items.length ? yesNo({ do: "confirm" }, { do: "cancel" }, w("sendnow"), w("close")) : el("div", { class: "row2" }, button(w("close"), { do: "cancel" }, "pri", "close"))],
   confirm_settle: (s) => [appHead(w("settle"), w("settlethis")), el("div", { class: "center" }, table([[`${w("debit")} (${s.page.debit[1]})`, yuan(s.page.debit[0])], [`${w("credit")} (${s.page.credit[1]})`, yuan(s.page.credit[0])]])), yesNo({ do: "confirm" }, { do: "cancel" })],
   told: (s) => {
     const good = s.says.status === "approved" || s.says.status == null;

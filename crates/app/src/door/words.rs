@@ -50,6 +50,7 @@ pub(super) fn work(request: &Request, caller: &CallerId, ledger: &Ledger) -> Res
         amount: request.amount.map(Fen::get),
         original: flow::Original::default(),
         periods: None,
+        points: None,
         print: prints(request),
         skip_result: request.ui.as_ref().and_then(|ui| ui.skip_result_page) == Some(true),
     };

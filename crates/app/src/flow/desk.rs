@@ -10,6 +10,7 @@ impl Flow {
     pub(super) fn desk(&mut self, input: Input) -> Step {
         match input {
             Input::List { page } => self.busy(Place::Listing, Busy::Working, Effect::List(page)),
+            Input::Waiting => self.busy(Place::Counting, Busy::Working, Effect::Waiting),
             Input::Reprint => self.busy(Place::Reprinting, Busy::Printing, Effect::Reprint(None)),
             Input::Desk { desk: Desk::Settle } => self.busy(Place::Totals, Busy::Working, Effect::List(0)),
             Input::Desk { desk } => self.busy(Place::Desk(desk), Busy::Desk, Effect::Desk(desk)),
@@ -19,6 +20,10 @@ impl Flow {
 
     pub(super) fn at_desk(&mut self, event: Event) -> Step {
         match (self.place, event) {
+            (Place::Counting, Event::Waiting(items)) => self.ask(Place::Waiting, View::Waiting { items }),
+            (Place::Waiting, Event::Input(Input::Confirm)) => {
+                self.busy(Place::Desk(Desk::Upload), Busy::Desk, Effect::Desk(Desk::Upload))
+            }
             (Place::Listing, Event::Page(page)) => {
                 self.page = page.page;
                 self.ask(Place::List, View::List { page: *page })

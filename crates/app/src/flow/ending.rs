@@ -68,7 +68,7 @@ impl Flow {
 
     fn card_out(&mut self) -> Step {
         match self.reading {
-            Some(Reading::Chip) => {
+            reading if self.second || reading == Some(Reading::Chip) => {
                 self.place = Place::Removing;
                 Step { view: View::RemoveCard, effect: Effect::RemoveCard }
             }

@@ -14,6 +14,7 @@
 mod desk;
 mod ending;
 mod trade;
+mod trades;
 pub mod words;
 
 use std::time::Duration;
@@ -22,10 +23,10 @@ use receipt::Part;
 
 use crate::operators::Operator;
 use crate::view::{Busy, Hint, Input, Line, View};
+pub use trades::{Points, Trade, Ways};
 pub use words::{
     Card, Chore, Desk, Effect, Ending, Errand, Event, HostSays, HostStatus, KernelCall, KernelSays, Mark,
-    Names, Order, Original, Outcome, PinSays, Print, Reading, Recovered, Step, Trade, Trouble, TroubleKind,
-    Why,
+    Names, Order, Original, Outcome, PinSays, Print, Reading, Recovered, Step, Trouble, TroubleKind, Why,
 };
 
 /// What the acquirer lets the counter do.
@@ -43,8 +44,10 @@ pub struct Rules {
     pub pin_on_undo: bool,
     /// Tries at a chip before its stripe is taken.
     pub chip_tries: u8,
-    /// Card numbers may be keyed.
+    /// Card numbers may be keyed, where the acquirer's parameters allow it too.
     pub keyed: bool,
+    /// Up to which amount, in fen, a sale needs no authorisation code when the host is not asked.
+    pub offline_max: u64,
     /// Highest amount, in fen.
     pub amount_max: u64,
     /// How long a question stands.
@@ -64,7 +67,8 @@ impl Default for Rules {
             swipe_pin: true,
             pin_on_undo: false,
             chip_tries: 3,
-            keyed: false,
+            keyed: true,
+            offline_max: 10_000,
             amount_max: 999_999_999_999,
             question: Duration::from_secs(90),
             result: Duration::from_secs(30),
@@ -89,6 +93,8 @@ enum Place {
     Supervisor,
     Amount,
     Periods,
+    Points,
+    Voice,
     Preparing,
     Card,
     Kernel,
@@ -107,6 +113,8 @@ enum Place {
     Result,
     Returning,
     // Desk functions.
+    Counting,
+    Waiting,
     Listing,
     List,
     Detail,
@@ -124,6 +132,8 @@ enum Place {
 #[derive(Debug)]
 pub struct Flow {
     rules: Rules,
+    /// The acquirer's parameters allow keyed numbers.
+    manual_entry: bool,
     place: Place,
     operator: Option<Operator>,
     order: Option<Order>,
@@ -136,6 +146,10 @@ pub struct Flow {
     numbers: (u32, u32),
     reading: Option<Reading>,
     card: String,
+    /// The card that pays is read and its PIN taken: the one that is loaded comes now.
+    second: bool,
+    /// The code of a telephone was asked for.
+    voiced: bool,
     chip_failures: u8,
     fallback: bool,
     hint: Hint,
@@ -158,6 +172,7 @@ impl Flow {
     pub fn new(rules: Rules, prefix: impl Into<String>) -> Self {
         Self {
             rules,
+            manual_entry: true,
             place: Place::Off,
             operator: None,
             order: None,
@@ -167,6 +182,8 @@ impl Flow {
             numbers: (0, 0),
             reading: None,
             card: String::new(),
+            second: false,
+            voiced: false,
             chip_failures: 0,
             fallback: false,
             hint: Hint::Nothing,
@@ -178,6 +195,12 @@ impl Flow {
             prefix: prefix.into(),
             count: 0,
         }
+    }
+
+    /// What the acquirer's parameters say now: whether numbers may be keyed, and the offline limit in fen.
+    pub(crate) fn obey(&mut self, manual_entry: bool, offline_max: u64) {
+        self.manual_entry = manual_entry;
+        self.rules.offline_max = offline_max;
     }
 
     /// The first step after the power came on.
@@ -247,7 +270,9 @@ impl Flow {
             (Place::Menu | Place::Login, Event::Order(order)) => self.begin(*order),
             (Place::Menu, Event::Input(input)) => self.chosen(input),
             (
-                Place::Listing
+                Place::Counting
+                | Place::Waiting
+                | Place::Listing
                 | Place::List
                 | Place::Detail
                 | Place::Reprinting
@@ -335,6 +360,8 @@ impl Flow {
         self.original = None;
         self.reading = None;
         self.card.clear();
+        self.second = false;
+        self.voiced = false;
         self.chip_failures = 0;
         self.fallback = false;
         self.hint = Hint::Nothing;

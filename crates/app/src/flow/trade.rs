@@ -57,6 +57,17 @@ impl Flow {
             let amount = order.amount.unwrap_or_default();
             return self.ask(Place::Periods, View::Periods { amount, wrong: None });
         }
+        if trade == Trade::PointsSale && order.points.is_none() {
+            let amount = order.amount.unwrap_or_default();
+            return self.ask(Place::Points, View::Points { amount });
+        }
+        if trade == Trade::OfflineSale
+            && order.is_cashiers()
+            && order.original.auth_code.is_none()
+            && !self.voiced
+        {
+            return self.ask_voice(None);
+        }
         if !self.accepted {
             return self.accept();
         }
@@ -80,11 +91,23 @@ impl Flow {
                 self.trouble(trouble)
             }
             (
-                Place::Original | Place::ConfirmOriginal | Place::Supervisor | Place::Amount | Place::Periods,
+                Place::Original
+                | Place::ConfirmOriginal
+                | Place::Supervisor
+                | Place::Amount
+                | Place::Periods
+                | Place::Points
+                | Place::Voice,
                 Event::Input(Input::Cancel),
             ) => self.give_up(Why::Cancelled),
             (
-                Place::Original | Place::ConfirmOriginal | Place::Supervisor | Place::Amount | Place::Periods,
+                Place::Original
+                | Place::ConfirmOriginal
+                | Place::Supervisor
+                | Place::Amount
+                | Place::Periods
+                | Place::Points
+                | Place::Voice,
                 Event::Idle,
             ) => self.give_up(Why::TimedOut),
             (Place::Original, Event::Input(Input::Original { trace, reference, auth_code, date })) => {
@@ -115,6 +138,11 @@ impl Flow {
                 self.change(|order| order.periods = Some(periods));
                 self.ask_on()
             }
+            (Place::Points, Event::Input(Input::Points { points })) => {
+                self.change(|order| order.points = Some(points));
+                self.ask_on()
+            }
+            (Place::Voice, Event::Input(Input::Voice { code })) => self.voice(code),
             (Place::Preparing, Event::Ready { batch, trace, .. }) => {
                 self.numbers = (batch, trace);
                 self.present()
@@ -157,6 +185,25 @@ impl Flow {
         }
     }
 
+    /// The code that the issuer gave by telephone.
+    fn ask_voice(&mut self, wrong: Option<String>) -> Step {
+        let amount = self.order.as_ref().and_then(|order| order.amount).unwrap_or_default();
+        let needed = amount > self.rules.offline_max;
+        self.ask(Place::Voice, View::Voice { amount, needed, limit: self.rules.offline_max, wrong })
+    }
+
+    fn voice(&mut self, code: Option<String>) -> Step {
+        let amount = self.order.as_ref().and_then(|order| order.amount).unwrap_or_default();
+        let plain = |code: &String| code.len() == 6 && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        match code.filter(|code| !code.is_empty()) {
+            Some(code) if plain(&code) => self.change(|order| order.original.auth_code = Some(code)),
+            None if amount <= self.rules.offline_max => {}
+            _ => return self.ask_voice(Some("auth_code".to_owned())),
+        }
+        self.voiced = true;
+        self.ask_on()
+    }
+
     /// What was keyed for the original.
     fn named(
         &mut self,
@@ -191,7 +238,16 @@ impl Flow {
     }
 
     fn found(&mut self, line: crate::view::Line) -> Step {
-        let trade = self.trade_kind();
+        let mut trade = self.trade_kind();
+        if trade.undoes() && self.order.as_ref().is_some_and(Order::is_cashiers) {
+            // The cashier wants this one gone: how it is taken back depends on what it was.
+            let Some(undo) = line.undo else {
+                let text = "这笔交易不能撤销 / it is nothing that can be voided".to_owned();
+                return self.not_found(Trouble { kind: TroubleKind::NotPossible, text });
+            };
+            trade = undo;
+            self.change(|order| order.trade = undo);
+        }
         if !trade.asks_amount() {
             let amount = line.amount;
             self.change(|order| order.amount = Some(amount));
@@ -213,9 +269,15 @@ impl Flow {
     }
 
     fn amount(&mut self, amount: u64) -> Step {
-        if amount == 0 || amount > self.rules.amount_max {
-            let trade = self.trade_kind();
-            let wrong = Some(if amount == 0 { "zero" } else { "too_much" }.to_owned());
+        let trade = self.trade_kind();
+        let wrong = match amount {
+            0 => Some("zero"),
+            amount if amount > self.rules.amount_max => Some("too_much"),
+            amount if trade == Trade::OfflineChip && amount > self.rules.offline_max => Some("over_offline"),
+            _ => None,
+        };
+        if let Some(wrong) = wrong {
+            let wrong = Some(wrong.to_owned());
             return self.ask(Place::Amount, View::Amount { trade, wrong });
         }
         self.change(|order| order.amount = Some(amount));
@@ -226,7 +288,8 @@ impl Flow {
     fn present(&mut self) -> Step {
         let trade = self.trade_kind();
         let of_batch = trade.names() == Names::Trace;
-        if !trade.uses_card() || (of_batch && !self.rules.void_with_card) {
+        let by_number = of_batch && !trade.needs_card() && !self.rules.void_with_card;
+        if !trade.uses_card() || by_number {
             self.reading = Some(Reading::Keyed);
             return self.number();
         }
@@ -236,15 +299,25 @@ impl Flow {
     fn wait_card(&mut self) -> Step {
         let Some(order) = &self.order else { return self.menu(None) };
         let (trade, amount) = (order.trade, order.amount);
+        let ways = if self.second { trade.second().unwrap_or(trade.ways()) } else { trade.ways() };
         let only = |wanted: Hint| self.hint == wanted;
-        let stripe = !only(Hint::Insert) && !only(Hint::Tap);
-        let slot = !only(Hint::Tap) && !only(Hint::Swipe) && !only(Hint::Fallback);
-        let field = slot && !only(Hint::Insert) && !only(Hint::TryAgain);
-        let (hint, keyed) = (self.hint, self.rules.keyed && !self.fallback);
+        let stripe = ways.stripe && !only(Hint::Insert) && !only(Hint::Tap);
+        let slot = ways.slot && !only(Hint::Tap) && !only(Hint::Swipe) && !only(Hint::Fallback);
+        let field = ways.field
+            && !only(Hint::Swipe)
+            && !only(Hint::Fallback)
+            && !only(Hint::Insert)
+            && !only(Hint::TryAgain);
+        let keyed = ways.keys && self.rules.keyed && self.manual_entry && !self.fallback;
+        if !(stripe || slot || field) {
+            // A purse cannot be reached but by its chip.
+            return self.end(Ending::here(Why::Card { reason: "unreadable".to_owned() }));
+        }
+        let (hint, second, fallback) = (self.hint, self.second, self.fallback);
         self.place = Place::Card;
         Step {
-            view: View::Card { trade, amount, stripe, slot, field, hint, keyed },
-            effect: Effect::Detect { fallback: self.fallback, stripe, slot, field },
+            view: View::Card { trade, amount, stripe, slot, field, hint, keyed, second },
+            effect: Effect::Detect { fallback, stripe, slot, field, second },
         }
     }
 
@@ -264,8 +337,11 @@ impl Flow {
                 self.hint = Hint::Insert;
                 self.wait_card()
             }
+            // How the card that pays was read stays, when this is the one that is loaded.
             Event::Card(Card::Inserted) => {
-                self.reading = Some(Reading::Chip);
+                if !self.second {
+                    self.reading = Some(Reading::Chip);
+                }
                 self.ask_kernel(KernelCall::Start)
             }
             Event::Card(Card::Tapped) => {
@@ -288,7 +364,10 @@ impl Flow {
     fn after_stripe(&mut self) -> Step {
         let trade = self.trade_kind();
         let asks = if trade.uses_chip() { self.rules.swipe_pin } else { self.rules.pin_on_undo };
-        if asks && trade.goes_online() { self.ask_pin(true) } else { self.number() }
+        if trade.demands_pin() || asks && trade.goes_online() {
+            return self.ask_pin(!trade.demands_pin());
+        }
+        self.number()
     }
 
     fn ask_pin(&mut self, bypass: bool) -> Step {
@@ -318,12 +397,18 @@ impl Flow {
                 self.card = masked;
                 self.after_stripe()
             }
+            // The PIN is that of the account, not of the purse.
+            KernelSays::Pin { .. } if self.second => self.ask_kernel(KernelCall::PinBypassed),
             KernelSays::Pin { masked, bypass } => {
                 self.card = masked;
-                self.ask_pin(bypass)
+                self.ask_pin(bypass && !self.trade_kind().demands_pin())
             }
             // Chinese cards are verified online; the parameter for the offline PIN is off.
             KernelSays::OfflinePin { .. } => self.ask_kernel(KernelCall::PinBypassed),
+            // Nobody is asked: a card that wants the host does not pay here.
+            KernelSays::Online { .. } if !self.trade_kind().goes_online() => {
+                self.abort(Why::Card { reason: "wants_host".to_owned() })
+            }
             KernelSays::Online { masked } => {
                 self.card = masked;
                 self.number()
@@ -345,6 +430,11 @@ impl Flow {
     }
 
     fn pin(&mut self, says: PinSays) -> Step {
+        if self.trade_kind().second().is_some() && !self.second {
+            self.second = true;
+            self.hint = Hint::Nothing;
+            return self.wait_card();
+        }
         let by_chip =
             matches!(self.reading, Some(Reading::Chip | Reading::Tap)) && self.trade_kind().uses_chip();
         match (by_chip, says) {
@@ -391,7 +481,12 @@ impl Flow {
                 self.ask(Place::Amount, View::Amount { trade, wrong: None })
             }
             Place::Card => self.wait_card(),
-            Place::Original | Place::Periods | Place::Supervisor | Place::ConfirmOriginal => self.ask_on(),
+            Place::Original
+            | Place::Periods
+            | Place::Points
+            | Place::Voice
+            | Place::Supervisor
+            | Place::ConfirmOriginal => self.ask_on(),
             _ => {
                 let trouble = Trouble { kind: TroubleKind::Other, text: "out of order".to_owned() };
                 self.end(Ending::here(Why::Terminal(trouble)))

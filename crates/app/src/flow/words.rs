@@ -4,92 +4,8 @@
 use receipt::Part;
 use serde::{Deserialize, Serialize};
 
+use super::{Points, Trade};
 use crate::view::{Input, View};
-
-/// What is traded at the counter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Trade {
-    /// 消费
-    Sale,
-    /// 消费撤销
-    Void,
-    /// 退货
-    Refund,
-    /// 预授权
-    Preauth,
-    /// 预授权撤销
-    PreauthVoid,
-    /// 预授权完成
-    PreauthComplete,
-    /// 预授权完成撤销
-    PreauthCompleteVoid,
-    /// 余额查询
-    Balance,
-    /// 分期消费
-    Instalment,
-    /// 离线结算
-    OfflineSale,
-    /// 小费调整
-    Tip,
-}
-
-impl Trade {
-    /// Each of them, in the order of the menu.
-    pub const ALL: [Self; 11] = [
-        Self::Sale,
-        Self::Void,
-        Self::Refund,
-        Self::Balance,
-        Self::Preauth,
-        Self::PreauthComplete,
-        Self::PreauthVoid,
-        Self::PreauthCompleteVoid,
-        Self::Instalment,
-        Self::OfflineSale,
-        Self::Tip,
-    ];
-
-    /// Whether the cashier gives the amount; otherwise the original has it, or there is none.
-    pub const fn asks_amount(self) -> bool {
-        !matches!(self, Self::Void | Self::PreauthCompleteVoid | Self::Balance)
-    }
-
-    /// How the transaction that it refers to is named.
-    pub const fn names(self) -> Names {
-        match self {
-            Self::Void | Self::PreauthCompleteVoid | Self::Tip => Names::Trace,
-            Self::Refund => Names::Reference,
-            Self::PreauthVoid | Self::PreauthComplete => Names::Authorisation,
-            _ => Names::Nothing,
-        }
-    }
-
-    /// Whether money goes back or rules are loosened, so that a supervisor must agree.
-    pub const fn needs_supervisor(self) -> bool {
-        matches!(self, Self::Void | Self::Refund | Self::PreauthVoid | Self::PreauthCompleteVoid)
-    }
-
-    /// Whether the chip itself takes part; otherwise the card is only read.
-    pub const fn uses_chip(self) -> bool {
-        matches!(self, Self::Sale | Self::Preauth | Self::Balance | Self::Instalment)
-    }
-
-    /// Whether a card is presented at all. A void names its sale, and a tip is added to one.
-    pub const fn uses_card(self) -> bool {
-        !matches!(self, Self::Tip)
-    }
-
-    /// Whether a slip is printed of it.
-    pub const fn prints(self) -> bool {
-        !matches!(self, Self::Balance)
-    }
-
-    /// Whether the host is asked while the customer waits.
-    pub const fn goes_online(self) -> bool {
-        !matches!(self, Self::OfflineSale | Self::Tip)
-    }
-}
 
 /// How an earlier transaction is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,6 +87,9 @@ pub struct Order {
     pub original: Original,
     /// Number of instalments.
     pub periods: Option<u8>,
+    /// Whose points pay.
+    #[serde(default)]
+    pub points: Option<Points>,
     /// Which slips.
     pub print: Print,
     /// The result is not shown: the caller goes on with it.
@@ -190,6 +109,7 @@ impl Order {
             amount: None,
             original: Original::default(),
             periods: None,
+            points: None,
             print: Print::Both,
             skip_result: false,
         }
@@ -489,7 +409,7 @@ pub enum Desk {
     Download,
     /// 回响测试
     Echo,
-    /// What waits (offline sales, tips, signatures) goes up.
+    /// What waits (offline sales, tips, signatures, script results) goes up.
     Upload,
     /// The pending reversal, or the open refund, is sent again.
     Repeat,
@@ -554,6 +474,8 @@ pub enum Effect {
         slot: bool,
         /// The field.
         field: bool,
+        /// The card read before it stays at hand: it pays, and this one is loaded.
+        second: bool,
     },
     /// Work the kernel.
     Kernel(KernelCall),
@@ -583,6 +505,8 @@ pub enum Effect {
     Return,
     /// A list of the batch: which page.
     List(usize),
+    /// What waits to go to the host.
+    Waiting,
 }
 
 /// What the screen shows, and what is done meanwhile.
@@ -654,6 +578,8 @@ pub enum Event {
     Host(Box<HostSays>),
     /// A page of the batch.
     Page(Box<crate::view::Page>),
+    /// What waits to go to the host.
+    Waiting(Vec<crate::view::Waiting>),
     /// Something printed, or done, worth telling.
     Told(Box<HostSays>),
 }

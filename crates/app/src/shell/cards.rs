@@ -7,10 +7,13 @@ use hal::{
     Beep, CardDetector, DetectRequest, ErrorKind, Found, HalError, IccReader, KernelProvider, OnlinePin,
     PinPad, PinRequest, PowerUp, RfReader, SwipeRequest, Tracks,
 };
+use iso8583::tlv;
 use jiff::civil::DateTime;
 use kernel::{
-    AbortReason, Answer, Interface, Kernel, KernelParams, Other, Step, StepKind, TerminalData, TransParams,
+    AbortReason, Answer, BypassRule, Interface, Kernel, KernelParams, Other, Step, StepKind, TerminalData,
+    TransParams,
 };
+use pos::CardInput;
 
 use super::{Dark, Lit, Presented, Shell, device};
 use crate::chip::{ChipPayment, Reader, held, reason};
@@ -22,6 +25,14 @@ use crate::view::Hint;
 const REMOVAL: Duration = Duration::from_secs(120);
 
 impl Shell {
+    /// The card that pays stays at hand while the one that is loaded is asked for.
+    pub(super) fn keep_payer(&mut self) {
+        if self.payer.is_none() {
+            let presented = std::mem::replace(&mut self.presented, Presented::Nothing);
+            self.payer = Some((presented, self.pin_block.take()));
+        }
+    }
+
     pub(super) fn detect(&mut self, fallback: bool, stripe: bool, slot: bool, field: bool) -> Lit<Event> {
         self.presented = Presented::Nothing;
         self.pin_block = None;
@@ -63,6 +74,9 @@ impl Shell {
                 let error = self.lit(error)?;
                 match error.kind {
                     ErrorKind::UserCancelled => match keyed {
+                        Some((pan, expiry)) if CardInput::keyed(&pan.0, expiry.as_deref()).is_err() => {
+                            Event::Again(Hint::KeyAgain)
+                        }
                         Some((pan, expiry)) => {
                             let masked = pos::mask(&pan.0);
                             self.presented = Presented::Keyed(pan, expiry);
@@ -166,7 +180,11 @@ impl Shell {
         let serial = self.terminal.config().serial.as_str();
         let last = serial.get(serial.len().saturating_sub(8)..).unwrap_or(serial);
         let serial: [u8; 8] = last.as_bytes().try_into().unwrap_or(*b"00000000");
-        let (aids, capks) = self.terminal.chip_tables();
+        let (mut aids, capks) = self.terminal.chip_tables();
+        if self.flow.order().is_some_and(|order| order.trade == Trade::OfflineChip) {
+            let limit = self.terminal.config().offline_limit_fen;
+            aids = aids.iter().map(|record| offline(record, limit)).collect();
+        }
         let [y3, y2] = bcd::<2>(u64::from(self.terminal.now().year().unsigned_abs()));
         let [_, _, month, day] = self.month_day();
         let params = KernelParams {
@@ -221,8 +239,15 @@ impl Shell {
                 Trade::Preauth | Trade::PreauthComplete => 0x03,
                 Trade::Refund => 0x20,
                 Trade::Balance => 0x31,
+                Trade::Load => 0x60,
+                Trade::TransferLoad => 0x62,
+                Trade::CashLoad => 0x63,
+                Trade::CashLoadVoid => 0x17,
                 _ => 0x00,
             },
+            // Offline there is nobody to see it, and that of a purse is not asked for.
+            pin_allowed: !matches!(trade, Trade::OfflineChip | Trade::TransferLoad),
+            bypass: if trade.demands_pin() { BypassRule::Never } else { BypassRule::CreditOnly },
             draw: draw % 100,
             ..TransParams::sale(
                 order.and_then(|order| order.amount).unwrap_or_default(),
@@ -332,6 +357,23 @@ impl Shell {
         }
         Ok(Event::Done)
     }
+}
+
+/// An application record for a payment that the card approves (modelled): the acquirer's offline limit stands in for the
+/// application's floor limits, of the slot (9F1B) and of the antenna (DF19).
+fn offline(record: &[u8], limit_fen: u64) -> Vec<u8> {
+    let floor = u32::try_from(limit_fen.saturating_add(1)).unwrap_or(u32::MAX).to_be_bytes();
+    let tapped = bcd::<6>(limit_fen);
+    let mut out = Vec::with_capacity(record.len());
+    for item in tlv::iter(record).map_while(Result::ok) {
+        let value = match item.tag {
+            0x9F1B => &floor[..],
+            0xDF19 => &tapped[..],
+            _ => item.value,
+        };
+        tlv::write(&mut out, item.tag, value);
+    }
+    out
 }
 
 /// `value` as packed decimal digits, right-justified.

@@ -1,15 +1,16 @@
 //! The people at the terminal: a cashier who follows a script and does what each screen asks for, and the card holder.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use app::flow::{Desk, Trade};
+use app::flow::{Desk, Points, Trade};
 use app::shell::ShellConfig;
-use app::view::{Input, Line, Standing, View};
+use app::view::{Input, KeyedPan, Line, Standing, View};
 use hal::DeviceKind;
 use hal_virtual::PinKey;
 use pos::TerminalConfig;
@@ -32,6 +33,10 @@ pub enum How {
     Insert(&'static str),
     Tap(&'static str),
     Swipe(&'static str),
+    /// Number and expiry at the keys.
+    Keys(&'static str, &'static str),
+    /// The stripe of the one that pays, the chip of the one that is loaded.
+    Two(&'static str, &'static str),
 }
 
 /// What shall be done at the counter.
@@ -91,6 +96,8 @@ pub struct Counter {
     runs: AtomicUsize,
     deck: Arc<Deck>,
     station: RefCell<Option<Arc<Station>>>,
+    /// What stood at the host before the script.
+    stood: RefCell<BTreeMap<u64, u64>>,
     /// Slips from before the script.
     printed: Cell<usize>,
 }
@@ -116,7 +123,8 @@ impl Counter {
         let home = tempfile::tempdir().unwrap();
         let deck = Arc::new(Deck::new(home.path().join("cards.json")));
         let (runs, station, printed) = (AtomicUsize::new(0), RefCell::default(), Cell::default());
-        Self { runtime, host, cutter, home, runs, deck, station, printed }
+        let stood = RefCell::default();
+        Self { runtime, host, cutter, home, runs, deck, station, stood, printed }
     }
 
     fn open(&self, directory: &Path) {
@@ -173,6 +181,7 @@ impl Counter {
         self.host.set(prepared.books.clone());
         self.cutter.disarm();
         self.printed.set(0);
+        *self.stood.borrow_mut() = prepared.books.standing();
         self.open(&directory);
     }
 
@@ -196,6 +205,11 @@ impl Counter {
         let _ = station.hand(Hand::Remove);
         let _ = station.hand(Hand::Untap);
         station.power_on().unwrap();
+    }
+
+    /// What stood at the host before the script: trace and amount.
+    pub fn stood(&self) -> BTreeMap<u64, u64> {
+        self.stood.borrow().clone()
     }
 
     /// Complete slips that came out of the printer for the script.
@@ -272,6 +286,7 @@ impl Counter {
             let at = self.cutter.suspend();
             assert!(self.follow(Some(before), story));
             self.printed.set(self.complete());
+            *self.stood.borrow_mut() = self.host.books().standing();
             self.cutter.resume(at);
         }
         let station = self.station();
@@ -332,13 +347,25 @@ impl Counter {
             (View::Supervisor { wrong: false, .. }, _) => {
                 panel.press(Input::Login { operator: "99".into(), password: "12345678".into() })
             }
-            (View::Card { .. }, Some(script)) => {
+            (View::Points { .. }, _) => panel.press(Input::Points { points: Points::Alliance }),
+            (View::Voice { wrong: None, .. }, Some(script)) => {
+                panel.press(Input::Voice { code: script.auth_code.clone() })
+            }
+            (View::Card { second, .. }, Some(script)) => {
                 let waits = controls.view().waiting.contains(&DeviceKind::Detector);
                 waits
                     && match script.how {
                         How::Insert(card) => station.hand(Hand::Insert { card: card.into() }).is_ok(),
                         How::Tap(card) => station.hand(Hand::Tap { card: card.into() }).is_ok(),
                         How::Swipe(card) => station.hand(Hand::Swipe { card: card.into() }).is_ok(),
+                        How::Two(card, _) if !second => {
+                            station.hand(Hand::Swipe { card: card.into() }).is_ok()
+                        }
+                        How::Two(_, card) => station.hand(Hand::Insert { card: card.into() }).is_ok(),
+                        How::Keys(pan, expiry) => {
+                            let pan = KeyedPan(pan.to_owned().into());
+                            panel.press(Input::Keyed { pan, expiry: Some(expiry.to_owned()) })
+                        }
                         How::None => panic!("a card is asked for"),
                     }
             }
@@ -353,6 +380,7 @@ impl Counter {
                 | View::Paper { .. }
                 | View::ConfirmOriginal { .. }
                 | View::ConfirmSettle { .. }
+                | View::Waiting { .. }
                 | View::Told { .. }
                 | View::Trouble { .. },
                 _,

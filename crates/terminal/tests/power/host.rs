@@ -70,7 +70,9 @@ impl Books {
     /// What a void that stands has undone.
     pub fn voided(&self, trace: u64) -> bool {
         self.entries.values().any(|entry| {
-            !entry.reversed && entry.original == Some(trace) && matches!(&*entry.kind, "23" | "21" | "11")
+            !entry.reversed
+                && entry.original == Some(trace)
+                && matches!(&*entry.kind, "23" | "21" | "11" | "51")
         })
     }
 
@@ -84,8 +86,8 @@ impl Books {
         let (mut debit, mut credit) = ((0, 0), (0, 0));
         for entry in self.entries.values().filter(|entry| !entry.reversed) {
             let side = match &*entry.kind {
-                "22" | "20" | "30" | "36" => &mut debit,
-                "23" | "21" | "25" => &mut credit,
+                "22" | "20" | "30" | "36" | "51" => &mut debit,
+                "23" | "21" | "25" | "27" | "46" => &mut credit,
                 _ => continue,
             };
             side.0 += entry.amount;
@@ -278,7 +280,7 @@ fn answer(books: &mut Books, request: &[u8]) -> Vec<u8> {
                 None => books.complaints.push("a tip without its sale".into()),
             },
             (_, Some(before)) => {
-                if mti != 220 || before.kind != kind || before.amount != amount {
+                if (mti != 220 && kind != "36") || before.kind != kind || before.amount != amount {
                     books.complaints.push(format!("trace {trace} a second time"));
                 }
                 reference = before.reference;
