@@ -1,11 +1,18 @@
 """A smart POS worked by clicks: what a person does at the page, in words."""
 
 import pathlib
+import re
 
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
+from selenium.common.exceptions import (
+    ElementClickInterceptedException,
+    ElementNotInteractableException,
+    StaleElementReferenceException,
+    TimeoutException,
+)
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -45,7 +52,7 @@ class Page:
 
     def wait(self, condition, what):
         try:
-            return WebDriverWait(self.driver, PATIENCE, ignored_exceptions=[StaleElementReferenceException]).until(condition)
+            return WebDriverWait(self.driver, PATIENCE, ignored_exceptions=[StaleElementReferenceException, ElementClickInterceptedException, ElementNotInteractableException]).until(condition)
         except TimeoutException:
             self.shot("failed")
             shown = self.driver.find_element(By.TAG_NAME, "body").text
@@ -62,18 +69,20 @@ class Page:
         return self.wait(lambda _: self.view() if self.view() in views else None, f"none of {views} came")
 
     def click(self, selector):
+        """A real click, which something that covers the button would catch."""
         def press(driver):
             found = driver.find_elements(By.CSS_SELECTOR, selector)
             if not found:
                 return False
-            driver.execute_script("arguments[0].click()", found[0])
+            driver.execute_script("arguments[0].scrollIntoView({ block: 'center', inline: 'center', behavior: 'instant' })", found[0])
+            found[0].click()
             return True
-        self.wait(press, f"{selector} is not there")
+        self.wait(press, f"{selector} cannot be clicked")
 
     def shot(self, name):
         """A picture of the page."""
         self.count += 1
-        self.driver.save_screenshot(str(self.shots / f"{self.count:02}-{name}.png"))
+        self.driver.save_screenshot(str(self.shots / f"{self.count:03}-{name}.png"))
 
     def do(self, name):
         self.click(f'#screen [data-do="{name}"]')
@@ -117,17 +126,41 @@ class Page:
         self.until("card")
         self.click(f'[data-act="swipe-{card}"]')
 
+    def sign(self):
+        """Draws a name on the pad and confirms."""
+        self.until("sign")
+        pad = self.wait(lambda d: d.find_elements(By.ID, "signpad"), "no pad")[0]
+        pen = ActionChains(self.driver, duration=5)
+        pen.move_to_element_with_offset(pad, -90, 10).click_and_hold()
+        for x, y in ((30, -30), (20, 40), (30, -45), (25, 40), (30, -20), (30, 15)):
+            pen.move_by_offset(x, y)
+        pen.release().perform()
+
+    def code(self):
+        """The code on the newest slip, as a scanner reads it."""
+        return re.search(r"POSP1/[A-Z0-9/]+", re.sub(r"\s+", "", self.last_slip())).group(0)
+
+    def scan(self, code):
+        """Types a code before the scanner."""
+        self.until("scan")
+        field = self.wait(lambda d: d.find_elements(By.ID, "f-code"), "no scanner")[0]
+        field.clear()
+        field.send_keys(code)
+        self.do("ok")
+
     def take_card(self):
         self.click("#sw-remove")
 
     def result(self):
-        """Goes on to the result: takes the card out, prints the second copy; what the result says."""
+        """Goes on to the result: takes the card out, signs on paper, prints the second copy; what the result says."""
         while True:
-            view = self.until("remove_card", "tear", "result")
+            view = self.until("remove_card", "sign", "tear", "result")
             if view == "result":
                 found = self.driver.find_element(By.ID, "result")
                 return {key: found.get_attribute(f"data-{key}") for key in ("outcome", "code", "trace", "ref", "auth")}
-            if view == "tear":
+            if view == "sign":
+                self.do("cancel")
+            elif view == "tear":
                 self.do("yes")
             elif self.driver.find_elements(By.ID, "sw-remove"):
                 # A tapped card is in no slot: its screen goes by itself.

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use hal::CancelToken;
-use pos::{Kind, PosError, Record, Side, Status, Totals};
+use pos::{Kind, PosError, Record, Side, SlipCode, Status, Totals};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
@@ -62,6 +62,7 @@ pub(crate) fn says(outcome: &pos::Outcome, record: Option<&Record>) -> HostSays 
             if balance.debit { -fen } else { fen }
         }),
         reversal: outcome.reversal.is_some(),
+        sign: None,
         notices,
     }
 }
@@ -104,10 +105,68 @@ pub(crate) fn trouble(error: &PosError) -> Trouble {
     Trouble { kind, text: error.to_string() }
 }
 
+/// What the counter offers for a transaction of the batch.
+fn offers(kind: Kind) -> Vec<Trade> {
+    match kind {
+        Kind::Sale => vec![Trade::Void, Trade::Refund, Trade::Tip],
+        Kind::OfflineSale => vec![Trade::Void, Trade::Tip],
+        Kind::OfflineChip => vec![Trade::Void, Trade::ChipRefund],
+        Kind::Instalment => vec![Trade::Void, Trade::Refund],
+        Kind::Preauth => vec![Trade::PreauthComplete, Trade::PreauthVoid],
+        Kind::Completion | Kind::CompletionAdvice => vec![Trade::PreauthCompleteVoid, Trade::Refund],
+        Kind::CashLoad => vec![Trade::CashLoadVoid],
+        _ => Vec::new(),
+    }
+}
+
+/// The transaction of a slip that is not in the running batch: what its code says, and what is possible later.
+fn line_of_slip(code: SlipCode) -> Line {
+    let row = pos::KINDS.iter().find(|row| {
+        row.message_type == code.message_type && row.processing.is_some() && !code.message_type.is_empty()
+    });
+    let offers = match code.message_type.as_str() {
+        "22" | "20" | "24" | "30" => vec![Trade::Refund],
+        "36" => vec![Trade::ChipRefund],
+        "10" => vec![Trade::PreauthComplete, Trade::PreauthVoid],
+        _ => Vec::new(),
+    };
+    Line {
+        trace: code.trace,
+        batch: code.batch,
+        zh: row.map(|row| row.zh.to_owned()).unwrap_or_default(),
+        en: row.map(|row| row.en.to_owned()).unwrap_or_default(),
+        reference: code.reference,
+        auth_code: code.auth_code,
+        date: code.date,
+        here: false,
+        offers,
+        ..Line::default()
+    }
+}
+
+/// What was scanned, as a transaction.
+pub(crate) fn scanned(terminal: &pos::Terminal, text: &str) -> Result<Line, Trouble> {
+    let refused = |kind, text: String| Err(Trouble { kind, text });
+    let code = match text.parse::<SlipCode>() {
+        Ok(code) => code,
+        Err(error) => return refused(TroubleKind::Input, error.to_string()),
+    };
+    let config = terminal.config();
+    if code.merchant != config.merchant {
+        return refused(
+            TroubleKind::NotPossible,
+            "其他商户的单据 / this slip is of another merchant".to_owned(),
+        );
+    }
+    let ours = code.terminal == config.terminal && code.batch == terminal.batch();
+    let found = terminal.journal().iter().find(|record| ours && record.trace == code.trace);
+    Ok(found.map_or_else(|| line_of_slip(code), line))
+}
+
 /// A record as a line of the list.
 pub(crate) fn line(record: &Record) -> Line {
     let row = record.kind.row();
-    let date = record.at.get(5..10).map(|date| date.replace('/', "")).unwrap_or_default();
+    let date = record.date();
     Line {
         trace: record.trace,
         batch: record.batch,
@@ -118,12 +177,8 @@ pub(crate) fn line(record: &Record) -> Line {
         card: record.pan.clone(),
         at: record.at.clone(),
         voided: record.voided,
-        undo: match record.kind {
-            Kind::Sale | Kind::Instalment | Kind::OfflineSale | Kind::OfflineChip => Some(Trade::Void),
-            Kind::Completion | Kind::CompletionAdvice => Some(Trade::PreauthCompleteVoid),
-            Kind::CashLoad => Some(Trade::CashLoadVoid),
-            _ => None,
-        },
+        here: true,
+        offers: if record.voided { Vec::new() } else { offers(record.kind) },
         reference: record.rrn.clone(),
         auth_code: record.auth_code.clone(),
         date,

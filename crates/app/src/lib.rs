@@ -20,5 +20,6 @@ pub mod keys;
 pub mod operators;
 pub mod panel;
 pub mod shell;
+mod signature;
 pub mod slate;
 pub mod view;

@@ -28,6 +28,7 @@ use crate::view::Standing;
 
 mod books;
 mod cards;
+mod desk;
 mod send;
 
 /// How long a slip may take, paper changes included.
@@ -297,6 +298,8 @@ impl Shell {
             Effect::Reprint(trace) => self.reprint(trace),
             Effect::Desk(desk) => self.desk(desk),
             Effect::Return => Ok(self.give_back()),
+            Effect::Sign { trace, code } => self.sign(trace, &code),
+            Effect::Scan => self.scan(),
             Effect::Waiting => Ok(Event::Waiting(host::waiting(&self.terminal))),
             Effect::List(page) => Ok(Event::Page(Box::new(host::page(self.terminal.journal(), page)))),
         }
@@ -543,7 +546,8 @@ impl Shell {
     fn put_on_paper(&mut self, document: &ReceiptDoc) -> Lit<Event> {
         let printed = self.open::<dyn Printer>().and_then(|printer| {
             let call = printer.call_with(PRINTING, &self.around.power);
-            let document = ReceiptDoc { width: printer.get()?.abilities().width, ..document.clone() };
+            let document = self.with_signature(document);
+            let document = ReceiptDoc { width: printer.get()?.abilities().width, ..document };
             printer.get()?.print(&PrintJob::once(document), &call)
         });
         match printed {

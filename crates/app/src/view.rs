@@ -72,8 +72,10 @@ pub struct Line {
     pub at: String,
     /// Voided since.
     pub voided: bool,
-    /// What takes it back as a whole, when something does.
-    pub undo: Option<Trade>,
+    /// It is in the running batch of this terminal.
+    pub here: bool,
+    /// What can be done with it.
+    pub offers: Vec<Trade>,
     /// Reference number.
     pub reference: Option<String>,
     /// Authorisation code.
@@ -269,6 +271,22 @@ pub enum View {
         /// How it ended.
         ending: Ending,
     },
+    /// Please sign; the pad draws itself over this.
+    Sign {
+        /// For what.
+        trade: Trade,
+        /// In fen.
+        amount: Option<u64>,
+        /// What stands behind the signature.
+        code: String,
+        /// Next to nothing was drawn the last time.
+        again: bool,
+    },
+    /// Hold a slip before the scanner.
+    Scan {
+        /// For what; nothing: to see what can be done with it.
+        trade: Option<Trade>,
+    },
     /// Tear the first copy off; the second comes then.
     Tear {
         /// Printed.
@@ -383,6 +401,8 @@ pub enum Input {
         #[serde(default)]
         code: Option<String>,
     },
+    /// Read the code of a slip: instead of keying its numbers, or from the menu.
+    Scan,
     /// From the menu: what waits to go to the host.
     Waiting,
     /// One of the list shown.

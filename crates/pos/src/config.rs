@@ -98,6 +98,10 @@ pub struct TerminalConfig {
     /// Amount in fen up to which the terminal approves a sale by itself.
     #[serde(default = "default_offline_limit")]
     pub offline_limit_fen: u64,
+    /// That limit stands, whatever floor limit the downloaded chip applications have: where those send every payment to the
+    /// host and sales without it are agreed upon all the same.
+    #[serde(default)]
+    pub own_offline_limit: bool,
     /// A tip is at most so many per cent of its sale.
     #[serde(default = "default_tip_percent")]
     pub tip_percent: u32,
@@ -107,6 +111,9 @@ pub struct TerminalConfig {
     /// What the host demands in the header of a sign-in's answer is done at once.
     #[serde(default = "yes")]
     pub obey_requirements: bool,
+    /// Slips carry their numbers as a two-dimensional code.
+    #[serde(default)]
+    pub slip_code: bool,
     /// Card numbers may be keyed.
     #[serde(default = "yes")]
     pub manual_entry: bool,
@@ -202,9 +209,11 @@ impl TerminalConfig {
             serial: default_serial(),
             no_pin_limit_fen: default_no_pin_limit(),
             offline_limit_fen: default_offline_limit(),
+            own_offline_limit: false,
             tip_percent: default_tip_percent(),
             upload_when_idle: true,
             obey_requirements: true,
+            slip_code: false,
             manual_entry: true,
             transactions: default_transactions(),
             card_file: None,

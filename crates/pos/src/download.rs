@@ -395,7 +395,7 @@ fn configured(config: &TerminalConfig, items: &[u8]) -> Result<TerminalConfig, P
     Ok(config)
 }
 
-/// The configuration with the smallest floor limit (9F1B, binary) of the applications.
+/// The configuration with the smallest floor limit (9F1B, binary) of the applications, unless it keeps its own.
 fn limited(config: &TerminalConfig, records: &[Vec<u8>]) -> Result<TerminalConfig, PosError> {
     let mut smallest = None;
     for record in records {
@@ -405,7 +405,8 @@ fn limited(config: &TerminalConfig, records: &[Vec<u8>]) -> Result<TerminalConfi
             smallest = Some(smallest.map_or(limit, |before: u64| before.min(limit)));
         }
     }
-    let offline_limit_fen = smallest.unwrap_or(config.offline_limit_fen);
+    let told = smallest.filter(|_| !config.own_offline_limit);
+    let offline_limit_fen = told.unwrap_or(config.offline_limit_fen);
     Ok(TerminalConfig { offline_limit_fen, ..config.clone() })
 }
 

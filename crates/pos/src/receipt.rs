@@ -14,6 +14,7 @@ use crate::amount::yuan;
 use crate::card::Entry;
 use crate::config::TerminalConfig;
 use crate::message::{Kind, Side};
+use crate::slip_code::SlipCode;
 use crate::state::{LastSlip, Progress, Record};
 use crate::terminal::stamp;
 
@@ -116,17 +117,24 @@ pub fn transaction_slip(config: &TerminalConfig, record: &Record) -> Transaction
         verification: verification(config, record),
         remark: text(&record.remark),
         reprints: record.reprints,
+        code: config.slip_code.then(|| SlipCode::of(config, record).to_string()),
     }
 }
 
-fn verification(config: &TerminalConfig, record: &Record) -> Verification {
+pub(crate) fn verification(config: &TerminalConfig, record: &Record) -> Verification {
     let without = record.entry == Entry::Tap && !record.with_pin && record.kind == Kind::Sale;
     let small = record.amount_fen <= config.no_pin_limit_fen;
     match (without, small) {
         (true, true) => Verification::NoPinNoSign(config.no_pin_limit_fen),
         (true, false) if record.chip.as_ref().is_some_and(|chip| chip.on_device) => Verification::Nothing,
+        _ if record.signed.is_some() => Verification::Signed(signature_reference(record)),
         _ => Verification::Sign,
     }
+}
+
+/// How a slip names the image of its signature: batch and trace.
+fn signature_reference(record: &Record) -> String {
+    format!("{:06}{:06}", record.batch, record.trace)
 }
 
 /// An amount that an adjustment made smaller, the plan of instalments, points, the purse that was loaded.

@@ -334,7 +334,7 @@ impl Terminal {
         let last = LastSlip::Settlement(Box::new(slip));
         outcome.receipt = Some(receipt::both(&receipt::last(&self.config, &last)));
         self.state.last_slip = Some(last);
-        self.state.journal.clear();
+        let settled = std::mem::take(&mut self.state.journal);
         self.state.refusals.clear();
         self.state.settlement = None;
         self.state.batch = next_in_ring(batch);
@@ -342,6 +342,7 @@ impl Terminal {
             self.state.signed_in = None;
         }
         self.save().await?;
+        self.forget_signatures(&settled);
         if self.config.sign_off_after_settlement {
             // The terminal is signed off whether the host hears it or not.
             match self.sign_off().await {

@@ -1,15 +1,19 @@
 //! E-signatures (电子签名): the image of a signature with the transaction's feature code, uploaded when the terminal is
 //! idle and before settlement.
 //!
+//! The image is kept beside the state until its batch is settled, sealed, for reprints of the slip.
+//!
 //! Modelled, since neither is in a public source: the code stands in front of the image, and parts count down to 800, so that 800 is always the last
 //! and a single part is 800.
 
+use ::receipt::slip::Verification;
 use serde::{Deserialize, Serialize};
 
 use crate::error::PosError;
 use crate::message::{Kind, Request, field60_management};
 use crate::outcome::{Outcome, Status};
-use crate::state::Record;
+use crate::receipt;
+use crate::state::{LastSlip, Record, write_atomic};
 use crate::terminal::{Reply, Terminal};
 
 /// Bytes of the image in one part: field 62 holds 999.
@@ -42,8 +46,49 @@ pub fn feature_code(settle_date: &str, reference: &str) -> Option<String> {
     Some(mixed.collect())
 }
 
+/// Name of the file of an image.
+fn file_of(batch: u32, trace: u32) -> String {
+    format!("signature-{batch:06}-{trace:06}.sealed")
+}
+
+/// What a sealed image is bound to.
+fn context(batch: u32, trace: u32) -> Vec<u8> {
+    format!("pos/signature {batch} {trace}").into_bytes()
+}
+
+/// The feature code of a transaction; one without a settlement date has zeros in its place.
+fn code_of(record: &Record) -> Option<String> {
+    feature_code(record.settle_date.as_deref().unwrap_or("0000"), record.rrn.as_deref()?)
+}
+
 impl Terminal {
-    /// Keeps the image of a signature (JBIG in the field; any bytes here) for a transaction of the running batch.
+    /// The feature code that belongs behind the signature of a transaction of the running batch; nothing where none is
+    /// wanted, or where it was given.
+    pub fn wants_signature(&self, trace: u32) -> Option<String> {
+        let record = self.state.journal.iter().find(|record| record.trace == trace)?;
+        let wants = receipt::verification(&self.config, record) == Verification::Sign;
+        code_of(record).filter(|_| wants)
+    }
+
+    /// The image of a signature by the reference on its slip, as long as its batch runs.
+    pub fn signature(&self, reference: &str) -> Option<Vec<u8>> {
+        let (batch, trace) = reference.split_at_checked(6)?;
+        let (batch, trace) = (batch.parse().ok()?, trace.parse().ok()?);
+        let sealed = std::fs::read(self.directory.file(&file_of(batch, trace))).ok()?;
+        let image = self.security.open(&context(batch, trace), &sealed).ok()?;
+        Some(image.to_vec())
+    }
+
+    /// The images of these transactions are not needed any more.
+    pub(crate) fn forget_signatures(&self, records: &[Record]) {
+        for record in records.iter().filter(|record| record.signed.is_some()) {
+            // One that stays is sealed, and no slip names it any more.
+            let _ = std::fs::remove_file(self.directory.file(&file_of(record.batch, record.trace)));
+        }
+    }
+
+    /// Keeps the image of a signature (JBIG in the field; any bytes here, PNG from a smart POS) for a transaction of the
+    /// running batch, and queues its upload.
     ///
     /// # Errors
     /// [`PosError::NotFound`], an image that is empty or too large, a transaction without reference number.
@@ -53,11 +98,7 @@ impl Terminal {
         if image.is_empty() || image.len() > IMAGE_MAX {
             return Err(PosError::Input(format!("an image has 1 to {IMAGE_MAX} bytes")));
         }
-        let code = record
-            .settle_date
-            .as_deref()
-            .zip(record.rrn.as_deref())
-            .and_then(|(date, reference)| feature_code(date, reference))
+        let code = code_of(&record)
             .ok_or_else(|| PosError::Input("the transaction has no reference number yet".into()))?;
         let joined = [code.as_bytes(), image].concat();
         let parts: Vec<&[u8]> = joined.chunks(PART_MAX).collect();
@@ -66,6 +107,18 @@ impl Terminal {
             let request = self.signature_part(&record, part, parts.len() - 1 - at);
             self.frame(&request)?;
             sealed.push(self.seal(&request)?);
+        }
+        let kept = self.security.seal(&context(record.batch, trace), image)?;
+        let path = self.directory.file(&file_of(record.batch, trace));
+        let written = tokio::task::spawn_blocking(move || write_atomic(&path, &kept)).await;
+        written.map_err(|error| PosError::Build(error.to_string()))??;
+        for record in self.state.journal.iter_mut().filter(|record| record.trace == trace) {
+            record.signed = Some(code.clone());
+        }
+        if let Some(LastSlip::Transaction(last)) = &mut self.state.last_slip
+            && last.trace == trace
+        {
+            last.signed = Some(code.clone());
         }
         self.state.signatures.retain(|pending| pending.trace != trace);
         self.state.signatures.push(PendingSignature { trace, parts: sealed, attempts: 0 });

@@ -217,6 +217,9 @@ pub struct Record {
     /// Of a load from another card's account: the masked number of the card that was loaded.
     #[serde(default)]
     pub purse: Option<String>,
+    /// The holder has signed on a screen: the transaction feature code (交易特征码). The image is in a file of its own.
+    #[serde(default)]
+    pub signed: Option<String>,
     /// What an adjustment or tip made of the amount, in fen.
     #[serde(default)]
     pub adjusted_fen: Option<u64>,
@@ -229,6 +232,11 @@ impl Record {
     /// What it comes to: the amount, or what an adjustment made of it.
     pub fn total_fen(&self) -> u64 {
         self.adjusted_fen.unwrap_or(self.amount_fen)
+    }
+
+    /// Its terminal-local date, MMDD.
+    pub fn date(&self) -> String {
+        self.at.get(5..10).map(|date| date.replace('/', "")).unwrap_or_default()
     }
 
     /// Whether it counts in the totals of the batch.

@@ -642,6 +642,7 @@ impl Terminal {
             upload: None,
             plan: None,
             purse: None,
+            signed: None,
         })
     }
 }

@@ -191,6 +191,9 @@ async fn a_signature_is_uploaded_in_parts() {
     let image: Vec<u8> = (0..2_000_u32).map(|n| (n % 251) as u8).collect();
     let code = rig.terminal.sign(sale.trace, &image).await.unwrap();
     assert_eq!(code.len(), 8);
+    let slip = rig.terminal.reprint(sale.trace).await.unwrap();
+    assert!(slip.contains("[电子签名]"), "{slip}");
+    assert_eq!(rig.terminal.signature(&format!("000001{:06}", sale.trace)).as_deref(), Some(&image[..]));
     assert!(matches!(rig.terminal.sign(999, &image).await, Err(PosError::NotFound(999))));
     assert!(rig.terminal.sign(sale.trace, &[]).await.is_err());
     rig.host.faults([Fault::None, Fault::Silent]);

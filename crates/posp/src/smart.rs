@@ -149,14 +149,18 @@ fn station(shop: &Shop, terminal: Smart) -> StationConfig {
     }
     pos.answer_timeout_ms = shop.patience_ms;
     pos.capability = 6;
+    pos.slip_code = true;
+    pos.own_offline_limit = true;
     pos.ca_file.clone_from(&shop.ca);
     (pos.certificate_file, pos.certificate_key_file) = terminal.certificate.unzip();
     pos.serial = format!("LAB{:0>7}", terminal.id.get(1..).unwrap_or_default());
+    let mut shell = app::shell::ShellConfig::default();
+    shell.rules.esign = true;
     StationConfig {
         directory: shop.directory.join(&terminal.id),
         pos,
         components: terminal.components,
-        shell: app::shell::ShellConfig::default(),
+        shell,
         width: shop.width,
     }
 }

@@ -102,6 +102,15 @@ function showSlip(number) {
   $("sliptxt").href = `${path}.txt`;
   $("slipbox").hidden = false;
 }
+// A slip held before the scanner: the code on it, as a camera would read it.
+$("slipscan").addEventListener("click", async () => {
+  const text = await (await fetch($("sliptxt").href)).text();
+  const code = text.replace(/\s+/g, "").match(/POSP1\/[A-Z0-9/]+/);
+  if (!code) return say(w("noslipcode"));
+  if (state.snapshot?.screen?.view !== "scan") return say(w("notscanning"));
+  $("slipbox").hidden = true;
+  hand({ act: "scan", code: code[0] });
+});
 $("slipclose").addEventListener("click", () => { $("slipbox").hidden = true; });
 $("slipbox").addEventListener("click", (event) => { if (event.target === $("slipbox")) $("slipbox").hidden = true; });
 $("home").addEventListener("click", () => press({ do: "cancel" }));
@@ -276,7 +285,7 @@ const GROUPS = [
 const DESKS = [["settle", "∑"], ["sign_in", "⇥"], ["download", "⇩"], ["echo", "↻"], ["sign_off", "⇤"]];
 const HINTS = { insert: "h_insert", tap: "h_tap", swipe: "h_swipe", try_again: "h_try_again", fallback: "h_fallback", one_card: "h_one_card", swipe_again: "h_swipe_again", key_again: "h_key_again" };
 const problem = (kind) => (kind === "unprinted" ? w("p_unprinted") : kind === "no_paper" ? w("nopaper") : kind === "cover_open" ? w("cover") : `${w("printer")}: ${kind}`);
-const lineTable = (line) => table([[w("original"), language === "zh" ? line.zh : line.en], [w("amount"), yuan(line.amount)], [w("card"), line.card], [w("trace_no"), String(line.trace).padStart(6, "0")], [w("ref"), line.reference], [w("auth"), line.auth_code], ["", line.at]]);
+const lineTable = (line) => table([[w("original"), language === "zh" ? line.zh : line.en], [w("amount"), line.here ? yuan(line.amount) : ""], [w("card"), line.card], [w("trace_no"), String(line.trace).padStart(6, "0")], [w("ref"), line.reference], [w("auth"), line.auth_code], ["", line.at]]);
 const said = (host) => (host ? (language === "zh" ? host.text_zh : host.text_en) : "");
 
 const SCREENS = {
@@ -293,6 +302,7 @@ const SCREENS = {
         ...GROUPS.flatMap(([title, trades]) => [el("h5", {}, w(title)), ...trades.map(([trade, icon]) => el("button", { type: "button", "data-do": trade, onclick: () => press({ do: "trade", trade }) }, el("span", {}, icon), w(trade)))]),
         el("h5", {}, w("g_desk")),
         el("button", { type: "button", "data-do": "list", onclick: () => press({ do: "list", page: 0 }) }, el("span", {}, "☰"), w("list")),
+        el("button", { type: "button", "data-do": "scan", onclick: () => press({ do: "scan" }) }, el("span", {}, "⌗"), w("scan")),
         el("button", { type: "button", "data-do": "reprint", onclick: () => press({ do: "reprint" }) }, el("span", {}, "▤"), w("reprint")),
         el("button", { type: "button", "data-do": "waiting", onclick: () => press({ do: "waiting" }) }, el("span", {}, "⇧"), w("waiting")),
         st.refund_open || st.reversal ? el("button", { type: "button", "data-do": "repeat", onclick: () => press({ do: "desk", desk: "repeat" }) }, el("span", {}, "⟳"), w("repeat")) : null,
@@ -314,7 +324,7 @@ const SCREENS = {
   voice: (s) => [appHead(w("offline_sale"), yuan(s.amount)), wrong(s.wrong), ...form([["code", w("voicecode"), { max: 6, text: true }]], (v) => press({ do: "voice", code: v.code || null }), el("p", { class: "sub" }, `${s.needed ? w("voiceneeded") : w("voicefree")} ${yuan(s.limit)}`))],
   original: (s) => {
     const fields = { trace: [["trace", w("trace_no"), { max: 6 }]], reference: [["reference", w("ref"), { max: 12, text: true }], ["date", w("date"), { max: 4 }]], authorisation: [["auth_code", w("auth"), { max: 6, text: true }], ["date", w("date"), { max: 4 }]] }[s.names];
-    return [appHead(w(s.trade), w("original")), wrong(s.wrong && WORDS[s.wrong] ? s.wrong : s.wrong), ...form(fields, (v) => press({ do: "original", trace: v.trace ? Number(v.trace) : null, reference: v.reference || null, auth_code: v.auth_code || null, date: v.date || null }))];
+    return [appHead(w(s.trade), w("original")), wrong(s.wrong && WORDS[s.wrong] ? s.wrong : s.wrong), ...form(fields, (v) => press({ do: "original", trace: v.trace ? Number(v.trace) : null, reference: v.reference || null, auth_code: v.auth_code || null, date: v.date || null }), el("div", { class: "row1" }, button(`⌗ ${w("orscan")}`, { do: "scan" }, "wide", "scan")))];
   },
   confirm_original: (s) => [appHead(w(s.trade), w("thisone")), el("div", { class: "big" }, yuan(s.line.amount)), lineTable(s.line), yesNo({ do: "confirm" }, { do: "cancel" })],
   card: (s) => {
@@ -328,6 +338,8 @@ const SCREENS = {
   pin: (s) => [appHead(w("enterpin"), s.card), el("div", { class: "center" }, el("div", { class: "spin" }))],
   busy: (s) => [appHead(s.trade ? w(s.trade) : s.desk ? w(s.desk) : "posp", ""), el("div", { class: "center" }, s.amount != null ? el("div", { class: "big" }, yuan(s.amount)) : null, el("div", { class: "spin" }), el("h4", {}, w(s.with === "online" ? "b_online" : s.with)))],
   remove_card: () => [appHead(w("takecard"), ""), el("div", { class: "center" }, el("h4", {}, w("takecard")), el("div", { class: "ways" }, el("div", { class: "way" }, el("span", {}, "▤"), w("remove"))))],
+  sign: signScreen,
+  scan: scanScreen,
   tear: () => [appHead(w("printing"), ""), el("div", { class: "center" }, el("h4", {}, w("tearoff"))), yesNo({ do: "confirm" }, { do: "cancel" }, w("second"), w("skip"))],
   paper: (s) => [appHead(w("printing"), ""), el("div", { class: "center" }, el("div", { class: "verdict wait" }, "!"), el("h4", {}, problem(s.problem))), yesNo({ do: "confirm" }, { do: "cancel" }, s.problem === "unprinted" ? w("yes") : w("goon"), w("skip"))],
   result: (s) => {
@@ -344,7 +356,9 @@ const SCREENS = {
       p.lines.length ? el("ul", { class: "list" }, ...p.lines.map((line) => el("li", {}, button("", { do: "pick", trace: line.trace }, "", `pick-${line.trace}`)))) : el("div", { class: "empty" }, w("nobatch")),
       el("div", { class: "row2" }, p.page > 0 ? button("‹", { do: "list", page: p.page - 1 }) : null, button(w("close"), { do: "cancel" }, "pri", "close"), p.page + 1 < p.pages ? button("›", { do: "list", page: p.page + 1 }) : null)].map((node) => fillList(node, p));
   },
-  detail: (s) => [appHead(language === "zh" ? s.line.zh : s.line.en, ""), el("div", { class: "big" }, yuan(s.line.credit ? -s.line.amount : s.line.amount)), s.line.voided ? el("div", { class: "wrong" }, w("voided")) : null, lineTable(s.line), yesNo({ do: "reprint" }, { do: "cancel" }, w("reprint"), w("close"))],
+  detail: (s) => [appHead(language === "zh" ? s.line.zh : s.line.en, s.line.here ? "" : w("notthisbatch")), s.line.here ? el("div", { class: "big" }, yuan(s.line.credit ? -s.line.amount : s.line.amount)) : null, s.line.voided ? el("div", { class: "wrong" }, w("voided")) : null, lineTable(s.line),
+    el("div", { class: "offers" }, ...s.line.offers.map((trade) => button(w(trade), { do: "trade", trade }, "wide", `offer-${trade}`))),
+    s.line.here ? yesNo({ do: "reprint" }, { do: "cancel" }, w("reprint"), w("close")) : el("div", { class: "row2" }, button(w("close"), { do: "cancel" }, "pri", "close"))],
   waiting: (s) => [appHead(w("waiting"), w("waithint")),
     s.items.length ? el("ul", { class: "list" }, ...s.items.map((one) => el("li", { class: "wait", "data-wait": one.trace }, el("span", {}, language === "zh" ? one.zh : one.en), el("span", { class: "amt" }, one.amount != null ? yuan(one.amount) : ""),
       el("small", {}, String(one.trace).padStart(6, "0")), el("small", {}, one.attempts ? `${w("attempts")} ${one.attempts}` : "")))) : el("div", { class: "empty" }, w("nowaiting")),
@@ -364,6 +378,77 @@ function fillList(node, page) {
       el("small", {}, `${String(line.trace).padStart(6, "0")} ${line.card}`), el("small", {}, line.at.slice(5, 16)));
   });
   return node;
+}
+
+// ---- the signature pad: strokes as the device keeps them, one dot a pixel
+function signScreen(s) {
+  const wide = 384, high = 128;
+  const canvas = el("canvas", { id: "signpad", width: wide, height: high, "aria-label": w("signhere") });
+  const pen = canvas.getContext("2d", { willReadFrequently: true });
+  let last = null;
+  const wipe = () => { pen.clearRect(0, 0, wide, high); last = null; };
+  const at = (event) => {
+    const box = canvas.getBoundingClientRect();
+    return [(event.clientX - box.left) * wide / box.width, (event.clientY - box.top) * high / box.height];
+  };
+  const draw = (event) => {
+    if (!last) return;
+    const to = at(event);
+    pen.beginPath();
+    pen.lineWidth = 3;
+    pen.lineCap = "round";
+    pen.moveTo(...last);
+    pen.lineTo(...to);
+    pen.stroke();
+    last = to;
+  };
+  canvas.addEventListener("pointerdown", (event) => { event.preventDefault(); canvas.setPointerCapture(event.pointerId); last = at(event); draw(event); });
+  canvas.addEventListener("pointermove", draw);
+  canvas.addEventListener("pointerup", () => { last = null; });
+  canvas.addEventListener("pointercancel", () => { last = null; });
+  const send = () => {
+    const dots = pen.getImageData(0, 0, wide, high).data, bytes = new Uint8Array(wide / 8 * high);
+    for (let dot = 0; dot < wide * high; dot++) if (dots[dot * 4 + 3] > 127) bytes[dot >> 3] |= 0x80 >> (dot & 7);
+    let text = "";
+    bytes.forEach((byte) => { text += String.fromCharCode(byte); });
+    hand({ act: "sign", image: { width: wide, height: high, data: btoa(text) } });
+  };
+  return [appHead(w(s.trade), w("signhere")), el("div", { class: "center sign" }, s.amount != null ? el("div", { class: "big" }, yuan(s.amount)) : null, wrong(s.again ? "signagain" : ""),
+    el("div", { class: "signbox" }, el("span", { class: "signcode" }, s.code), canvas), el("p", { class: "sub" }, w("confirmpay"))),
+    el("div", { class: "row2" }, button(w("onpaper"), { do: "cancel" }, "", "cancel"), button(w("clear"), wipe, "", "clear"), button(w("ok"), send, "go", "ok"))];
+}
+
+// ---- the scanner
+let camera = null;
+function cameraOff() {
+  if (camera) camera.getTracks().forEach((track) => track.stop());
+  camera = null;
+}
+async function cameraOn(video, note) {
+  if (!("BarcodeDetector" in window) || !navigator.mediaDevices?.getUserMedia) { note.textContent = w("nocamera"); return; }
+  try {
+    camera = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+  } catch (error) { note.textContent = `${w("cameraoff")}: ${error.name}`; return; }
+  video.srcObject = camera;
+  video.hidden = false;
+  await video.play();
+  const detector = new BarcodeDetector({ formats: ["qr_code"] });
+  const look = async () => {
+    if (!video.isConnected || !camera) return cameraOff();
+    const found = await detector.detect(video).catch(() => []);
+    if (found.length) { cameraOff(); return hand({ act: "scan", code: found[0].rawValue }); }
+    requestAnimationFrame(look);
+  };
+  look();
+}
+function scanScreen(s) {
+  const video = el("video", { playsinline: true, muted: true, hidden: true }), note = el("p", { class: "sub", id: "scannote" }, w("scanhint"));
+  const input = el("input", { id: "f-code", type: "text", autocomplete: "off", spellcheck: "false", maxlength: 200, placeholder: w("code_in"), "aria-label": w("code_in") });
+  const go = () => { if (input.value.trim()) hand({ act: "scan", code: input.value.trim() }); };
+  const box = el("form", { class: "field" }, input);
+  box.addEventListener("submit", (event) => { event.preventDefault(); go(); });
+  return [appHead(s.trade ? w(s.trade) : w("scan"), s.trade ? w("scan") : ""), el("div", { class: "center" }, el("div", { class: "finder" }, el("i", {}), video), note), box,
+    el("div", { class: "row2" }, button(w("cancel"), () => { cameraOff(); press({ do: "cancel" }); }, "stop", "cancel"), button(w("camera"), () => cameraOn(video, note), "", "camera"), button(w("ok"), go, "go", "ok"))];
 }
 
 // A keyboard is as good as a finger.

@@ -17,7 +17,7 @@ use hal_virtual::{
 };
 use pos::clock::{Clock, SystemClock};
 use pos::{Dial, PosError, TerminalConfig, TmkComponent};
-use receipt::{Part, Width};
+use receipt::{Bitmap, Part, Width};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -116,6 +116,11 @@ pub enum Hand {
     Scan {
         /// What it says.
         code: String,
+    },
+    /// The holder has signed on the pad.
+    Sign {
+        /// What was drawn.
+        image: Bitmap,
     },
     /// The power switch.
     Power {
@@ -460,7 +465,15 @@ impl Station {
             Hand::Paper { there: true } => self.controls.new_roll(),
             Hand::Paper { there: false } => self.controls.paper_left(0),
             Hand::Cover { open } => self.controls.cover(open),
+            Hand::Sign { image } => {
+                if !self.controls.sign(image) {
+                    return Err(StationError::Hand("现在不签名 / nothing waits for a signature now"));
+                }
+            }
             Hand::Scan { code } => {
+                if !self.controls.view().waiting.contains(&DeviceKind::Scanner) {
+                    return Err(StationError::Hand("现在不扫码 / nothing waits for a code now"));
+                }
                 self.controls.show_code(Some(Code { format: CodeFormat::Qr, text: code }));
             }
             Hand::Power { on: true } => self.power_on()?,

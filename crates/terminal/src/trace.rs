@@ -249,6 +249,10 @@ fn business(message: &Message<'_>) -> Option<(&'static str, &'static str)> {
         message.digits(field).and_then(|digits| digits.as_str().get(range).map(str::to_owned))
     };
     if request == 800 || request == 820 {
+        if digits(60, 0..2).as_deref() == Some(pos::Kind::Signature.row().message_type) {
+            let row = pos::Kind::Signature.row();
+            return Some((row.zh, row.en));
+        }
         let code = digits(60, 8..11)?;
         return MANAGEMENT
             .iter()

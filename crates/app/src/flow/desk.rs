@@ -10,6 +10,7 @@ impl Flow {
     pub(super) fn desk(&mut self, input: Input) -> Step {
         match input {
             Input::List { page } => self.busy(Place::Listing, Busy::Working, Effect::List(page)),
+            Input::Scan => self.scan(),
             Input::Waiting => self.busy(Place::Counting, Busy::Working, Effect::Waiting),
             Input::Reprint => self.busy(Place::Reprinting, Busy::Printing, Effect::Reprint(None)),
             Input::Desk { desk: Desk::Settle } => self.busy(Place::Totals, Busy::Working, Effect::List(0)),
@@ -34,11 +35,13 @@ impl Flow {
             (Place::List, Event::Input(Input::Pick { trace })) => {
                 self.busy(Place::List, Busy::Working, Effect::Find(trace))
             }
-            (Place::List, Event::Found(line)) => {
-                self.original = Some((*line).clone());
-                self.ask(Place::Detail, View::Detail { line: *line })
+            (Place::List, Event::Found(line)) => self.detail(*line),
+            (Place::Detail, Event::Input(Input::Trade { trade })) => {
+                self.with_shown(trade).unwrap_or_else(|| self.opened())
             }
-            (Place::Detail, Event::Input(Input::Reprint)) => {
+            (Place::Detail, Event::Input(Input::Reprint))
+                if self.original.as_ref().is_some_and(|line| line.here) =>
+            {
                 let trace = self.original.as_ref().map(|line| line.trace);
                 self.busy(Place::Reprinting, Busy::Printing, Effect::Reprint(trace))
             }

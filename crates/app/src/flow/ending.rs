@@ -2,8 +2,11 @@
 
 use receipt::Part;
 
-use super::{Effect, Ending, Event, Flow, HostStatus, Mark, Outcome, Place, Reading, Step, Why};
+use super::{Effect, Ending, Event, Flow, HostStatus, Mark, Outcome, Place, Reading, SignSays, Step, Why};
 use crate::view::{Busy, Input, View};
+
+/// Tries at a signature before it goes on paper.
+const SIGN_TRIES: u8 = 3;
 
 impl Flow {
     /// The order is over: written down before anybody learns it.
@@ -26,7 +29,11 @@ impl Flow {
                 self.ending = Some(Ending { outcome: Outcome::Unknown, why: Why::Terminal(trouble), host });
                 self.card_out()
             }
-            (Place::Removing, _) => self.print_first(),
+            (Place::Removing, _) => self.sign(),
+            (Place::Signing(tries), Event::Signed(SignSays::Empty)) if tries < SIGN_TRIES => {
+                self.ask_signature(tries + 1)
+            }
+            (Place::Signing(_), _) => self.print_first(),
             (Place::Printing(part), Event::Done) => {
                 self.busy(Place::Printed(part), Busy::Printing, Effect::Journal(Mark::Printed(part)))
             }
@@ -74,8 +81,31 @@ impl Flow {
             }
             // A tapped card is in its holder's hand: there is nothing to take, only the antenna to switch off.
             Some(Reading::Tap) => self.busy(Place::Removing, Busy::Working, Effect::RemoveCard),
-            _ => self.print_first(),
+            _ => self.sign(),
         }
+    }
+
+    /// The holder signs before the slip is printed, where the screen is for it.
+    fn sign(&mut self) -> Step {
+        let wanted = self.rules.esign && self.signature().is_some();
+        if wanted { self.ask_signature(1) } else { self.print_first() }
+    }
+
+    /// What is to be signed for: trace and feature code.
+    fn signature(&self) -> Option<(u32, String)> {
+        let ending = self.ending.as_ref().filter(|ending| ending.outcome == Outcome::Approved)?;
+        let host = ending.host.as_ref()?;
+        Some((host.trace, host.sign.clone()?))
+    }
+
+    fn ask_signature(&mut self, tries: u8) -> Step {
+        let (Some((trace, code)), Some(order)) = (self.signature(), &self.order) else {
+            return self.print_first();
+        };
+        let view =
+            View::Sign { trade: order.trade, amount: order.amount, code: code.clone(), again: tries > 1 };
+        self.place = Place::Signing(tries);
+        Step { view, effect: Effect::Sign { trace, code } }
     }
 
     fn print_first(&mut self) -> Step {

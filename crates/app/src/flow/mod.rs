@@ -13,6 +13,7 @@
 
 mod desk;
 mod ending;
+mod scan;
 mod trade;
 mod trades;
 pub mod words;
@@ -26,7 +27,8 @@ use crate::view::{Busy, Hint, Input, Line, View};
 pub use trades::{Points, Trade, Ways};
 pub use words::{
     Card, Chore, Desk, Effect, Ending, Errand, Event, HostSays, HostStatus, KernelCall, KernelSays, Mark,
-    Names, Order, Original, Outcome, PinSays, Print, Reading, Recovered, Step, Trouble, TroubleKind, Why,
+    Names, Order, Original, Outcome, PinSays, Print, Reading, Recovered, SignSays, Step, Trouble,
+    TroubleKind, Why,
 };
 
 /// What the acquirer lets the counter do.
@@ -46,6 +48,8 @@ pub struct Rules {
     pub chip_tries: u8,
     /// Card numbers may be keyed, where the acquirer's parameters allow it too.
     pub keyed: bool,
+    /// Who must sign does so on the screen.
+    pub esign: bool,
     /// Up to which amount, in fen, a sale needs no authorisation code when the host is not asked.
     pub offline_max: u64,
     /// Highest amount, in fen.
@@ -68,6 +72,7 @@ impl Default for Rules {
             pin_on_undo: false,
             chip_tries: 3,
             keyed: true,
+            esign: false,
             offline_max: 10_000,
             amount_max: 999_999_999_999,
             question: Duration::from_secs(90),
@@ -106,6 +111,8 @@ enum Place {
     Reversing,
     Ending,
     Removing,
+    /// Which try.
+    Signing(u8),
     Printing(Part),
     Printed(Part),
     Paper(Part),
@@ -115,6 +122,7 @@ enum Place {
     // Desk functions.
     Counting,
     Waiting,
+    Scanning,
     Listing,
     List,
     Detail,
@@ -269,6 +277,7 @@ impl Flow {
             (Place::Login, Event::Failed(_)) => self.ask(Place::Login, View::Login { wrong: true }),
             (Place::Menu | Place::Login, Event::Order(order)) => self.begin(*order),
             (Place::Menu, Event::Input(input)) => self.chosen(input),
+            (Place::Scanning, event) => self.scanned(event),
             (
                 Place::Counting
                 | Place::Waiting
@@ -289,6 +298,7 @@ impl Flow {
                 Place::Ending
                 | Place::Reversing
                 | Place::Removing
+                | Place::Signing(_)
                 | Place::Printing(_)
                 | Place::Printed(_)
                 | Place::Paper(_)

@@ -172,7 +172,7 @@ fn a_void_shows_what_it_undoes_and_wants_a_supervisor() {
     flow.step(choose(Trade::Void));
     let named = Input::Original { trace: Some(124), reference: None, auth_code: None, date: None };
     assert_eq!(flow.step(Event::Input(named)).effect, Effect::Find(124));
-    let line = Line { trace: 124, amount: 10_000, undo: Some(Trade::Void), ..Line::default() };
+    let line = Line { trace: 124, amount: 10_000, here: true, offers: vec![Trade::Void], ..Line::default() };
     let step = flow.step(Event::Found(Box::new(line)));
     assert!(matches!(step.view, View::ConfirmOriginal { .. }));
     let step = flow.step(Event::Input(Input::Confirm));
@@ -193,11 +193,11 @@ fn a_void_is_of_the_kind_that_its_original_needs() {
     let named =
         Event::Input(Input::Original { trace: Some(9), reference: None, auth_code: None, date: None });
     flow.step(named.clone());
-    let line = |undo| Event::Found(Box::new(Line { trace: 9, amount: 500, undo, ..Line::default() }));
-    let step = flow.step(line(None));
+    let line = |offers| Event::Found(Box::new(Line { trace: 9, amount: 500, offers, ..Line::default() }));
+    let step = flow.step(line(Vec::new()));
     assert!(matches!(step.view, View::Original { wrong: Some(_), .. }), "{step:?}");
     flow.step(named);
-    let step = flow.step(line(Some(Trade::CashLoadVoid)));
+    let step = flow.step(line(vec![Trade::CashLoadVoid]));
     assert!(matches!(step.view, View::ConfirmOriginal { trade: Trade::CashLoadVoid, .. }), "{step:?}");
     play(&mut flow, vec![Event::Input(Input::Confirm), Event::Done]);
     let step = flow.step(ready());
@@ -284,6 +284,73 @@ fn offline_sales_keep_to_the_limit() {
     assert!(
         matches!(step.effect, Effect::Journal(Mark::Ended(ending)) if ending.outcome == Outcome::Declined)
     );
+}
+
+/// Who must sign does so before the slip is printed; of three scribbles that are none the paper has its line.
+#[test]
+fn a_signature_comes_before_the_slip() {
+    let sold = || {
+        let mut flow = flow();
+        flow.rules.esign = true;
+        let sign = Some("01241125".to_owned());
+        let says = HostSays { status: Some(HostStatus::Approved), trace: 124, sign, ..HostSays::default() };
+        let effects = play(
+            &mut flow,
+            vec![
+                choose(Trade::Sale),
+                Event::Input(Input::Amount { amount: 1 }),
+                Event::Done,
+                ready(),
+                Event::Card(Card::Swiped { masked: "622424******0021".into() }),
+                Event::Pin(PinSays::Bypassed),
+                Event::Done,
+                Event::Host(Box::new(says)),
+                Event::Done,
+            ],
+        );
+        assert_eq!(effects.last(), Some(&Effect::Sign { trace: 124, code: "01241125".into() }));
+        flow
+    };
+    let printed = Effect::Print { part: Part::Merchant, again: false };
+    assert_eq!(sold().step(Event::Signed(SignSays::Taken)).effect, printed);
+    let mut flow = sold();
+    for _ in 0..2 {
+        let step = flow.step(Event::Signed(SignSays::Empty));
+        assert!(matches!(step.view, View::Sign { again: true, .. }), "{step:?}");
+    }
+    assert_eq!(flow.step(Event::Signed(SignSays::Empty)).effect, printed);
+}
+
+/// A scanned slip names the original as its numbers would; one of another batch serves for a refund and not for a void;
+/// from the menu it is shown with what can be done.
+#[test]
+fn a_scanned_slip_names_the_original() {
+    let slip = |here| {
+        let reference = Some("112410000001".to_owned());
+        let offers = vec![Trade::Void, Trade::Refund];
+        let line = Line { trace: 124, reference, date: "1124".into(), here, offers, ..Line::default() };
+        Event::Scanned(Box::new(line))
+    };
+    let mut flow = flow();
+    flow.step(choose(Trade::Void));
+    assert_eq!(flow.step(Event::Input(Input::Scan)).effect, Effect::Scan);
+    assert_eq!(flow.step(slip(true)).effect, Effect::Find(124));
+    let mut flow = tests_flow();
+    play(&mut flow, vec![choose(Trade::Void), Event::Input(Input::Scan)]);
+    let step = flow.step(slip(false));
+    assert!(matches!(step.view, View::Original { wrong: Some(_), .. }), "{step:?}");
+    let mut flow = tests_flow();
+    play(&mut flow, vec![choose(Trade::Refund), Event::Input(Input::Scan)]);
+    assert!(matches!(flow.step(slip(false)).view, View::Amount { .. }));
+    let mut flow = tests_flow();
+    flow.step(Event::Input(Input::Scan));
+    assert!(matches!(flow.step(slip(true)).view, View::Detail { .. }));
+    let step = flow.step(Event::Input(Input::Trade { trade: Trade::Void }));
+    assert_eq!(step.effect, Effect::Find(124));
+    let mut flow = tests_flow();
+    play(&mut flow, vec![choose(Trade::Void), Event::Input(Input::Scan)]);
+    let step = flow.step(Event::NoCard(Why::Cancelled));
+    assert!(matches!(step.view, View::Original { wrong: None, .. }), "the numbers may be keyed: {step:?}");
 }
 
 /// The printer stops in the middle: the trade stays, the whole slip is printed again with its mark, or given up.
@@ -432,11 +499,12 @@ mod any_event {
     use super::*;
 
     /// Events by number; above them each trade is chosen.
-    const SINGLE: u8 = 47;
+    const SINGLE: u8 = 52;
 
     fn event(number: u8) -> Event {
         let trouble = || Trouble { kind: TroubleKind::Other, text: String::new() };
-        let line = || Line { trace: 1, amount: 5, undo: Some(Trade::CashLoadVoid), ..Line::default() };
+        let line =
+            || Line { trace: 1, amount: 5, here: true, offers: vec![Trade::CashLoadVoid], ..Line::default() };
         let masked = || "622424******0013".to_owned();
         let trades = u8::try_from(Trade::ALL.len()).unwrap();
         if let Some(at) = number.checked_sub(SINGLE) {
@@ -499,7 +567,16 @@ mod any_event {
             43 => Event::Input(Input::Choose { index: 0 }),
             44 => Event::Recovered { order: None, settling: false },
             45 => Event::Unsettled,
-            _ => Event::Again(Hint::OneCard),
+            46 => Event::Again(Hint::OneCard),
+            47 => Event::Input(Input::Scan),
+            48 => Event::Scanned(Box::new(line())),
+            49 => Event::Signed(SignSays::Empty),
+            50 => Event::Signed(SignSays::Taken),
+            _ => Event::Host(Box::new(HostSays {
+                status: Some(HostStatus::Approved),
+                sign: Some("01241125".into()),
+                ..HostSays::default()
+            })),
         }
     }
 
@@ -509,6 +586,7 @@ mod any_event {
         #[test]
         fn nothing_is_sent_or_told_before_it_is_written_down(numbers in proptest::collection::vec(0_u8..SINGLE + 18, 1..120)) {
             let mut flow = flow();
+            flow.rules.esign = true;
             let (mut accepted, mut numbered, mut ended) = (false, false, false);
             for number in numbers {
                 let step = flow.step(event(number));

@@ -31,7 +31,7 @@ impl Flow {
     }
 
     /// The next question, or on with it.
-    fn ask_on(&mut self) -> Step {
+    pub(super) fn ask_on(&mut self) -> Step {
         let Some(order) = &self.order else { return self.menu(None) };
         let (trade, names) = (order.trade, order.trade.names());
         if !order.original.is_named(names) {
@@ -113,6 +113,7 @@ impl Flow {
             (Place::Original, Event::Input(Input::Original { trace, reference, auth_code, date })) => {
                 self.named(trace, reference, auth_code, date)
             }
+            (Place::Original, Event::Input(Input::Scan)) => self.scan(),
             (Place::Finding, Event::Found(line)) => self.found(*line),
             (Place::Finding, Event::Failed(trouble)) => self.not_found(trouble),
             (Place::ConfirmOriginal, Event::Input(Input::Confirm)) => self.ask_on(),
@@ -179,7 +180,7 @@ impl Flow {
         }
     }
 
-    fn change(&mut self, change: impl FnOnce(&mut Order)) {
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut Order)) {
         if let Some(order) = &mut self.order {
             change(order);
         }
@@ -241,7 +242,7 @@ impl Flow {
         let mut trade = self.trade_kind();
         if trade.undoes() && self.order.as_ref().is_some_and(Order::is_cashiers) {
             // The cashier wants this one gone: how it is taken back depends on what it was.
-            let Some(undo) = line.undo else {
+            let Some(undo) = line.offers.iter().copied().find(|trade| trade.undoes()) else {
                 let text = "这笔交易不能撤销 / it is nothing that can be voided".to_owned();
                 return self.not_found(Trouble { kind: TroubleKind::NotPossible, text });
             };
@@ -259,7 +260,7 @@ impl Flow {
         self.ask_on()
     }
 
-    fn not_found(&mut self, trouble: Trouble) -> Step {
+    pub(super) fn not_found(&mut self, trouble: Trouble) -> Step {
         if self.accepted {
             return self.end(Ending::here(Why::Terminal(trouble)));
         }

@@ -276,6 +276,9 @@ pub struct HostSays {
     pub balance: Option<i64>,
     /// A reversal is pending now.
     pub reversal: bool,
+    /// The holder is to sign for it: the transaction feature code (交易特征码) that belongs behind the signature.
+    #[serde(default)]
+    pub sign: Option<String>,
     /// What the operator must know besides.
     pub notices: Vec<String>,
 }
@@ -395,6 +398,17 @@ pub enum PinSays {
     Bypassed,
 }
 
+/// What became of a signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignSays {
+    /// It is kept, and goes to the host.
+    Taken,
+    /// Next to nothing was drawn.
+    Empty,
+    /// On paper, then: the holder would not, nobody came, or it could not be kept.
+    OnPaper,
+}
+
 /// A thing to be done that asks the host about more than one order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -507,6 +521,15 @@ pub enum Effect {
     List(usize),
     /// What waits to go to the host.
     Waiting,
+    /// Take the holder's signature for a transaction.
+    Sign {
+        /// Its trace.
+        trace: u32,
+        /// What belongs behind it.
+        code: String,
+    },
+    /// Read the code of a slip.
+    Scan,
 }
 
 /// What the screen shows, and what is done meanwhile.
@@ -580,6 +603,10 @@ pub enum Event {
     Page(Box<crate::view::Page>),
     /// What waits to go to the host.
     Waiting(Vec<crate::view::Waiting>),
+    /// The signature.
+    Signed(SignSays),
+    /// The transaction whose slip was scanned.
+    Scanned(Box<crate::view::Line>),
     /// Something printed, or done, worth telling.
     Told(Box<HostSays>),
 }

@@ -24,7 +24,8 @@ impl Shell {
         let sent = self.ask(async |terminal| request(terminal, &order, cards, entry(reading)).await)?;
         Ok(match sent {
             Ok(outcome) => {
-                let said = host::says(&outcome, self.terminal.last_record());
+                let mut said = host::says(&outcome, self.terminal.last_record());
+                said.sign = self.terminal.wants_signature(said.trace).filter(|_| outcome.approved);
                 // A kernel that waits for a host that did not answer must come to its end.
                 if said.status == Some(HostStatus::NoAnswer)
                     && let Presented::Chip(payment) = &self.presented

@@ -229,7 +229,13 @@ pub struct TransactionSlip {
     pub remark: String,
     /// Reprints so far, this one included; 0 on the first print.
     pub reprints: u32,
+    /// Its numbers as a two-dimensional code at the end, for a scanner that looks for it later.
+    #[serde(default)]
+    pub code: Option<String>,
 }
+
+/// Dots a module of the code: read by a hand-held scanner, and no larger than a third of the paper's length.
+const CODE_PX: u8 = 4;
 
 /// The document of a transaction's slip: render it once for each copy.
 pub fn transaction(slip: &TransactionSlip) -> ReceiptDoc {
@@ -278,6 +284,9 @@ pub fn transaction(slip: &TransactionSlip) -> ReceiptDoc {
         && wallet.barcode
     {
         doc.push(Line::barcode(&wallet.order_no));
+    }
+    if let Some(code) = &slip.code {
+        doc.push(Line::qr(code, CODE_PX));
     }
     reprint_mark(&mut doc, slip.reprints);
     doc

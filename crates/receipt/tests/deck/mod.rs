@@ -68,6 +68,7 @@ pub fn chip_sale() -> TransactionSlip {
         verification: Verification::Sign,
         remark: String::new(),
         reprints: 1,
+        code: None,
     }
 }
 
@@ -78,6 +79,7 @@ pub fn swipe_sale_with_tip() -> TransactionSlip {
         auth_code: "123456".into(),
         verification: Verification::Signed("sign-000124".into()),
         reprints: 0,
+        code: None,
         ..chip_sale()
     }
 }
@@ -88,6 +90,7 @@ pub fn tap_without_pin() -> TransactionSlip {
         verification: Verification::NoPinNoSign(100_000),
         remark: "优惠立减活动 随机立减".into(),
         reprints: 0,
+        code: None,
         ..chip_sale()
     }
 }
@@ -108,6 +111,7 @@ pub fn refund() -> TransactionSlip {
             auth_code: None,
         }),
         reprints: 0,
+        code: None,
         ..chip_sale()
     }
 }
@@ -124,6 +128,7 @@ pub fn completion() -> TransactionSlip {
             ..Original::default()
         }),
         reprints: 0,
+        code: None,
         ..chip_sale()
     }
 }
@@ -144,6 +149,7 @@ pub fn code_sale() -> TransactionSlip {
         amount_fen: 1_250,
         verification: Verification::Nothing,
         reprints: 0,
+        code: None,
         ..chip_sale()
     }
 }

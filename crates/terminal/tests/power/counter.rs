@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use app::flow::{Desk, Points, Trade};
+use app::flow::{Desk, Points, Rules, Trade};
 use app::shell::ShellConfig;
 use app::view::{Input, KeyedPan, Line, Standing, View};
 use hal::DeviceKind;
 use hal_virtual::PinKey;
 use pos::TerminalConfig;
-use receipt::Width;
+use receipt::{Bitmap, Width};
 use tempfile::TempDir;
 use terminal::{Deck, Hand, Station, StationConfig};
 use tokio::runtime::{Builder, Runtime};
@@ -95,6 +95,8 @@ pub struct Counter {
     home: TempDir,
     runs: AtomicUsize,
     deck: Arc<Deck>,
+    /// Whoever must sign does so on the screen.
+    esign: bool,
     station: RefCell<Option<Arc<Station>>>,
     /// What stood at the host before the script.
     stood: RefCell<BTreeMap<u64, u64>>,
@@ -116,7 +118,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 impl Counter {
-    pub fn new() -> Self {
+    pub fn new(esign: bool) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let cutter = Arc::new(Cutter::new());
         let host = runtime.block_on(Host::open(Arc::clone(&cutter)));
@@ -124,7 +126,7 @@ impl Counter {
         let deck = Arc::new(Deck::new(home.path().join("cards.json")));
         let (runs, station, printed) = (AtomicUsize::new(0), RefCell::default(), Cell::default());
         let stood = RefCell::default();
-        Self { runtime, host, cutter, home, runs, deck, station, stood, printed }
+        Self { runtime, host, cutter, home, runs, deck, esign, station, stood, printed }
     }
 
     fn open(&self, directory: &Path) {
@@ -132,7 +134,8 @@ impl Counter {
         pos.answer_timeout_ms = 20_000;
         pos.capability = 6;
         pos.serial = "LAB0000001".to_owned();
-        let shell = ShellConfig { watch: Some(self.cutter.clone()), ..ShellConfig::default() };
+        let rules = Rules { esign: self.esign, ..Rules::default() };
+        let shell = ShellConfig { watch: Some(self.cutter.clone()), rules, ..ShellConfig::default() };
         let config = StationConfig {
             directory: directory.to_owned(),
             pos,
@@ -346,6 +349,11 @@ impl Counter {
             }
             (View::Supervisor { wrong: false, .. }, _) => {
                 panel.press(Input::Login { operator: "99".into(), password: "12345678".into() })
+            }
+            (View::Sign { .. }, _) => {
+                let mut drawn = Bitmap::new(384, 128).unwrap();
+                drawn.fill(20, 60, 200, 4);
+                controls.sign(drawn)
             }
             (View::Points { .. }, _) => panel.press(Input::Points { points: Points::Alliance }),
             (View::Voice { wrong: None, .. }, Some(script)) => {

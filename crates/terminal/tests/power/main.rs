@@ -30,7 +30,10 @@ fn sale(how: How, amount: u64) -> Script {
 
 /// Plays a kind at every cut. Prints how many there were.
 fn play(name: &str, script: impl Fn(&Prepared) -> Script) {
-    let counter = Counter::new();
+    play_at(&Counter::new(false), name, script);
+}
+
+fn play_at(counter: &Counter, name: &str, script: impl Fn(&Prepared) -> Script) {
     let prepared = counter.prepared();
     let script = script(&prepared);
 
@@ -44,7 +47,7 @@ fn play(name: &str, script: impl Fn(&Prepared) -> Script) {
             && endings.len() == usize::from(script.trade.is_some()),
         "{name}: uncut, it ends {endings:?}"
     );
-    agree(&counter, &script, name);
+    agree(counter, &script, name);
     counter.stop();
     assert!(!moments.is_empty());
 
@@ -68,7 +71,7 @@ fn play(name: &str, script: impl Fn(&Prepared) -> Script) {
                 assert!(counter.settle_down(&story));
             }
             counter.cutter.disarm();
-            agree(&counter, &script, &story);
+            agree(counter, &script, &story);
             counter.stop();
             count += 1;
         }
@@ -102,6 +105,7 @@ fn agree(counter: &Counter, script: &Script, story: &str) {
         assert_eq!(counter.slips(), 0, "{story}: a balance has no slip, and no other is offered for it");
     }
     assert!(counter.run(&sale(How::Swipe("M01"), 777)), "{story}: the next sale");
+    counter.finish_desk(story);
     compare(counter, story);
     let after = counter.host.books();
     assert_eq!(after.standing().len(), now.len() + 1, "{story}: the next sale stands at the host");
@@ -328,6 +332,12 @@ fn a_tip() {
         trace: Some(prepared.find("22").0),
         ..Script::of(Trade::Tip)
     });
+}
+
+/// The holder signs on the screen: the signature is kept before the slip says so, and goes to the host afterwards.
+#[test]
+fn a_sale_that_is_signed_on_the_screen() {
+    play_at(&Counter::new(true), "signed sale", |_| sale(How::Insert("L01"), 10_000));
 }
 
 /// Settlement with the certificate of a chip to upload, and the sign-off after it. Cut off anywhere, it goes on with the
