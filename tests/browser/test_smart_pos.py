@@ -377,7 +377,7 @@ class SmartPos(unittest.TestCase):
         result = page.result()
         page.shot("offline-chip")
         self.assertEqual("approved", result["outcome"], page.text())
-        self.assertIn("TC", page.last_slip())
+        self.assertIn("交易类型: 脱机消费", page.last_slip())
         page.done()
         page.do("waiting")
         page.until("waiting")

@@ -105,6 +105,24 @@ impl Terminal {
         Ok(last)
     }
 
+    /// Takes a configuration from outside, as at a start, with what the host has said since on top of it.
+    ///
+    /// # Errors
+    /// As [`Terminal::configure`].
+    pub fn start_with(&mut self, config: TerminalConfig) -> Result<(), PosError> {
+        let bytes = |kept: &Option<String>| kept.as_ref().and_then(|kept| hex::decode(kept).ok());
+        let downloaded = &self.state.downloaded;
+        let mut config = config;
+        if let Some(items) = bytes(&downloaded.parameters) {
+            config = configured(&config, &items)?;
+        }
+        config = limited(&config, &self.chip_tables().0)?;
+        if let Some(switches) = bytes(&downloaded.contactless) {
+            config = switched(&config, &switches)?;
+        }
+        self.configure(config)
+    }
+
     /// Tells the host the terminal's state and the parameters that it works by (状态上送).
     ///
     /// # Errors

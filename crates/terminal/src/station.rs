@@ -369,7 +369,7 @@ impl Station {
             terminal
         } else {
             let mut terminal = pos::Terminal::open_in(&directory, surroundings)?;
-            terminal.configure(self.config.pos.clone())?;
+            terminal.start_with(self.config.pos.clone())?;
             terminal
         };
         let panel = Panel::new();

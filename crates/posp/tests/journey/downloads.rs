@@ -77,6 +77,11 @@ async fn a_sign_in_brings_everything_that_is_new() {
     let config = terminal.config();
     assert_eq!((config.answer_timeout_ms, config.reversal_retries), (45_000, 5));
     assert_eq!((config.no_pin_limit_fen, config.offline_limit_fen), (30_000, 1));
+    // A start with the configuration that the device was made with takes nothing of it back.
+    let made = pos::TerminalConfig { answer_timeout_ms: 1_000, offline_limit_fen: 9_999, ..config.clone() };
+    terminal.start_with(made).unwrap();
+    let config = terminal.config();
+    assert_eq!((config.answer_timeout_ms, config.offline_limit_fen), (45_000, 1));
     let paid = sold(&mut terminal, swipe(1_000)).await;
     assert!(paid.receipt.unwrap().contains("街角面馆二店"));
     // The floor limit of the applications is below this, and the card is refused before anything is sent.

@@ -133,6 +133,7 @@ impl Counter {
         let mut pos = TerminalConfig::new(&self.host.address, "898100000000001", "10000001");
         pos.answer_timeout_ms = 20_000;
         pos.capability = 6;
+        pos.own_offline_limit = true;
         pos.serial = "LAB0000001".to_owned();
         let rules = Rules { esign: self.esign, ..Rules::default() };
         let shell = ShellConfig { watch: Some(self.cutter.clone()), rules, ..ShellConfig::default() };
