@@ -276,6 +276,14 @@ async fn a_flood_is_its_senders_own_trouble() {
     assert_eq!((heard.status, heard.head.contains("Retry-After: 1\r\n")), (429, true));
 
     let good = node(Does::Answers).await;
+    let hasty = FrontConfig { terminal_per_second_max: 3, ..tight.clone() };
+    let serving = serve(hasty, &[good.address], None).await;
+    let mut line = TcpStream::connect(serving.address).await.unwrap();
+    for (number, status) in [(1, 200), (2, 200), (3, 200), (4, 429)] {
+        assert_eq!(converse_on(&mut line, &frame("00000004", number)).await.unwrap().status, status);
+    }
+    assert_eq!(converse_on(&mut line, &frame("00000005", 1)).await.unwrap().status, 200);
+
     let serving = serve(tight, &[good.address], None).await;
     let mut flood = Vec::new();
     for _ in 0..20 {

@@ -272,7 +272,7 @@ async fn a_smart_pos_pays_over_https() {
         if result["ending"]["why"]["reason"] != "NoCommonApplication" {
             break;
         }
-        // The pause of a poll: the front lets a terminal send twenty messages a second.
+        // The node has not read its lists yet.
         tokio::time::sleep(Duration::from_secs(1)).await; // poll
         page.post("press", json!({ "do": "confirm" })).await;
         page.until(&["menu"]).await;

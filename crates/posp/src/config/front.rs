@@ -84,7 +84,8 @@ impl Default for Front {
             requests_per_address_max: 4_096,
             requests_per_second_max: 5_000,
             terminal_requests_max: 2,
-            terminal_per_second_max: 20,
+            // A full batch, 999 transactions, one message each, with what goes before and after it.
+            terminal_per_second_max: 1_200,
             connect_ms: 2_000,
             node_connections_max: 4_096,
             node_idle_seconds: 240,
