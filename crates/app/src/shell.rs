@@ -169,6 +169,8 @@ pub struct Shell {
     payer: Option<(Presented, Option<hsm::EncryptedPinBlock>)>,
     pin_block: Option<hsm::EncryptedPinBlock>,
     in_slot: bool,
+    /// A card that left the antenna after it had approved.
+    torn: Option<cards::Torn>,
     /// What answers have said of earlier transactions: trace, and how they ended.
     heard: Vec<(u32, Ending)>,
 }
@@ -209,6 +211,7 @@ impl Shell {
             payer: None,
             pin_block: None,
             in_slot: false,
+            torn: None,
             heard: Vec::new(),
         })
     }
@@ -228,6 +231,7 @@ impl Shell {
                 self.presented = Presented::Nothing;
                 self.payer = None;
                 self.pin_block = None;
+                self.torn = None;
             }
             let config = self.terminal.config();
             self.flow.obey(config.manual_entry, config.offline_limit_fen);
@@ -273,7 +277,10 @@ impl Shell {
         match effect {
             Effect::Wait => self.wait(),
             Effect::Recover => self.recover(),
-            Effect::Journal(mark) => Ok(self.journal(&mark)),
+            Effect::Journal(mark) => {
+                self.keep_torn(&mark)?;
+                Ok(self.journal(&mark))
+            }
             Effect::Login { operator, password, supervisor } => {
                 Ok(self.login(&operator, &password, supervisor))
             }

@@ -15,6 +15,8 @@ pub enum Hint {
     Insert,
     /// Tap it.
     Tap,
+    /// It left the antenna too early: tap the same card again.
+    TapSame,
     /// Swipe it.
     Swipe,
     /// The chip cannot be read: take it out and try again.

@@ -556,6 +556,15 @@ impl Terminal {
         trace
     }
 
+    /// Keeps a notice of whoever works with the terminal among those the operator can read again.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn note(&mut self, text: impl Into<String>) -> Result<(), PosError> {
+        self.notice(text);
+        self.save().await
+    }
+
     /// Tells the operator and remembers it.
     pub(crate) fn notice(&mut self, text: impl Into<String>) -> String {
         /// How many notices are kept.

@@ -283,7 +283,7 @@ const GROUPS = [
   ["g_purse", [["load", "⊕"], ["transfer_load", "⇄"], ["cash_load", "◎"], ["cash_load_void", "⊖"]]]
 ];
 const DESKS = [["settle", "∑"], ["sign_in", "⇥"], ["download", "⇩"], ["echo", "↻"], ["sign_off", "⇤"]];
-const HINTS = { insert: "h_insert", tap: "h_tap", swipe: "h_swipe", try_again: "h_try_again", fallback: "h_fallback", one_card: "h_one_card", swipe_again: "h_swipe_again", key_again: "h_key_again" };
+const HINTS = { insert: "h_insert", tap: "h_tap", tap_same: "h_tap_same", swipe: "h_swipe", try_again: "h_try_again", fallback: "h_fallback", one_card: "h_one_card", swipe_again: "h_swipe_again", key_again: "h_key_again" };
 const problem = (kind) => (kind === "unprinted" ? w("p_unprinted") : kind === "no_paper" ? w("nopaper") : kind === "cover_open" ? w("cover") : `${w("printer")}: ${kind}`);
 const lineTable = (line) => table([[w("original"), language === "zh" ? line.zh : line.en], [w("amount"), line.here ? yuan(line.amount) : ""], [w("card"), line.card], [w("trace_no"), String(line.trace).padStart(6, "0")], [w("ref"), line.reference], [w("auth"), line.auth_code], ["", line.at]]);
 const said = (host) => (host ? (language === "zh" ? host.text_zh : host.text_en) : "");

@@ -14,7 +14,7 @@ const WORDS = {
   batch: ["批次", "batch"], operator: ["操作员", "operator"], signedin: ["已签到", "signed in"], signedoff: ["未签到", "signed off"],
   amount: ["金额", "Amount"], ok: ["确认", "OK"], cancel: ["取消", "Cancel"], back: ["退格", "Del"], yes: ["是", "Yes"], close: ["返回", "Back"],
   present: ["请出示银行卡", "Please present the card"], keyed: ["手输卡号", "Key the number"], cardno: ["卡号", "Card number"], expiry: ["有效期 YYMM", "Expiry YYMM"],
-  h_insert: ["芯片卡,请插卡", "This card has a chip: insert it"], h_tap: ["请再挥一次", "Tap again"], h_swipe: ["请刷卡", "Swipe the card"], h_try_again: ["读卡失败,请拔出后再插", "The chip was not read: take it out and try again"],
+  h_insert: ["芯片卡,请插卡", "This card has a chip: insert it"], h_tap: ["请再挥一次", "Tap again"], h_tap_same: ["卡片离开过早,请再次挥同一张卡", "The card left too early: tap the same card again"], h_swipe: ["请刷卡", "Swipe the card"], h_try_again: ["读卡失败,请拔出后再插", "The chip was not read: take it out and try again"],
   h_fallback: ["芯片不能读,请刷卡 (降级)", "The chip cannot be read: swipe (fallback)"], h_key_again: ["卡号或有效期有误,请重输", "The number or its expiry is mistyped"], h_one_card: ["请只出示一张卡", "One card only, please"], h_swipe_again: ["磁条未读出,请再刷", "Not read: swipe again"],
   enterpin: ["请输入密码", "Enter the PIN"], nopin: ["无密码请直接确认", "no PIN: press OK"], choose: ["请选择应用", "Choose an application"],
   starting: ["正在启动", "Starting"], working: ["请稍候", "One moment"], preparing: ["签到、冲正检查", "Getting ready"], reading: ["正在读卡,请勿拔卡", "Reading the card, leave it in"], b_online: ["正在联机", "Asking the host"],

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -211,7 +212,10 @@ pub struct Station {
     trace: Arc<Trace>,
     dial: Arc<dyn Dial>,
     running: Mutex<Option<Running>>,
-    cards: Mutex<BTreeMap<Place, String>>,
+    /// Which card is where, and the how manieth of all it was: one that leaves by itself must not take away another that
+    /// has come since.
+    cards: Mutex<BTreeMap<Place, (String, u64)>>,
+    put: AtomicU64,
     changed: watch::Sender<u64>,
     runtime: Handle,
 }
@@ -280,6 +284,7 @@ impl Station {
             dial,
             running: Mutex::default(),
             cards: Mutex::default(),
+            put: AtomicU64::new(0),
             changed,
             runtime: Handle::current(),
         }))
@@ -434,12 +439,12 @@ impl Station {
             Hand::Insert { card } => self.put(&card, Place::Slot)?,
             Hand::Remove => {
                 self.controls.remove();
-                self.lay_down(Place::Slot);
+                self.lay_down(Place::Slot, None);
             }
             Hand::Tap { card } => self.put(&card, Place::Field)?,
             Hand::Untap => {
                 self.controls.untap();
-                self.lay_down(Place::Field);
+                self.lay_down(Place::Field, None);
             }
             Hand::Swipe { card } => {
                 let stripe = self.deck.stripe(&card)?;
@@ -491,12 +496,12 @@ impl Station {
     fn put(self: &Arc<Self>, card: &str, place: Place) -> Result<(), StationError> {
         let own = Arc::downgrade(self);
         let runtime = self.runtime.clone();
+        let number = self.put.fetch_add(1, Ordering::Relaxed);
         let left = Box::new(move || {
             let own = own.clone();
             runtime.spawn_blocking(move || {
                 if let Some(station) = own.upgrade() {
-                    let away = if place == Place::Slot { Hand::Remove } else { Hand::Untap };
-                    let _ = station.hand(away);
+                    station.lay_down(place, Some(number));
                 }
             });
         });
@@ -512,14 +517,20 @@ impl Station {
             self.deck.put_back(card);
             return Err(StationError::Hand("卡槽已有卡 / there is a card in the slot"));
         }
-        self.cards.lock().unwrap_or_else(PoisonError::into_inner).insert(place, card.to_owned());
+        self.cards.lock().unwrap_or_else(PoisonError::into_inner).insert(place, (card.to_owned(), number));
         self.changed.send_modify(|version| *version += 1);
         Ok(())
     }
 
-    fn lay_down(&self, place: Place) {
-        let card = self.cards.lock().unwrap_or_else(PoisonError::into_inner).remove(&place);
-        if let Some(card) = card {
+    /// The card in this place (the one with this number, when there is one) lies on the table again. A device knows by
+    /// itself that a card has left it.
+    fn lay_down(&self, place: Place, number: Option<u64>) {
+        let card = {
+            let mut cards = self.cards.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_it = cards.get(&place).is_some_and(|(_, at)| number.is_none_or(|number| number == *at));
+            if is_it { cards.remove(&place) } else { None }
+        };
+        if let Some((card, _)) = card {
             self.deck.put_back(&card);
         }
         self.changed.send_modify(|version| *version += 1);
@@ -557,7 +568,7 @@ impl Station {
                     complete: printed.complete,
                 })
                 .collect(),
-            slot: cards.get(&Place::Slot).cloned(),
+            slot: cards.get(&Place::Slot).map(|(card, _)| card.clone()),
             online: self.trace.is_online(),
             lose_answer: self.trace.loses_next_answer(),
             trace: self.trace.newest(),

@@ -160,6 +160,8 @@ pub struct Flow {
     voiced: bool,
     chip_failures: u8,
     fallback: bool,
+    /// A card left the antenna after it had approved: only that card may go on.
+    torn: bool,
     hint: Hint,
     ending: Option<Ending>,
     /// What was shown before a question of the desk.
@@ -194,6 +196,7 @@ impl Flow {
             voiced: false,
             chip_failures: 0,
             fallback: false,
+            torn: false,
             hint: Hint::Nothing,
             ending: None,
             page: 0,
@@ -374,6 +377,7 @@ impl Flow {
         self.voiced = false;
         self.chip_failures = 0;
         self.fallback = false;
+        self.torn = false;
         self.hint = Hint::Nothing;
         self.ending = None;
         self.told = None;

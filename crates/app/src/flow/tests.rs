@@ -493,13 +493,53 @@ fn only_a_card_in_the_slot_is_to_be_taken() {
     }
 }
 
+/// A card that left the antenna after it had approved (闪卡): only that card may go on, by the antenna alone. Whatever else
+/// comes is passed over, and when it does not come the end says why, and nothing was sent.
+#[test]
+fn a_torn_tap_goes_on_with_the_same_card_or_ends_clearly() {
+    let torn = || {
+        let mut flow = flow();
+        play(
+            &mut flow,
+            vec![
+                choose(Trade::Sale),
+                Event::Input(Input::Amount { amount: 100 }),
+                Event::Done,
+                ready(),
+                Event::Card(Card::Tapped),
+            ],
+        );
+        let step = flow.step(Event::Kernel(KernelSays::Torn));
+        (flow, step)
+    };
+    let only_tap = Effect::Detect { fallback: false, stripe: false, slot: false, field: true, second: false };
+    let (mut flow, step) = torn();
+    assert!(matches!(step.view, View::Card { hint: Hint::TapSame, keyed: false, .. }));
+    assert_eq!(step.effect, only_tap);
+    for other in [KernelSays::OtherCard, KernelSays::Other(Hint::Insert), KernelSays::Fallback] {
+        flow.step(Event::Card(Card::Tapped));
+        assert_eq!(flow.step(Event::Kernel(other)).effect, only_tap);
+    }
+    assert_eq!(flow.step(Event::Again(Hint::OneCard)).effect, only_tap);
+    flow.step(Event::Card(Card::Tapped));
+    let step = flow.step(Event::Kernel(KernelSays::Online { masked: "622424******0013".into() }));
+    assert!(matches!(step.effect, Effect::Journal(Mark::Online { .. })));
+
+    for why in [Why::TimedOut, Why::Cancelled] {
+        let (mut flow, _) = torn();
+        let Effect::Journal(Mark::Ended(ending)) = flow.step(Event::NoCard(why)).effect else { panic!() };
+        assert_eq!(ending.why, Why::Card { reason: "Torn".into() });
+        assert_eq!((ending.outcome, ending.host), (Outcome::Declined, None));
+    }
+}
+
 mod any_event {
     use proptest::prelude::*;
 
     use super::*;
 
     /// Events by number; above them each trade is chosen.
-    const SINGLE: u8 = 52;
+    const SINGLE: u8 = 53;
 
     fn event(number: u8) -> Event {
         let trouble = || Trouble { kind: TroubleKind::Other, text: String::new() };
@@ -572,6 +612,7 @@ mod any_event {
             48 => Event::Scanned(Box::new(line())),
             49 => Event::Signed(SignSays::Empty),
             50 => Event::Signed(SignSays::Taken),
+            51 => Event::Kernel(KernelSays::Torn),
             _ => Event::Host(Box::new(HostSays {
                 status: Some(HostStatus::Approved),
                 sign: Some("01241125".into()),

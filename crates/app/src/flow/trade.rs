@@ -151,6 +151,7 @@ impl Flow {
             (Place::Preparing, Event::Failed(trouble)) => self.end(Ending::here(Why::Terminal(trouble))),
             (Place::Card, event) => self.card_event(event),
             (Place::Kernel, Event::Kernel(says)) => self.kernel(says),
+            (Place::Kernel, event @ Event::NoCard(_)) => self.card_event(event),
             (Place::Kernel, Event::Failed(trouble)) => {
                 self.end(Ending::here(Why::Device { kind: "reader".to_owned(), text: trouble.text }))
             }
@@ -302,19 +303,21 @@ impl Flow {
         let (trade, amount) = (order.trade, order.amount);
         let ways = if self.second { trade.second().unwrap_or(trade.ways()) } else { trade.ways() };
         let only = |wanted: Hint| self.hint == wanted;
-        let stripe = ways.stripe && !only(Hint::Insert) && !only(Hint::Tap);
-        let slot = ways.slot && !only(Hint::Tap) && !only(Hint::Swipe) && !only(Hint::Fallback);
-        let field = ways.field
-            && !only(Hint::Swipe)
-            && !only(Hint::Fallback)
-            && !only(Hint::Insert)
-            && !only(Hint::TryAgain);
-        let keyed = ways.keys && self.rules.keyed && self.manual_entry && !self.fallback;
+        let stripe = !self.torn && ways.stripe && !only(Hint::Insert) && !only(Hint::Tap);
+        let slot = !self.torn && ways.slot && !only(Hint::Swipe) && !only(Hint::Fallback);
+        let field = self.torn
+            || (ways.field
+                && !only(Hint::Swipe)
+                && !only(Hint::Fallback)
+                && !only(Hint::Insert)
+                && !only(Hint::TryAgain));
+        let keyed = ways.keys && self.rules.keyed && self.manual_entry && !self.fallback && !self.torn;
+        let hint = if self.torn { Hint::TapSame } else { self.hint };
         if !(stripe || slot || field) {
             // A purse cannot be reached but by its chip.
             return self.end(Ending::here(Why::Card { reason: "unreadable".to_owned() }));
         }
-        let (hint, second, fallback) = (self.hint, self.second, self.fallback);
+        let (second, fallback) = (self.second, self.fallback);
         self.place = Place::Card;
         Step {
             view: View::Card { trade, amount, stripe, slot, field, hint, keyed, second },
@@ -353,6 +356,8 @@ impl Flow {
                 self.hint = hint;
                 self.wait_card()
             }
+            // Whoever broke it off, what has to be known is that the card may have counted it.
+            Event::NoCard(_) if self.torn => self.end(Ending::here(Why::Card { reason: "Torn".to_owned() })),
             Event::NoCard(why) => self.end(Ending::here(why)),
             Event::Failed(trouble) => {
                 self.end(Ending::here(Why::Device { kind: "reader".to_owned(), text: trouble.text }))
@@ -417,6 +422,12 @@ impl Flow {
             KernelSays::ApprovedOffline => self.number(),
             KernelSays::Declined(reason) => self.end(Ending::here(Why::Card { reason })),
             KernelSays::Terminated(reason) => self.end(Ending::here(Why::Card { reason })),
+            KernelSays::Torn => {
+                self.torn = true;
+                self.wait_card()
+            }
+            KernelSays::OtherCard => self.wait_card(),
+            KernelSays::Fallback | KernelSays::Other(_) if self.torn => self.wait_card(),
             KernelSays::Fallback => {
                 self.chip_failures += 1;
                 self.fallback = self.chip_failures >= self.rules.chip_tries;

@@ -368,6 +368,11 @@ pub enum KernelSays {
     Fallback,
     /// Present it in another way.
     Other(crate::view::Hint),
+    /// It left the antenna after it had approved and before that could be read (闪卡): whether it has counted the payment
+    /// is not known, so the same card is asked for.
+    Torn,
+    /// After that another card came. Nothing was done with it.
+    OtherCard,
     /// It broke off.
     Terminated(String),
 }

@@ -4,22 +4,33 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hal::{
-    Beep, CardDetector, DetectRequest, ErrorKind, Found, HalError, IccReader, KernelProvider, OnlinePin,
-    PinPad, PinRequest, PowerUp, RfReader, SwipeRequest, Tracks,
+    Beep, CardDetector, Deadline, DetectRequest, ErrorKind, Found, HalError, IccReader, KernelProvider,
+    OnlinePin, PinPad, PinRequest, PowerUp, RfReader, SwipeRequest, Tracks,
 };
 use iso8583::tlv;
 use jiff::civil::DateTime;
 use kernel::{
-    AbortReason, Answer, BypassRule, Interface, Kernel, KernelParams, Other, Step, StepKind, TerminalData,
-    TransParams,
+    AbortReason, Answer, BypassRule, Interface, Kernel, KernelParams, Other, Reason, Step, StepKind,
+    TerminalData, TransParams,
 };
 use pos::CardInput;
+use zeroize::Zeroizing;
 
 use super::{Dark, Lit, Presented, Shell, device};
 use crate::chip::{ChipPayment, Reader, held, reason};
-use crate::flow::{Card, Event, KernelCall, KernelSays, PinSays, Trade, Trouble, TroubleKind, Why};
+use crate::flow::{Card, Event, KernelCall, KernelSays, Mark, PinSays, Trade, Trouble, TroubleKind, Why};
 use crate::keys::DeviceKeys;
 use crate::view::Hint;
+
+/// A card that left the antenna after it had approved and before the terminal could read that (闪卡). What has not been
+/// read is thrown away, and the same card is asked once more, this time for the host: the issuer decides, and a card that
+/// has counted the payment already puts its counters right with it.
+pub(super) struct Torn {
+    /// Its number, where it had told it.
+    pan: Option<Zeroizing<String>>,
+    /// Until then it may finish.
+    until: Deadline,
+}
 
 /// How long "take your card" waits before the terminal goes on.
 const REMOVAL: Duration = Duration::from_secs(120);
@@ -44,7 +55,11 @@ impl Shell {
             fallback,
         };
         let found = self.open::<dyn CardDetector>().and_then(|detector| {
-            let call = detector.call_with(self.config.card, &self.around.power);
+            let wait = self.torn.as_ref().map_or(self.config.card, |torn| {
+                let once = Duration::from_secs(self.config.quickpass.torn_seconds.into());
+                once.min(torn.until.remaining())
+            });
+            let call = detector.call_with(wait, &self.around.power);
             self.around.panel.cancels(Some(&call.cancel));
             let found = detector.get()?.detect(&request, &call);
             self.around.panel.cancels(None);
@@ -118,7 +133,70 @@ impl Shell {
         if self.around.power.is_cancelled() {
             return Err(Dark);
         }
-        Ok(Event::Kernel(self.says(&step)))
+        match self.tear(&step) {
+            Some(KernelSays::OtherCard) => self.other_card_leaves(),
+            Some(says) => Ok(Event::Kernel(says)),
+            None => Ok(Event::Kernel(self.says(&step))),
+        }
+    }
+
+    /// What a step says of a card that was torn away, or should be it.
+    fn tear(&mut self, step: &Step) -> Option<KernelSays> {
+        let Presented::Chip(payment) = &self.presented else { return None };
+        let mut payment = held(payment);
+        let pan = payment.data().map(|data| data.pan);
+        if step.reason == Reason::Torn {
+            let seconds = self.config.quickpass.torn_record_seconds;
+            let until = Deadline::after(Duration::from_secs(seconds.into()));
+            self.torn.get_or_insert(Torn { pan, until });
+            return Some(KernelSays::Torn);
+        }
+        let goes_on = matches!(
+            step.kind,
+            StepKind::NeedPin { .. } | StepKind::OnlineRequired { .. } | StepKind::Approved { .. }
+        );
+        let torn = self.torn.as_ref()?.pan.as_ref()?;
+        (goes_on && pan.as_ref() != Some(torn)).then(|| {
+            payment.abort(AbortReason::Other);
+            KernelSays::OtherCard
+        })
+    }
+
+    /// A card that is not the one that was torn away must leave, or it would be found again at once.
+    fn other_card_leaves(&mut self) -> Lit<Event> {
+        self.presented = Presented::Nothing;
+        let until = self.torn.as_ref().map_or(Duration::ZERO, |torn| torn.until.remaining());
+        let left = self.open::<dyn RfReader>().and_then(|reader| {
+            reader.get()?.halt()?;
+            let call = reader.call_with(until, &self.around.power);
+            self.around.panel.cancels(Some(&call.cancel));
+            let left = reader.get()?.wait_removed(&call);
+            self.around.panel.cancels(None);
+            left
+        });
+        match left {
+            Ok(()) => Ok(Event::Kernel(KernelSays::OtherCard)),
+            Err(error) => match self.lit(error)?.kind {
+                ErrorKind::UserCancelled => Ok(Event::NoCard(Why::Cancelled)),
+                _ => Ok(Event::NoCard(Why::TimedOut)),
+            },
+        }
+    }
+
+    /// An order that ends without the host having heard of a card that was torn away: the operator can look it up.
+    pub(super) fn keep_torn(&mut self, mark: &Mark) -> Lit<()> {
+        let Mark::Ended(ending) = mark else { return Ok(()) };
+        let Some(torn) = self.torn.take().filter(|_| ending.host.is_none()) else { return Ok(()) };
+        let card = torn.pan.map(|pan| pos::mask(&pan)).unwrap_or_default();
+        let fen = self.flow.order().and_then(|order| order.amount).unwrap_or_default();
+        let (yuan, cents) = (fen / 100, fen % 100);
+        let text = format!(
+            "闪卡 {card} {yuan}.{cents:02}: 卡片可能已扣款, 交易未完成 / torn tap: the card may have counted it, the payment did not happen"
+        );
+        if let Err(error) = self.ask(async |terminal| terminal.note(text).await)? {
+            tracing::error!(%error, "a torn tap cannot be written down");
+        }
+        Ok(())
     }
 
     fn resume(&self, answer: Answer) -> Step {
@@ -249,6 +327,7 @@ impl Shell {
             pin_allowed: !matches!(trade, Trade::OfflineChip | Trade::TransferLoad),
             bypass: if trade.demands_pin() { BypassRule::Never } else { BypassRule::CreditOnly },
             draw: draw % 100,
+            force_online: self.torn.is_some() && trade != Trade::OfflineChip,
             ..TransParams::sale(
                 order.and_then(|order| order.amount).unwrap_or_default(),
                 [year, month, day],

@@ -94,9 +94,8 @@ pub struct Counter {
     pub cutter: Arc<Cutter>,
     home: TempDir,
     runs: AtomicUsize,
-    deck: Arc<Deck>,
-    /// Whoever must sign does so on the screen.
-    esign: bool,
+    pub deck: Arc<Deck>,
+    shell: ShellConfig,
     station: RefCell<Option<Arc<Station>>>,
     /// What stood at the host before the script.
     stood: RefCell<BTreeMap<u64, u64>>,
@@ -119,6 +118,12 @@ fn copy(from: &Path, to: &Path) {
 
 impl Counter {
     pub fn new(esign: bool) -> Self {
+        let rules = Rules { esign, ..Rules::default() };
+        Self::with(ShellConfig { rules, ..ShellConfig::default() })
+    }
+
+    /// As [`Counter::new`], under these rules.
+    pub fn with(shell: ShellConfig) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let cutter = Arc::new(Cutter::new());
         let host = runtime.block_on(Host::open(Arc::clone(&cutter)));
@@ -126,7 +131,7 @@ impl Counter {
         let deck = Arc::new(Deck::new(home.path().join("cards.json")));
         let (runs, station, printed) = (AtomicUsize::new(0), RefCell::default(), Cell::default());
         let stood = RefCell::default();
-        Self { runtime, host, cutter, home, runs, deck, esign, station, stood, printed }
+        Self { runtime, host, cutter, home, runs, deck, shell, station, stood, printed }
     }
 
     fn open(&self, directory: &Path) {
@@ -135,8 +140,7 @@ impl Counter {
         pos.capability = 6;
         pos.own_offline_limit = true;
         pos.serial = "LAB0000001".to_owned();
-        let rules = Rules { esign: self.esign, ..Rules::default() };
-        let shell = ShellConfig { watch: Some(self.cutter.clone()), rules, ..ShellConfig::default() };
+        let shell = ShellConfig { watch: Some(self.cutter.clone()), ..self.shell.clone() };
         let config = StationConfig {
             directory: directory.to_owned(),
             pos,
@@ -151,6 +155,12 @@ impl Counter {
         station.power_on().unwrap();
         *self.station.borrow_mut() = Some(station);
         self.settle_down("a start");
+    }
+
+    /// A terminal out of its box, with nothing in its batch.
+    pub fn fresh(&self) {
+        let run = self.runs.fetch_add(1, Ordering::Relaxed);
+        self.open(&self.home.path().join(run.to_string()));
     }
 
     /// A terminal with a sale by chip, a preauthorisation, and another that was completed, all in its batch.
@@ -197,7 +207,7 @@ impl Counter {
         }
     }
 
-    fn station(&self) -> Arc<Station> {
+    pub fn station(&self) -> Arc<Station> {
         self.station.borrow().clone().unwrap()
     }
 
@@ -263,11 +273,11 @@ impl Counter {
         (page.lines, panel.shown().standing)
     }
 
-    fn panel(&self) -> app::panel::Panel {
+    pub fn panel(&self) -> app::panel::Panel {
         self.station().panel().unwrap()
     }
 
-    fn until(&self, story: &str, mut there: impl FnMut() -> bool) {
+    pub fn until(&self, story: &str, mut there: impl FnMut() -> bool) {
         let (mut device, mut cutter) = (self.station().changes(), self.cutter.changes());
         while !there() {
             let changed = self.runtime.block_on(async {

@@ -41,6 +41,8 @@ pub struct Books {
     pub complaints: Vec<String>,
     /// Message types, in order.
     pub seen: Vec<u16>,
+    /// The lists that terminals download let a card approve up to this amount by itself, in fen.
+    pub floor: u64,
     sign_ins: u8,
     reference: u64,
 }
@@ -53,6 +55,7 @@ impl Books {
             settled: Vec::new(),
             complaints: Vec::new(),
             seen: Vec::new(),
+            floor: 0,
             sign_ins: 0,
             reference: 112_410_000_000,
         }
@@ -212,10 +215,10 @@ fn name(record: &[u8]) -> Vec<u8> {
     out
 }
 
-fn downloaded(code: &str, asked: &[u8]) -> Option<Vec<u8>> {
+fn downloaded(code: &str, asked: &[u8], floor: u64) -> Option<Vec<u8>> {
     let list = match code {
         "372" | "370" => records(KEYS),
-        "382" | "380" => records(APPLICATIONS),
+        "382" | "380" => records(&APPLICATIONS.replace("DF1906000000000000", &format!("DF1906{floor:012}"))),
         _ => return None,
     };
     let mut out = vec![0x31];
@@ -328,7 +331,7 @@ fn answer(books: &mut Books, request: &[u8]) -> Vec<u8> {
             draft.put_digits(60, &format!("00{:06}004", books.batch)).unwrap();
         }
         (800 | 820, code) => {
-            if let Some(list) = downloaded(code, message.bytes_of(62).unwrap_or_default()) {
+            if let Some(list) = downloaded(code, message.bytes_of(62).unwrap_or_default(), books.floor) {
                 draft.put_bytes(62, &list).unwrap();
             }
         }
