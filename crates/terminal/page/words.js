@@ -20,7 +20,7 @@ const WORDS = {
   starting: ["正在启动", "Starting"], working: ["请稍候", "One moment"], preparing: ["签到、冲正检查", "Getting ready"], reading: ["正在读卡,请勿拔卡", "Reading the card, leave it in"], b_online: ["正在联机", "Asking the host"],
   reversing: ["无应答,正在冲正", "No usable answer: reversing"], printing: ["正在打印", "Printing"], desk: ["正在处理", "Working"], takecard: ["请取走银行卡", "Please take your card"],
   approved: ["交易成功", "Approved"], declined: ["交易失败", "Declined"], unknown: ["结果未知", "Outcome unknown"],
-  w_cancelled: ["已取消", "Cancelled"], w_timed_out: ["超时未操作", "Nobody did anything"], w_supervisor: ["主管未同意", "The supervisor did not agree"], w_card: ["卡片拒绝", "The card declined"], w_card_refused: ["卡片不接受,已冲正", "The card refused; reversed"],
+  Torn: ["卡片离开过早,可能已扣款,本次未完成", "the card left too early and may have counted it: not paid"], w_cancelled: ["已取消", "Cancelled"], w_timed_out: ["超时未操作", "Nobody did anything"], w_supervisor: ["主管未同意", "The supervisor did not agree"], w_card: ["卡片拒绝", "The card declined"], w_card_refused: ["卡片不接受,已冲正", "The card refused; reversed"],
   w_reversed: ["无应答,已冲正", "No answer; reversed"], w_no_answer: ["无应答,待冲正", "No answer; reversal pending"], w_interrupted: ["断电中断,未完成", "Interrupted by a power cut"], w_device: ["设备故障", "A device failed"],
   trace_no: ["凭证号", "Voucher"], ref: ["参考号", "Reference"], auth: ["授权码", "Auth code"], code: ["应答码", "Code"], card: ["卡号", "Card"], available: ["可用余额", "Available"], date: ["日期 MMDD", "Date MMDD"],
   tearoff: ["请撕下商户存根", "Tear the merchant copy off"], second: ["打印持卡人存根", "Print the cardholder copy"], skip: ["不打印", "Skip"],
