@@ -302,6 +302,7 @@ impl Shell {
         let now = self.terminal.now();
         let order = self.flow.order();
         let trade = order.map_or(Trade::Sale, |order| order.trade);
+        let amount = order.and_then(|order| order.amount).unwrap_or_default();
         let [_, year] = bcd::<2>(u64::from(now.year().unsigned_abs()));
         let [_, _, month, day] = self.month_day();
         let mut random = [0; 5];
@@ -327,9 +328,9 @@ impl Shell {
             pin_allowed: !matches!(trade, Trade::OfflineChip | Trade::TransferLoad),
             bypass: if trade.demands_pin() { BypassRule::Never } else { BypassRule::CreditOnly },
             draw: draw % 100,
-            force_online: self.torn.is_some() && trade != Trade::OfflineChip,
+            force_online: !self.in_slot && self.needs_host(trade),
             ..TransParams::sale(
-                order.and_then(|order| order.amount).unwrap_or_default(),
+                amount,
                 [year, month, day],
                 hms(now),
                 self.terminal.next_trace(),
@@ -337,6 +338,11 @@ impl Shell {
                 interface,
             )
         }
+    }
+
+    /// Whether a tapped card may not approve by itself: only a sale can be without the host, and not after a torn tap.
+    fn needs_host(&self, trade: Trade) -> bool {
+        trade != Trade::OfflineChip && (trade != Trade::Sale || self.torn.is_some())
     }
 
     fn says(&self, step: &Step) -> KernelSays {

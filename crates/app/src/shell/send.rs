@@ -1,6 +1,6 @@
 //! An order to the host: what was presented becomes the protocol's card, the order its request.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use hsm::EncryptedPinBlock;
 use kernel::Answer;
@@ -106,6 +106,12 @@ fn entry(reading: Reading) -> Entry {
     }
 }
 
+/// Whether the chip has approved by itself. One that has declined never comes so far.
+fn has_approved(card: Option<&CardInput>) -> bool {
+    let Some(CardInput::Read(ReadCard { chip: Some(chip), .. })) = card else { return false };
+    !chip.lock().unwrap_or_else(PoisonError::into_inner).goes_online()
+}
+
 async fn request(
     terminal: &mut Terminal,
     order: &Order,
@@ -129,6 +135,11 @@ async fn request(
         })
     };
     match order.trade {
+        // A card that has approved is not asked twice, nor is the host before its upload.
+        Trade::Sale if has_approved(card.as_ref()) => {
+            let SaleRequest { amount_fen, card, entry, .. } = sale(card)?;
+            terminal.offline_sale(OfflineSaleRequest { amount_fen, card, entry, auth_code: None }).await
+        }
         Trade::Sale => terminal.sale(sale(card)?).await,
         Trade::Preauth => terminal.preauth(sale(card)?).await,
         Trade::Instalment => {
