@@ -1,8 +1,7 @@
 //! The order under way, in one sealed file of the terminal's directory: replaced as a whole at every mark, so that whatever
 //! moment the power goes it says how far the order had come.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use pos::Security;
@@ -147,21 +146,8 @@ impl Slate {
         let Some(entry) = &next else { return Ok(()) };
         let text = serde_json::to_vec(entry).map_err(|error| error.to_string())?;
         let sealed = security.seal(CONTEXT, &text).map_err(|error| error.to_string())?;
-        replace(&self.path, &sealed).map_err(|error| error.to_string())?;
+        pos::write_atomic(&self.path, &sealed).map_err(|error| error.to_string())?;
         self.entry = next;
         Ok(())
-    }
-}
-
-/// Replaces a file as a whole: written aside, flushed, renamed, and the rename flushed.
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let aside = path.with_extension("new");
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).open(&aside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&aside, path)?;
-    match path.parent() {
-        Some(parent) => File::open(parent)?.sync_all(),
-        None => Ok(()),
     }
 }

@@ -94,6 +94,6 @@ pub use security::{KeyRef, MasterKeys, Security, WorkingKeys};
 pub use settle::Totals;
 pub use signature::feature_code;
 pub use slip_code::{NotASlip, SlipCode};
-pub use state::{ChipRecord, Notice, Original, Record};
+pub use state::{ChipRecord, Notice, Original, Record, Released, write_atomic};
 pub use terminal::{Surroundings, Terminal};
 pub use transact::{BalanceRequest, SaleRequest, VoidRequest};

@@ -9,6 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use receipt::slip::SettlementSlip;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -360,6 +361,36 @@ fn readable<'de, D: Deserializer<'de>>(document: D) -> Result<Option<LastSlip>, 
 pub(crate) struct Directory {
     pub path: PathBuf,
     _lock: File,
+    /// After the lock, since fields go in their order: whoever hears of it finds the lock free.
+    held: Held,
+}
+
+/// Says that a directory was let go.
+#[derive(Debug, Default)]
+struct Held(Released);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let (gone, told) = &*self.0.0;
+        *gone.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        told.notify_all();
+    }
+}
+
+/// The end of a terminal's hold on its directory. A terminal that is dropped while it writes holds it until the write has
+/// ended: the disk cannot be interrupted, and two may not write.
+#[derive(Clone, Debug, Default)]
+pub struct Released(Arc<(Mutex<bool>, Condvar)>);
+
+impl Released {
+    /// Waits until the directory can be opened again. Blocks for as long as a write takes.
+    pub fn wait(&self) {
+        let (gone, told) = &*self.0;
+        let mut gone = gone.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*gone {
+            gone = told.wait(gone).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
 }
 
 impl Directory {
@@ -379,10 +410,15 @@ impl Directory {
             .open(&lock_path)
             .map_err(|e| storage("opening", &lock_path, e))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock, held: Held::default() }),
             Err(fs::TryLockError::WouldBlock) => Err(PosError::InUse(path.to_owned())),
             Err(fs::TryLockError::Error(e)) => Err(storage("locking", &lock_path, e)),
         }
+    }
+
+    /// When it is let go.
+    pub(crate) fn released(&self) -> Released {
+        self.held.0.clone()
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {
@@ -442,8 +478,11 @@ pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T
         .map_err(|e| PosError::Damaged { path: path.to_owned(), reason: e.to_string() })
 }
 
-/// Replaces a file as a whole: written aside, flushed, renamed, and the rename flushed.
-pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), PosError> {
+/// Replaces a file as a whole: written aside, flushed, renamed, and the rename flushed. It can be read by its owner alone.
+///
+/// # Errors
+/// The disk. The file is as it was, or as it should be.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), PosError> {
     let aside = path.with_extension("new");
     let mut file = OpenOptions::new()
         .create(true)

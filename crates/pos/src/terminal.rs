@@ -17,8 +17,8 @@ use crate::outcome::{Outcome, Status};
 use crate::receipt;
 use crate::security::{Security, WorkingKeys};
 use crate::state::{
-    CONFIG, Directory, Keys, LastSlip, MASTER_KEY, Notice, Record, STATE, State, read_json, write_atomic,
-    write_json,
+    CONFIG, Directory, Keys, LastSlip, MASTER_KEY, Notice, Record, Released, STATE, State, read_json,
+    write_atomic, write_json,
 };
 use crate::wire::{self, Answer, Judged};
 
@@ -183,6 +183,11 @@ impl Terminal {
     /// Where the terminal lives.
     pub fn directory(&self) -> &Path {
         &self.directory.path
+    }
+
+    /// Its hold on the directory: whoever opens it after this one was dropped in the middle waits for that first.
+    pub fn released(&self) -> Released {
+        self.directory.released()
     }
 
     /// Changes the configuration (a new host address, say) and keeps it.

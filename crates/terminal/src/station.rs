@@ -148,6 +148,8 @@ struct Running {
     door: Arc<Door>,
     power: CancelToken,
     thread: JoinHandle<()>,
+    /// The app's hold on its directory, which a write under way keeps beyond the end of its thread.
+    released: pos::Released,
 }
 
 /// A document on the paper, for the page.
@@ -398,6 +400,7 @@ impl Station {
             runtime: self.runtime.clone(),
             power: power.clone(),
         };
+        let released = terminal.released();
         // Milliseconds of the start: no two starts of a terminal have the same.
         let prefix = format!("c{}", SystemClock.now().as_millisecond());
         let shell = Shell::new(self.config.shell.clone(), around, terminal, prefix).map_err(files)?;
@@ -405,10 +408,11 @@ impl Station {
             .name(format!("terminal {}", self.id))
             .spawn(move || shell.run())
             .map_err(files)?;
-        Ok(Running { panel, door, power, thread })
+        Ok(Running { panel, door, power, thread, released })
     }
 
-    /// Pulls the plug: whatever was under way stops where it is. Blocks until the app's thread has ended.
+    /// Pulls the plug: whatever was under way stops where it is. Blocks until the app's thread has ended, and a write that
+    /// the disk was at: who switches the power on again finds nobody in the way.
     pub fn power_off(&self) {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(running) = running {
@@ -417,6 +421,7 @@ impl Station {
             if running.thread.join().is_err() {
                 tracing::error!(terminal = self.id, "the app's thread panicked");
             }
+            running.released.wait();
             running.door.close();
             self.changed.send_modify(|version| *version += 1);
         }
