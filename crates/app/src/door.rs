@@ -14,11 +14,17 @@ use pay::{
     RequestId, Response, State, Step, Viewer, request,
 };
 
+use tokio::sync::watch;
+
 use crate::flow::{Desk, Errand, HostSays, Mark, Order, Trouble};
 use crate::panel::Panel;
 use crate::shell::{Callers, Facts};
 use crate::view::View;
+pub use progress::Events;
+use progress::Heard;
 
+mod progress;
+mod wishes;
 mod words;
 
 /// How long a result is kept: as long as a refund is allowed, half a year.
@@ -65,6 +71,7 @@ struct Inner {
 pub struct Door {
     inner: Mutex<Inner>,
     changed: Condvar,
+    heard: watch::Sender<Heard>,
     panel: Panel,
     about: About,
 }
@@ -84,7 +91,13 @@ impl Door {
         let mut journal = Journal::open(folder, RETENTION_MS)?;
         journal.prune(now_ms)?;
         let inner = Inner { journal: Some(journal), current: None, over: false, broken: false };
-        let door = Arc::new(Self { inner: Mutex::new(inner), changed: Condvar::new(), panel, about });
+        let door = Arc::new(Self {
+            inner: Mutex::new(inner),
+            changed: Condvar::new(),
+            heard: watch::Sender::new(Heard::default()),
+            panel,
+            about,
+        });
         let watching = Arc::downgrade(&door);
         door.panel.on_change(move |_| {
             if let Some(door) = watching.upgrade() {
@@ -97,6 +110,7 @@ impl Door {
     /// The power is gone. Whoever waits hears it, and the journal is free for the next start.
     pub fn close(&self) {
         self.lock().journal = None;
+        self.heard.send_modify(Heard::close);
         self.changed.notify_all();
     }
 
@@ -149,7 +163,7 @@ impl Door {
                 return Ok(Err(refusal));
             }
             if request.kind.row().trade && ledger.running().is_none() {
-                match words::work(request, caller, ledger) {
+                match words::work(request, caller, grant, ledger) {
                     Ok(said) if !broken && self.panel.reserve() => work = Some(said),
                     Ok(_) if broken => return Ok(Err(Refusal::of(CallCode::Internal))),
                     Ok(_) => {
@@ -167,6 +181,7 @@ impl Door {
             Ok(Answer::Begin(key)) if work.is_some() => {
                 inner.current = Some(key.clone());
                 inner.over = false;
+                self.heard.send_replace(Heard::begin(&key, wishes::lang(request)));
                 self.panel.give(work);
                 // Whoever waited for the one before is done waiting.
                 self.changed.notify_all();
@@ -263,10 +278,40 @@ impl Door {
         Ok(bytes(&Response::refused(&Refusal::of(code), id)))
     }
 
+    /// The events of a caller's own request, from its first on. `grant` is the caller's, when it has one.
+    ///
+    /// # Errors
+    /// No power. Inside: the response to a caller that may not hear them, or has no such request.
+    pub fn events(
+        &self,
+        caller: &str,
+        grant: Option<&Grant>,
+        request_id: &str,
+    ) -> Result<Result<Events, Vec<u8>>, Closed> {
+        let inner = self.lock();
+        let journal = inner.journal.as_ref().ok_or(Closed)?;
+        let id = RequestId::new(request_id).ok();
+        let refused = |code| Ok(Err(bytes(&Response::refused(&Refusal::of(code), id.clone()))));
+        let Some(grant) = grant else { return refused(CallCode::CallerUnknown) };
+        if !grant.events {
+            return refused(CallCode::TypeNotGranted);
+        }
+        let known = key_of(caller, request_id).filter(|key| journal.ledger().get(key).is_some());
+        let Some(key) = known else { return refused(CallCode::NoOriginal) };
+        let heard = self.heard.subscribe();
+        if inner.current.as_ref() == Some(&key) {
+            return Ok(Ok(Events { key, heard, next: 0, last: None }));
+        }
+        Ok(Ok(Events::over(key, heard)))
+    }
+
     /// Looks at the screen: a PIN is waited for, or the terminal is free again.
     fn look(&self) {
         let free = self.panel.is_free();
-        let pin = !free && matches!(self.panel.shown().view, View::Pin { .. });
+        let shown = self.panel.shown();
+        let pin = !free && matches!(shown.view, View::Pin { .. });
+        // A screen of the cashier's own says nothing of a request that is over.
+        self.heard.send_if_modified(|heard| !free && heard.look(&shown));
         let mut inner = self.lock();
         let Inner { journal, current, over, broken } = &mut *inner;
         if free && *over {
@@ -320,6 +365,7 @@ impl Door {
 
     /// Nothing is left to do for it; the terminal is free with its next screen.
     fn leave(&self, key: &Key) {
+        self.heard.send_modify(|heard| heard.done(key));
         let mut inner = self.lock();
         inner.over |= inner.current.as_ref() == Some(key);
     }
@@ -332,9 +378,8 @@ impl Callers for Door {
             Mark::Accepted(_) => self.keep(&key, |journal, _, _| journal.step(&key, Step::WaitCard)),
             Mark::Online { .. } => self.keep(&key, |journal, _, _| journal.step(&key, Step::GoOnline)),
             Mark::Printed(_) => self.keep(&key, |journal, _, _| journal.step(&key, Step::Print)),
-            Mark::Ended(ending) => self.finish(&key, |kind| {
-                words::ended(&key.request_id, kind, ending, order.print, facts, &self.about)
-            }),
+            Mark::Ended(ending) => self
+                .finish(&key, |kind| words::ended(&key.request_id, kind, ending, order, facts, &self.about)),
             // That the caller has it is written down when it has.
             Mark::Returned => Ok(()),
         }
@@ -349,6 +394,7 @@ impl Callers for Door {
             Response { call_msg: Some(CallCode::Internal.row().en.to_owned()), ..of }
         });
         let mut inner = self.lock();
+        self.heard.send_modify(|heard| heard.done(&key));
         if inner.current.as_ref() == Some(&key) {
             inner.current = None;
         }
@@ -363,7 +409,7 @@ impl Callers for Door {
 
     fn done(&self, errand: &Errand, said: Result<&HostSays, &Trouble>) {
         let Some(key) = key_of(&errand.caller, &errand.request_id) else { return };
-        if let Err(error) = self.finish(&key, |_| words::done(&key.request_id, said)) {
+        if let Err(error) = self.finish(&key, |_| words::done(&key.request_id, said, errand.lang)) {
             tracing::error!(%error, "a result cannot be written down");
         }
         self.leave(&key);

@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 
 use crate::chip::ChipPayment;
 use crate::flow::{
-    Desk, Effect, Ending, Errand, Event, Flow, HostSays, HostStatus, Mark, Order, Outcome, Reading,
+    Desk, Effect, Ending, Errand, Event, Flow, HostSays, HostStatus, Mark, Order, Outcome, Print, Reading,
     Recovered, Rules, Trade, Trouble, TroubleKind, Why,
 };
 use crate::host::{self, until_power_cut};
@@ -242,6 +242,7 @@ impl Shell {
     fn standing(&self) -> Standing {
         let config = self.terminal.config();
         let operator = self.flow.operator();
+        let wishes = self.flow.order().map(|order| &order.wishes);
         Standing {
             signed_in: self.terminal.sign_in_needed().is_none(),
             operator: operator.map_or_else(|| config.operator.clone(), |operator| operator.number.clone()),
@@ -255,6 +256,9 @@ impl Shell {
             merchant_name: config.merchant_name.clone(),
             merchant: config.merchant.clone(),
             terminal: config.terminal.clone(),
+            lang: wishes.and_then(|wishes| wishes.lang),
+            note: wishes.and_then(|wishes| wishes.note.clone()),
+            card: self.flow.card().map(str::to_owned),
         }
     }
 
@@ -302,7 +306,7 @@ impl Shell {
             Effect::Reverse => self.reverse(),
             Effect::RemoveCard => self.remove_card(),
             Effect::Print { part, again } => self.print(part, again),
-            Effect::Reprint(trace) => self.reprint(trace),
+            Effect::Reprint(trace) => self.reprint(trace, Print::Merchant),
             Effect::Desk(desk) => self.desk(desk),
             Effect::Return => Ok(self.give_back()),
             Effect::Sign { trace, code } => self.sign(trace, &code),
@@ -539,13 +543,24 @@ impl Shell {
         }
     }
 
-    fn reprint(&mut self, trace: Option<u32>) -> Lit<Event> {
+    /// Prints an earlier transaction, or the last slip, again: one mark, whichever copies.
+    fn reprint(&mut self, trace: Option<u32>, print: Print) -> Lit<Event> {
         let document = match trace {
             Some(trace) => self.ask(async |terminal| terminal.mark(trace).await)?,
             None => self.ask(async |terminal| terminal.mark_last().await)?,
         };
         match document {
-            Ok(document) => self.put_on_paper(&document.part(Part::Merchant)),
+            Ok(document) => {
+                let mut next = print.after(None);
+                while let Some(part) = next {
+                    let done = self.put_on_paper(&document.part(part))?;
+                    if !matches!(done, Event::Done) {
+                        return Ok(done);
+                    }
+                    next = print.after(Some(part));
+                }
+                Ok(Event::Done)
+            }
             Err(error) => Ok(Event::Failed(host::trouble(&error))),
         }
     }

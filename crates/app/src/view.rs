@@ -3,7 +3,7 @@
 use receipt::Part;
 use serde::{Deserialize, Serialize};
 
-use crate::flow::{Desk, Ending, Names, Points, Reading, Trade, Trouble};
+use crate::flow::{Desk, Ending, Lang, Names, Points, Reading, Trade, Trouble};
 
 /// A hint about the card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,6 +145,15 @@ pub struct Standing {
     pub merchant: String,
     /// Terminal number.
     pub terminal: String,
+    /// The language of the order under way, when whoever ordered it has named one.
+    #[serde(default)]
+    pub lang: Option<Lang>,
+    /// What is bought, in the words of whoever ordered it.
+    #[serde(default)]
+    pub note: Option<String>,
+    /// Its card, masked, once it is known.
+    #[serde(default)]
+    pub card: Option<String>,
 }
 
 /// A screen.

@@ -201,6 +201,10 @@ from the types; `POSP_WRITE_DOCS=1 cargo test -p pay --test documents` writes it
 5. `outcome` is `approved`, `declined` or `unknown`; `none` where there is no trade. `unknown` obliges the caller to query.
 6. One trade runs at a time. Others get 301, with `running_request_id` when the running one is the caller's own.
 7. No card number, track, PIN or key is in any message; only the masked number.
+8. Nothing is passed over: what a terminal cannot do of a field is refused with 102, whose message begins with the name of
+   the field.
+9. `orig` names the caller's own trades. Those of others are referred to by the numbers of their slips, and only where the
+   grant says so; else they do not exist for the caller (105).
 
 Two bodies are the same when the SHA-256 of their canonical form is: the JSON without `ui` and without fields that are absent
 or null, `currency`, `lock_method` and `print` with their defaults written out, keys sorted by UTF-16 code units, no white

@@ -26,6 +26,10 @@ pub struct Grant {
     /// It hears events.
     #[serde(default)]
     pub events: bool,
+    /// It may refer to trades that are not its own, of this terminal or another, by the numbers of their slips. Without
+    /// it, what is not the caller's does not exist for the caller.
+    #[serde(default)]
+    pub others: bool,
 }
 
 impl Grant {

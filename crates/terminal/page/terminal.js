@@ -226,7 +226,11 @@ function drawScreen(snapshot) {
   if (!screen) return $("screen").replaceChildren();
   const draw = pin ? () => pinPad(screen, pin) : SCREENS[screen.view] || (() => [el("div", { class: "center" }, screen.view)]);
   $("screen").dataset.view = pin ? "pinpad" : screen.view;
+  // An app that orders may have named the language of its payer.
+  const own = language;
+  language = screen.standing.lang || own;
   $("screen").replaceChildren(...draw(screen).filter(Boolean));
+  language = own;
   $("screen").querySelector("input")?.focus({ preventScroll: true });
 }
 
@@ -330,7 +334,7 @@ const SCREENS = {
   card: (s) => {
     const way = (on, icon, key) => el("div", { class: `way ${on ? "" : "no"}` }, el("span", {}, icon), w(key));
     const ask = s.second ? "pursecard" : s.trade === "transfer_load" ? "paycard" : "present";
-    return [appHead(w(s.trade), w(ask)), el("div", { class: "center" }, s.amount != null ? el("div", { class: "big" }, yuan(s.amount)) : null, s.hint !== "nothing" ? el("div", { class: "hint", id: "hint" }, w(HINTS[s.hint])) : s.second || ask === "paycard" ? el("div", { class: "hint" }, w(ask)) : null,
+    return [appHead(w(s.trade), w(ask)), el("div", { class: "center" }, s.amount != null ? el("div", { class: "big" }, yuan(s.amount)) : null, s.standing.note ? el("p", { class: "sub", id: "note" }, s.standing.note) : null, s.hint !== "nothing" ? el("div", { class: "hint", id: "hint" }, w(HINTS[s.hint])) : s.second || ask === "paycard" ? el("div", { class: "hint" }, w(ask)) : null,
       el("div", { class: "ways" }, way(s.slot, "▤", "insert"), way(s.field, ")))", "tap"), way(s.stripe, "▬", "swipe"))),
       el("div", { class: "row2" }, button(w("cancel"), { do: "cancel" }, "stop", "cancel"), s.keyed ? button(w("keyed"), keyCard, "", "keyed") : null)];
   },

@@ -1,5 +1,6 @@
 //! `pay.v1` over the page's own server, for callers in a browser: `POST /api/terminals/{id}/pay` with a request as its body,
-//! answered when the trade is over, and `GET /api/terminals/{id}/pay/{request_id}` for what became of one.
+//! answered when the trade is over, `GET /api/terminals/{id}/pay/{request_id}` for what became of one, and the same with
+//! `/events` behind it to hear how far it is (server-sent events).
 //!
 //! Whenever the acquiring app answers, the status is 200 and the body a `pay.v1` response; a status above says that the
 //! terminal was not reached. Who calls is the header `x-app`, looked up in a table: enough for a laboratory, where whoever
@@ -7,6 +8,7 @@
 //! app by its signature takes the header's place together with the app market.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use ::pay::{Fen, Grant, Kind, PayMethod, request};
@@ -14,10 +16,12 @@ use app::door::{Closed, Door};
 use axum::body::to_bytes;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Response, sse};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 
 use crate::station::now_ms;
-use crate::web::{Refused, Site};
+use crate::web::{KEEP_ALIVE, Refused, Site};
 
 /// The header that says which app calls.
 const APP: &str = "x-app";
@@ -36,12 +40,14 @@ impl Apps {
         Self(apps.into_iter().collect())
     }
 
-    /// The laboratory's: the shop of the page, which sells, voids, refunds and prints again.
+    /// The laboratory's: the shop of the page, which sells, voids and refunds what it has sold, prints again, and hears how
+    /// far a payment is.
     pub fn lab() -> Self {
         let grant = Grant {
             types: BTreeSet::from([Kind::Sale, Kind::Void, Kind::Refund, Kind::Balance, Kind::Reprint]),
             methods: BTreeSet::from([PayMethod::Card]),
             amount_max: Fen::new(SHOP_MAX_FEN).ok(),
+            events: true,
             ..Grant::default()
         };
         Self::new([(SHOP.to_owned(), grant)])
@@ -100,4 +106,31 @@ pub(crate) async fn query(
 ) -> Result<Response, Refused> {
     let door = reached(&site, &id)?;
     at_the_door(move || door.query(&caller(&headers), &request_id)).await
+}
+
+/// How far a caller's own request is, event by event. Whoever hangs up hears no more; the trade goes on.
+pub(crate) async fn events(
+    State(site): State<Arc<Site>>,
+    Path((id, request_id)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
+    let door = reached(&site, &id)?;
+    let app = caller(&headers);
+    let mut events = match door.events(&app, site.apps().of(&app), &request_id).map_err(dark)? {
+        Ok(events) => events,
+        Err(refusal) => return at_the_door(move || Ok(refusal)).await,
+    };
+    let (sender, receiver) = mpsc::channel(1);
+    let stop = site.stop();
+    tokio::spawn(async move {
+        while let Some(Some(event)) = stop.run_until_cancelled(events.next()).await {
+            let event = sse::Event::default().json_data(event);
+            let event = event.unwrap_or_else(|error| sse::Event::default().comment(error.to_string()));
+            if sender.send(Ok::<_, Infallible>(event)).await.is_err() {
+                return;
+            }
+        }
+    });
+    let keep_alive = sse::KeepAlive::new().interval(KEEP_ALIVE);
+    Ok(sse::Sse::new(ReceiverStream::new(receiver)).keep_alive(keep_alive).into_response())
 }

@@ -30,7 +30,7 @@ const SHOP: &str = include_str!("../page/shop.html");
 const SHOP_SCRIPT: &str = include_str!("../page/shop.js");
 
 /// How often an idle stream says that it is alive.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Everything on the page.
 pub struct Site {
@@ -60,6 +60,11 @@ impl Site {
         stop: CancellationToken,
     ) -> Arc<Self> {
         Arc::new(Self { stations, deck, apps, stop })
+    }
+
+    /// Pulled when the server stops.
+    pub(crate) fn stop(&self) -> CancellationToken {
+        self.stop.clone()
     }
 
     /// The apps that may ask for payments.
@@ -106,6 +111,7 @@ pub async fn serve(listener: TcpListener, site: Arc<Site>) -> std::io::Result<()
         .route("/api/terminals", get(terminals))
         .route("/api/terminals/{id}/pay", post(bridge::pay))
         .route("/api/terminals/{id}/pay/{request_id}", get(bridge::query))
+        .route("/api/terminals/{id}/pay/{request_id}/events", get(bridge::events))
         .route("/api/terminals/{id}", get(snapshot))
         .route("/api/terminals/{id}/events", get(events))
         .route("/api/terminals/{id}/press", post(press))

@@ -1,14 +1,15 @@
 //! `pay.v1` and the counter's own words: what a request is to the flow, and what an end is to a caller.
 
+use pay::request::PrintMode;
 use pay::{
-    CallCode, CallerId, CardResult, Currency, Cvm, EntryMode, Fen, Hint, Kind, Ledger, Merchant, Orig,
+    CallCode, CallerId, CardResult, Currency, Cvm, EntryMode, Fen, Grant, Hint, Kind, Ledger, Merchant, Orig,
     Outcome, PayMethod, Reason, Receipt, Recover, Refusal, Request, RequestId, Response,
 };
 use receipt::{MaskedPan, Part, ReceiptDoc, Width, text};
 
-use super::About;
+use super::{About, wishes};
 use crate::flow::{
-    self, Chore, Desk, Ending, Errand, HostSays, HostStatus, Trade, Trouble, TroubleKind, Why,
+    self, Chore, Desk, Ending, Errand, HostSays, HostStatus, Lang, Trade, Trouble, TroubleKind, Why,
 };
 use crate::panel::Said;
 use crate::shell::Facts;
@@ -18,8 +19,13 @@ use crate::shell::Facts;
 const ASK_AGAIN_MS: u32 = 20_000;
 
 /// What a request is to the terminal. What it cannot honour is refused, never passed over.
-pub(super) fn work(request: &Request, caller: &CallerId, ledger: &Ledger) -> Result<Said, Refusal> {
-    offered(request)?;
+pub(super) fn work(
+    request: &Request,
+    caller: &CallerId,
+    grant: &Grant,
+    ledger: &Ledger,
+) -> Result<Said, Refusal> {
+    wishes::offered(request)?;
     let trade = match request.kind {
         Kind::Sale => Trade::Sale,
         Kind::Void => Trade::Void,
@@ -40,7 +46,7 @@ pub(super) fn work(request: &Request, caller: &CallerId, ledger: &Ledger) -> Res
             return Ok(errand(request, caller, Chore::Reprint { trace }));
         }
         Kind::ScanRefund | Kind::PrintText | Kind::CardRead | Kind::Query | Kind::LastTrade | Kind::Abort => {
-            return Err(not_offered("type"));
+            return Err(wishes::not_offered("type"));
         }
     };
     let mut order = flow::Order {
@@ -51,47 +57,16 @@ pub(super) fn work(request: &Request, caller: &CallerId, ledger: &Ledger) -> Res
         original: flow::Original::default(),
         periods: None,
         points: None,
-        print: prints(request),
+        print: wishes::prints(request),
         skip_result: request.ui.as_ref().and_then(|ui| ui.skip_result_page) == Some(true),
+        wishes: wishes::of(request),
     };
     if let Some(orig) = &request.orig
         && trade.names() != flow::Names::Nothing
     {
-        name(&mut order, request.kind, orig, caller, ledger)?;
+        name(&mut order, request.kind, orig, caller, grant, ledger)?;
     }
     Ok(Said::Order(Box::new(order)))
-}
-
-/// What this terminal can do of what `pay.v1` knows.
-fn offered(request: &Request) -> Result<(), Refusal> {
-    let print = request.print.as_ref();
-    let wrong = [
-        ("tip", request.tip.is_some_and(|tip| tip.get() > 0)),
-        ("pay_method", !matches!(request.pay_method, None | Some(PayMethod::Any | PayMethod::Card))),
-        ("auth_code", request.auth_code.is_some()),
-        ("notify", request.notify.is_some()),
-        ("print.extra_lines", print.is_some_and(|print| !print.extra_lines.is_empty())),
-        ("print.logo_id", print.is_some_and(|print| print.logo_id.is_some())),
-        ("print.copies", print.is_some_and(|print| print.copies.is_some_and(|copies| copies > 1))),
-    ];
-    match wrong.iter().find(|(_, wrong)| *wrong) {
-        Some((field, _)) => Err(not_offered(field)),
-        None => Ok(()),
-    }
-}
-
-fn not_offered(field: &str) -> Refusal {
-    Refusal::field(field, "this terminal does not offer it")
-}
-
-fn prints(request: &Request) -> flow::Print {
-    use pay::request::PrintMode;
-    match request.print.as_ref().map(|print| print.mode).unwrap_or_default() {
-        PrintMode::Default | PrintMode::Both => flow::Print::Both,
-        PrintMode::Merchant => flow::Print::Merchant,
-        PrintMode::Customer => flow::Print::Cardholder,
-        PrintMode::None | PrintMode::Caller => flow::Print::Nothing,
-    }
 }
 
 fn errand(request: &Request, caller: &CallerId, what: Chore) -> Said {
@@ -99,7 +74,12 @@ fn errand(request: &Request, caller: &CallerId, what: Chore) -> Said {
         caller: caller.as_str().to_owned(),
         request_id: request.request_id.as_str().to_owned(),
         what,
-        print: prints(request) != flow::Print::Nothing,
+        print: match what {
+            // One copy, as the cashier's key prints it.
+            Chore::Reprint { .. } if wishes::mode(request) == PrintMode::Default => flow::Print::Merchant,
+            _ => wishes::prints(request),
+        },
+        lang: wishes::lang(request),
     }))
 }
 
@@ -107,25 +87,38 @@ fn number(text: &Option<String>) -> Option<u32> {
     text.as_ref().and_then(|text| text.parse().ok())
 }
 
-/// Fills in what the order refers to. A caller's own trade is found by any of its keys. One of another terminal can be
-/// named by the numbers of its slip where the protocol finds it by those, and the host judges; what is voided in this
-/// terminal's batch must be the caller's own.
+/// Fills in what the order refers to. A caller's own trade is found by any of its keys; what is voided in this terminal's
+/// batch must be the caller's own. A trade of somebody else (another caller, the cashier, another terminal) is a matter of
+/// the grant: with it, it is named by the numbers of its slip where the protocol finds it by those, and the host judges.
 fn name(
     order: &mut flow::Order,
     kind: Kind,
     orig: &Orig,
     caller: &CallerId,
+    grant: &Grant,
     ledger: &Ledger,
 ) -> Result<(), Refusal> {
     let missing = || Refusal::of(CallCode::NoOriginal);
+    // Nothing but what the protocol asks for can be held against a trade that is not in this ledger.
+    let only_slip = orig.request_id.is_none()
+        && orig.order_no.is_none()
+        && orig.trace_no.is_none()
+        && orig.batch_no.is_none()
+        && orig.channel_order_no.is_none();
     order.original = match ledger.original(caller, kind, orig) {
         Some(entry) => {
-            let asked = order.amount.unwrap_or_default();
-            if kind == Kind::Refund && entry.amount.is_some_and(|amount| asked > amount.get()) {
+            let asked = order.amount;
+            let has = entry.amount.map(Fen::get);
+            if kind == Kind::Refund && has.is_some_and(|has| asked.unwrap_or_default() > has) {
                 return Err(Refusal::of(CallCode::AboveOriginal));
             }
+            // A void takes all of it back. Asking for a part is a mistake, not a smaller void.
+            let all = matches!(kind, Kind::Void | Kind::PreauthVoid | Kind::PreauthCompleteVoid);
+            if all && asked.is_some() && asked != has {
+                return Err(Refusal::field("amount", "not that of the original, which is undone as a whole"));
+            }
             if kind == Kind::PreauthVoid && order.amount.is_none() {
-                order.amount = entry.amount.map(Fen::get);
+                order.amount = has;
             }
             let refs = &entry.refs;
             flow::Original {
@@ -135,25 +128,39 @@ fn name(
                 date: refs.time.as_ref().and_then(|time| time.get(..4)).map(str::to_owned),
             }
         }
-        None if orig.request_id.is_some() || orig.order_no.is_some() => return Err(missing()),
-        None if order.trade.names() == flow::Names::Trace => return Err(missing()),
-        None => flow::Original {
-            trace: None,
-            reference: orig.ref_no.as_ref().map(|text| text.as_str().to_owned()),
-            auth_code: orig.auth_no.as_ref().map(|text| text.as_str().to_owned()),
-            date: orig.date.as_ref().and_then(|date| {
+        None if order.trade.names() == flow::Names::Trace || !only_slip => return Err(missing()),
+        None if !grant.others => {
+            let message = "orig: no trade of this caller, which may name no others".to_owned();
+            return Err(Refusal { field: Some("orig".to_owned()), message, ..missing() });
+        }
+        None => {
+            let (reference, auth_code) = (text(&orig.ref_no), text(&orig.auth_no));
+            // The number that the protocol does not ask for would be passed over.
+            let surplus = match order.trade.names() {
+                flow::Names::Reference => auth_code.is_some(),
+                _ => reference.is_some(),
+            };
+            if surplus {
+                return Err(missing());
+            }
+            let date = orig.date.as_ref().and_then(|date| {
                 let date = date.as_str();
                 date.get(date.len().saturating_sub(4)..).map(str::to_owned)
-            }),
-        },
+            });
+            flow::Original { trace: None, reference, auth_code, date }
+        }
     };
     if !order.original.is_named(order.trade.names()) {
         return Err(missing());
     }
     if order.trade == Trade::PreauthVoid && order.amount.is_none() {
-        return Err(Refusal::field("amount", "missing: the original is not this terminal's"));
+        return Err(Refusal::field("amount", "missing: the original is not this caller's"));
     }
     Ok(())
+}
+
+fn text<const MAX: usize>(text: &Option<pay::Text<MAX>>) -> Option<String> {
+    text.as_ref().map(|text| text.as_str().to_owned())
 }
 
 /// The response to an order that ended.
@@ -161,10 +168,11 @@ pub(super) fn ended(
     id: &RequestId,
     kind: Kind,
     ending: &Ending,
-    print: flow::Print,
+    order: &flow::Order,
     facts: &Facts<'_>,
     about: &About,
 ) -> Response {
+    let lang = order.wishes.lang;
     let (code, reason) = code_of(&ending.why);
     let outcome = match (kind.row().money, ending.outcome) {
         (false, _) => Outcome::None,
@@ -178,17 +186,18 @@ pub(super) fn ended(
         flow::Outcome::Unknown => CallCode::NoAnswer,
     };
     let mut response = Response {
-        call_msg: Some(explained(code, &ending.why)),
+        call_msg: Some(explained(code, &ending.why, lang)),
         reason: reason.filter(|_| outcome == Outcome::Declined),
         currency: kind.row().money.then_some(Currency::Cny),
         merchant: Some(Merchant { no: about.merchant.clone(), name: about.merchant_name.clone() }),
+        operator: order.wishes.operator.clone(),
         terminal: Some(pay::Terminal { tid: about.terminal.clone(), sn: about.serial.clone() }),
         recover: (outcome == Outcome::Unknown)
             .then_some(Recover { hint: Hint::Query, next_query_ms: ASK_AGAIN_MS }),
         ..Response::of(code, outcome, Some(id.clone()))
     };
     if let Some(host) = &ending.host {
-        host_said(&mut response, host);
+        host_said(&mut response, host, lang);
         if kind == Kind::Balance {
             response.balance = host.balance;
         }
@@ -203,7 +212,7 @@ pub(super) fn ended(
     }
     response.card = card(ending, facts).map(Box::new);
     // Both where the caller prints and where nobody does: it costs a caller that does not want it nothing.
-    if print == flow::Print::Nothing && ending.outcome == flow::Outcome::Approved {
+    if order.print == flow::Print::Nothing && ending.outcome == flow::Outcome::Approved {
         response.receipt = facts.slip.as_ref().map(|slip| Box::new(receipt(slip)));
     }
     response
@@ -216,12 +225,12 @@ fn receipt(slip: &ReceiptDoc) -> Receipt {
     Receipt { lines, image_png_b64: None, signature_ref: None }
 }
 
-fn host_said(response: &mut Response, host: &HostSays) {
+fn host_said(response: &mut Response, host: &HostSays, lang: Option<Lang>) {
     response.resp_code.clone_from(&host.code);
     response.resp_msg = match (host.text_zh.as_str(), host.text_en.as_str()) {
         ("", "") => None,
         ("", one) | (one, "") => Some(one.to_owned()),
-        (zh, en) => Some(format!("{zh} / {en}")),
+        (zh, en) => Some(wishes::told(zh, en, lang)),
     };
     response.trace_no = (host.trace > 0).then(|| format!("{:06}", host.trace));
     response.batch_no = (host.batch > 0).then(|| format!("{:06}", host.batch));
@@ -270,7 +279,7 @@ fn card(ending: &Ending, facts: &Facts<'_>) -> Option<CardResult> {
 }
 
 /// The response to an errand.
-pub(super) fn done(id: &RequestId, said: Result<&HostSays, &Trouble>) -> Response {
+pub(super) fn done(id: &RequestId, said: Result<&HostSays, &Trouble>, lang: Option<Lang>) -> Response {
     let of = |code| Response::of(code, Outcome::None, Some(id.clone()));
     match said {
         Ok(says) => {
@@ -280,27 +289,28 @@ pub(super) fn done(id: &RequestId, said: Result<&HostSays, &Trouble>) -> Respons
             };
             let notices = says.notices.join("; ");
             let mut response = of(code);
-            host_said(&mut response, says);
-            response.call_msg = Some(if notices.is_empty() { of_row(code) } else { notices });
+            host_said(&mut response, says, lang);
+            response.call_msg = Some(if notices.is_empty() { of_row(code, lang) } else { notices });
             response
         }
         Err(trouble) => {
             let code = trouble_code(trouble);
-            Response { call_msg: Some(format!("{}: {}", of_row(code), trouble.text)), ..of(code) }
+            Response { call_msg: Some(format!("{}: {}", of_row(code, lang), trouble.text)), ..of(code) }
         }
     }
 }
 
-fn of_row(code: CallCode) -> String {
-    format!("{} / {}", code.row().zh, code.row().en)
+fn of_row(code: CallCode, lang: Option<Lang>) -> String {
+    wishes::told(code.row().zh, code.row().en, lang)
 }
 
-fn explained(code: CallCode, why: &Why) -> String {
+fn explained(code: CallCode, why: &Why, lang: Option<Lang>) -> String {
+    let row = of_row(code, lang);
     match why {
-        Why::Terminal(trouble) => format!("{}: {}", of_row(code), trouble.text),
-        Why::Device { text, .. } => format!("{}: {text}", of_row(code)),
-        Why::Card { reason } => format!("{}: {reason}", of_row(code)),
-        _ => of_row(code),
+        Why::Terminal(trouble) => format!("{row}: {}", trouble.text),
+        Why::Device { text, .. } => format!("{row}: {text}"),
+        Why::Card { reason } => format!("{row}: {reason}"),
+        _ => row,
     }
 }
 

@@ -26,9 +26,9 @@ use crate::operators::Operator;
 use crate::view::{Busy, Hint, Input, Line, View};
 pub use trades::{Points, Trade, Ways};
 pub use words::{
-    Card, Chore, Desk, Effect, Ending, Errand, Event, HostSays, HostStatus, KernelCall, KernelSays, Mark,
-    Names, Order, Original, Outcome, PinSays, Print, Reading, Recovered, SignSays, Step, Trouble,
-    TroubleKind, Why,
+    Card, Chore, Desk, Effect, Ending, Errand, Event, HostSays, HostStatus, KernelCall, KernelSays, Lang,
+    Mark, Names, Order, Original, Outcome, PinSays, Print, Reading, Recovered, SignSays, Step, Trouble,
+    TroubleKind, Why, Wishes,
 };
 
 /// What the acquirer lets the counter do.
@@ -234,6 +234,11 @@ impl Flow {
         self.reading
     }
 
+    /// The card of the order under way, masked, once it is known.
+    pub fn card(&self) -> Option<&str> {
+        Some(self.card.as_str()).filter(|card| !card.is_empty())
+    }
+
     /// Who is logged in.
     pub fn operator(&self) -> Option<&Operator> {
         self.operator.as_ref()
@@ -244,7 +249,11 @@ impl Flow {
         match self.place {
             Place::Menu | Place::Login | Place::Paper(_) | Place::Unprinted(_) => None,
             Place::Tear(_) => Some(self.rules.tear),
-            Place::Result | Place::Told | Place::Trouble => Some(self.rules.result),
+            Place::Result => {
+                let wished = self.order.as_ref().and_then(|order| order.wishes.result_ms);
+                Some(wished.map_or(self.rules.result, |ms| Duration::from_millis(ms.into())))
+            }
+            Place::Told | Place::Trouble => Some(self.rules.result),
             _ => Some(self.rules.question),
         }
     }

@@ -94,6 +94,32 @@ pub struct Order {
     pub print: Print,
     /// The result is not shown: the caller goes on with it.
     pub skip_result: bool,
+    /// What else the caller wants people to see.
+    #[serde(default)]
+    pub wishes: Wishes,
+}
+
+/// What another app wants people to see of its order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wishes {
+    /// The language of its screens and texts.
+    pub lang: Option<Lang>,
+    /// What is bought, in one line, beside the amount.
+    pub note: Option<String>,
+    /// How long its result stays, in milliseconds.
+    pub result_ms: Option<u32>,
+    /// Who sells, in the caller's own numbers.
+    pub operator: Option<String>,
+}
+
+/// A language of screens and texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lang {
+    /// Chinese.
+    Zh,
+    /// English.
+    En,
 }
 
 impl Order {
@@ -112,6 +138,7 @@ impl Order {
             points: None,
             print: Print::Both,
             skip_result: false,
+            wishes: Wishes::default(),
         }
     }
 
@@ -443,8 +470,10 @@ pub struct Errand {
     pub request_id: String,
     /// What.
     pub what: Chore,
-    /// The slip of a settlement is printed.
-    pub print: bool,
+    /// Which slips of a reprint; of a settlement, whether its own is printed.
+    pub print: Print,
+    /// The language of what the caller is told.
+    pub lang: Option<Lang>,
 }
 
 /// Kinds of errands.

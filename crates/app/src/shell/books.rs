@@ -6,7 +6,8 @@ use receipt::Part;
 
 use super::{Facts, Lit, Shell};
 use crate::flow::{
-    Chore, Desk, Ending, Errand, Event, HostSays, HostStatus, Mark, Order, Outcome, Trouble, TroubleKind, Why,
+    Chore, Desk, Ending, Errand, Event, HostSays, HostStatus, Mark, Order, Outcome, Print, Trouble,
+    TroubleKind, Why,
 };
 use crate::host;
 use crate::view::{Busy, View};
@@ -123,7 +124,7 @@ impl Shell {
         self.around.panel.show(&view, self.standing(), false);
         let event = match errand.what {
             Chore::Desk(desk) => self.desk(desk)?,
-            Chore::Reprint { trace } => self.reprint(Some(trace))?,
+            Chore::Reprint { trace } => self.reprint(Some(trace), errand.print)?,
         };
         let mut said = match event {
             Event::Told(says) => Ok(*says),
@@ -133,7 +134,7 @@ impl Shell {
         if let Ok(says) = &mut said
             && errand.what == Chore::Desk(Desk::Settle)
             && says.status == Some(HostStatus::Approved)
-            && errand.print
+            && errand.print != Print::Nothing
             && let Event::Failed(trouble) = self.print(Part::Merchant, false)?
         {
             // The batch is settled all the same; its slip is printed again from the menu.
