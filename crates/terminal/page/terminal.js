@@ -214,6 +214,7 @@ function message(item) {
 const button = (label, input, look = "", id = null) => el("button", { type: "button", class: look, "data-do": id, onclick: () => (typeof input === "function" ? input() : press(input)) }, label);
 const appHead = (title, sub) => el("div", { class: "apphead" }, el("h3", {}, title), el("p", {}, sub || ""));
 const yesNo = (yes, no, yesLabel = w("ok"), noLabel = w("cancel")) => el("div", { class: "row2" }, button(noLabel, no, "stop", "no"), button(yesLabel, yes, "go", "yes"));
+const backOr = (yes, label) => el("div", { class: "row2" }, button(w("close"), { do: "cancel" }, "", "no"), button(label, yes, "pri", "yes"));
 const table = (rows) => el("table", { class: "kv" }, ...rows.filter(([, value]) => value != null && value !== "").map(([key, value]) => el("tr", {}, el("td", {}, key), el("td", {}, String(value)))));
 
 function drawScreen(snapshot) {
@@ -306,7 +307,7 @@ const SCREENS = {
         ...GROUPS.flatMap(([title, trades]) => [el("h5", {}, w(title)), ...trades.map(([trade, icon]) => el("button", { type: "button", "data-do": trade, onclick: () => press({ do: "trade", trade }) }, el("span", {}, icon), w(trade)))]),
         el("h5", {}, w("g_desk")),
         el("button", { type: "button", "data-do": "list", onclick: () => press({ do: "list", page: 0 }) }, el("span", {}, "☰"), w("list")),
-        el("button", { type: "button", "data-do": "scan", onclick: () => press({ do: "scan" }) }, el("span", {}, "⌗"), w("scan")),
+        el("button", { type: "button", "data-do": "scan", onclick: () => press({ do: "scan" }) }, el("span", {}, "▦"), w("scan")),
         el("button", { type: "button", "data-do": "reprint", onclick: () => press({ do: "reprint" }) }, el("span", {}, "▤"), w("reprint")),
         el("button", { type: "button", "data-do": "waiting", onclick: () => press({ do: "waiting" }) }, el("span", {}, "⇧"), w("waiting")),
         st.refund_open || st.reversal ? el("button", { type: "button", "data-do": "repeat", onclick: () => press({ do: "desk", desk: "repeat" }) }, el("span", {}, "⟳"), w("repeat")) : null,
@@ -328,7 +329,7 @@ const SCREENS = {
   voice: (s) => [appHead(w("offline_sale"), yuan(s.amount)), wrong(s.wrong), ...form([["code", w("voicecode"), { max: 6, text: true }]], (v) => press({ do: "voice", code: v.code || null }), el("p", { class: "sub" }, `${s.needed ? w("voiceneeded") : w("voicefree")} ${yuan(s.limit)}`))],
   original: (s) => {
     const fields = { trace: [["trace", w("trace_no"), { max: 6 }]], reference: [["reference", w("ref"), { max: 12, text: true }], ["date", w("date"), { max: 4 }]], authorisation: [["auth_code", w("auth"), { max: 6, text: true }], ["date", w("date"), { max: 4 }]] }[s.names];
-    return [appHead(w(s.trade), w("original")), wrong(s.wrong && WORDS[s.wrong] ? s.wrong : s.wrong), ...form(fields, (v) => press({ do: "original", trace: v.trace ? Number(v.trace) : null, reference: v.reference || null, auth_code: v.auth_code || null, date: v.date || null }), el("div", { class: "row1" }, button(`⌗ ${w("orscan")}`, { do: "scan" }, "wide", "scan")))];
+    return [appHead(w(s.trade), w("original")), wrong(s.wrong && WORDS[s.wrong] ? s.wrong : s.wrong), ...form(fields, (v) => press({ do: "original", trace: v.trace ? Number(v.trace) : null, reference: v.reference || null, auth_code: v.auth_code || null, date: v.date || null }), el("div", { class: "row1" }, button(`▦ ${w("orscan")}`, { do: "scan" }, "wide", "scan")))];
   },
   confirm_original: (s) => [appHead(w(s.trade), w("thisone")), el("div", { class: "big" }, yuan(s.line.amount)), lineTable(s.line), yesNo({ do: "confirm" }, { do: "cancel" })],
   card: (s) => {
@@ -362,11 +363,11 @@ const SCREENS = {
   },
   detail: (s) => [appHead(language === "zh" ? s.line.zh : s.line.en, s.line.here ? "" : w("notthisbatch")), s.line.here ? el("div", { class: "big" }, yuan(s.line.credit ? -s.line.amount : s.line.amount)) : null, s.line.voided ? el("div", { class: "wrong" }, w("voided")) : null, lineTable(s.line),
     el("div", { class: "offers" }, ...s.line.offers.map((trade) => button(w(trade), { do: "trade", trade }, "wide", `offer-${trade}`))),
-    s.line.here ? yesNo({ do: "reprint" }, { do: "cancel" }, w("reprint"), w("close")) : el("div", { class: "row2" }, button(w("close"), { do: "cancel" }, "pri", "close"))],
+    s.line.here ? backOr({ do: "reprint" }, w("reprint")) : el("div", { class: "row2" }, button(w("close"), { do: "cancel" }, "pri", "close"))],
   waiting: (s) => [appHead(w("waiting"), w("waithint")),
     s.items.length ? el("ul", { class: "list" }, ...s.items.map((one) => el("li", { class: "wait", "data-wait": one.trace }, el("span", {}, language === "zh" ? one.zh : one.en), el("span", { class: "amt" }, one.amount != null ? yuan(one.amount) : ""),
       el("small", {}, String(one.trace).padStart(6, "0")), el("small", {}, one.attempts ? `${w("attempts")} ${one.attempts}` : "")))) : el("div", { class: "empty" }, w("nowaiting")),
-    s.items.length ? yesNo({ do: "confirm" }, { do: "cancel" }, w("sendnow"), w("close")) : el("div", { class: "row2" }, button(w("close"), { do: "cancel" }, "pri", "close"))],
+    s.items.length ? backOr({ do: "confirm" }, w("sendnow")) : el("div", { class: "row2" }, button(w("close"), { do: "cancel" }, "pri", "close"))],
   confirm_settle: (s) => [appHead(w("settle"), w("settlethis")), el("div", { class: "center" }, table([[`${w("debit")} (${s.page.debit[1]})`, yuan(s.page.debit[0])], [`${w("credit")} (${s.page.credit[1]})`, yuan(s.page.credit[0])]])), yesNo({ do: "confirm" }, { do: "cancel" })],
   told: (s) => {
     const good = s.says.status === "approved" || s.says.status == null;

@@ -2,7 +2,9 @@
 
 use receipt::Part;
 
-use super::{Effect, Ending, Event, Flow, HostStatus, Mark, Outcome, Place, Reading, SignSays, Step, Why};
+use super::{
+    Effect, Ending, Event, Flow, HostStatus, Mark, Outcome, Place, Print, Reading, SignSays, Step, Why,
+};
 use crate::view::{Busy, Input, View};
 
 /// Tries at a signature before it goes on paper.
@@ -85,9 +87,11 @@ impl Flow {
         }
     }
 
-    /// The holder signs before the slip is printed, where the screen is for it.
+    /// The holder signs before the slip is printed, where the screen is for it. Where the caller prints, its paper has the
+    /// line for it.
     fn sign(&mut self) -> Step {
-        let wanted = self.rules.esign && self.signature().is_some();
+        let prints = self.order.as_ref().is_some_and(|order| order.print != Print::Nothing);
+        let wanted = self.rules.esign && prints && self.signature().is_some();
         if wanted { self.ask_signature(1) } else { self.print_first() }
     }
 
