@@ -127,7 +127,7 @@ class Page:
         self.click(f'[data-act="swipe-{card}"]')
 
     def sign(self):
-        """Draws a name on the pad and confirms."""
+        """Draws a name on the pad."""
         self.until("sign")
         pad = self.wait(lambda d: d.find_elements(By.ID, "signpad"), "no pad")[0]
         pen = ActionChains(self.driver, duration=5)
@@ -135,6 +135,11 @@ class Page:
         for x, y in ((30, -30), (20, 40), (30, -45), (25, 40), (30, -20), (30, 15)):
             pen.move_by_offset(x, y)
         pen.release().perform()
+
+    def hand_in(self):
+        """Confirms what was drawn."""
+        self.do("ok")
+        self.wait(lambda _: self.view() != "sign", "the signature is not taken")
 
     def code(self):
         """The code on the newest slip, as a scanner reads it."""
