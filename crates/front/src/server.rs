@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gate::{Gate, Limits, Origin, Pass, Warnings};
+use gate::{Full, Gate, Limits, Origin, Pass, Warnings};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -116,47 +116,21 @@ async fn keep_fresh(tls: Arc<Tls>, stop: CancellationToken) {
 }
 
 async fn accept(front: Arc<Front>, door: Door) {
-    let connections = TaskTracker::new();
-    loop {
-        let accepted = tokio::select! {
-            () = front.stop.cancelled() => break,
-            accepted = door.socket.accept() => accepted,
-        };
-        let (stream, address) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of file descriptors, or a peer gone before we looked: go on, but not in a tight loop.
-                metrics::counter!("posp_front_refused_total", "reason" => "accept failed").increment(1);
-                if front.warnings.may_write() {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
-        let Some(pass) = enter(&front, address) else { continue };
-        connections.spawn(connection(Arc::clone(&front), door.tls.clone(), stream, address, pass));
-    }
-    drop(door);
-    connections.close();
-    connections.wait().await;
+    let Door { socket, tls } = door;
+    let counted = ("posp_front_refused_total", &front.warnings);
+    let enter = |address: SocketAddr| enter(&front, address);
+    gate::accept(socket, &front.stop, counted, enter, |stream, address, pass| {
+        connection(Arc::clone(&front), tls.clone(), stream, address, pass)
+    })
+    .await;
 }
 
 /// A place for a connection. A machine in front of this one brings the connections of all; they are counted by request.
-fn enter(front: &Arc<Front>, address: SocketAddr) -> Option<Option<Pass>> {
+fn enter(front: &Front, address: SocketAddr) -> Result<Option<Pass>, Full> {
     if front.config.forwarded_by.contains(&address.ip().to_canonical()) {
-        return Some(None);
+        return Ok(None);
     }
-    match front.connections.enter(address.ip(), Instant::now()) {
-        Ok(pass) => Some(Some(pass)),
-        Err(full) => {
-            metrics::counter!("posp_front_refused_total", "reason" => full.label()).increment(1);
-            if front.warnings.may_write() {
-                tracing::warn!(peer = %address, reason = full.label(), "connection refused");
-            }
-            None
-        }
-    }
+    front.connections.enter(address.ip(), Instant::now()).map(Some)
 }
 
 async fn connection(

@@ -5,6 +5,7 @@
 //! A guest is whatever the door counts by: a network [`Origin`], or a terminal. Beside it, [`Warnings`]: a flood of garbage
 //! must not fill the disk with its own log.
 
+mod accept;
 mod warnings;
 
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
+pub use accept::accept;
 pub use warnings::Warnings;
 
 /// Guests remembered without a connection before the forgotten ones are dropped.

@@ -91,39 +91,12 @@ pub async fn serve(listeners: Vec<Listening>, engine: Engine, config: LinkConfig
 
 /// Takes connections of one listener until the stop, then waits for their ends.
 async fn accept(listener: TcpListener, link: Arc<Link>, gate: Arc<Gate>) {
-    let connections = TaskTracker::new();
-    loop {
-        let accepted = tokio::select! {
-            () = link.stop.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of file descriptors, or a peer gone before we looked: go on, but not in a tight loop.
-                metrics::counter!("posp_link_refused_total", "reason" => "accept failed").increment(1);
-                if link.warnings.may_write() {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
-        let pass = match gate.enter(peer.ip(), Instant::now()) {
-            Ok(pass) => pass,
-            Err(full) => {
-                metrics::counter!("posp_link_refused_total", "reason" => full.label()).increment(1);
-                if link.warnings.may_write() {
-                    tracing::warn!(%peer, reason = full.label(), "connection refused");
-                }
-                continue;
-            }
-        };
-        connections.spawn(connection(Arc::clone(&link), stream, peer, pass));
-    }
-    drop(listener);
-    connections.close();
-    connections.wait().await;
+    let counted = ("posp_link_refused_total", &link.warnings);
+    let enter = |peer: SocketAddr| gate.enter(peer.ip(), Instant::now());
+    gate::accept(listener, &link.stop, counted, enter, |stream, peer, pass| {
+        connection(Arc::clone(&link), stream, peer, pass)
+    })
+    .await;
 }
 
 /// Sets on the listener what its connections take over.
