@@ -12,6 +12,8 @@ use crate::config::TerminalConfig;
 use crate::state::Record;
 
 const HEAD: &str = "POSP1";
+/// Characters of the longest code, and some.
+const LENGTH_MAX: usize = 120;
 
 /// The numbers of a transaction, as its slip carries them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +76,7 @@ impl FromStr for SlipCode {
 
     fn from_str(text: &str) -> Result<Self, NotASlip> {
         let mut parts = text.trim().split('/');
-        if parts.next() != Some(HEAD) {
+        if text.len() > LENGTH_MAX || parts.next() != Some(HEAD) {
             return Err(NotASlip);
         }
         let mut found = std::collections::BTreeMap::new();

@@ -267,7 +267,12 @@ function keyCard() {
   $("screen").replaceChildren(appHead(w(screen.trade), w("keyed")), error, ...parts);
   $("screen").querySelector("input").focus({ preventScroll: true });
 }
-const wrong = (text) => el("div", { class: "wrong" }, text ? (WORDS[text] ? w(text) : text) : "");
+// What the terminal says in both languages, in the one that is read here.
+const own = (text) => {
+  const both = text.split(" / ");
+  return both.length === 2 ? both[language === "zh" ? 0 : 1] : text;
+};
+const wrong = (text) => el("div", { class: "wrong" }, text ? (WORDS[text] ? w(text) : own(text)) : "");
 
 function pinPad(screen, pin) {
   const count = el("div", { class: "dots", id: "dots" }, ...Array.from({ length: 6 }, (_, at) => el("i", { class: at < pin.count ? "on" : "" })));
@@ -349,7 +354,7 @@ const SCREENS = {
   paper: (s) => [appHead(w("printing"), ""), el("div", { class: "center" }, el("div", { class: "verdict wait" }, "!"), el("h4", {}, problem(s.problem))), yesNo({ do: "confirm" }, { do: "cancel" }, s.problem === "unprinted" ? w("yes") : w("goon"), w("skip"))],
   result: (s) => {
     const e = s.ending, host = e.host || {}, look = { approved: "ok", declined: "bad", unknown: "wait" }[e.outcome];
-    const why = e.why.is === "host" ? said(host) : e.why.is === "terminal" ? e.why.text : `${w(`w_${e.why.is}`)}${e.why.reason ? ` (${w(e.why.reason)})` : e.why.text ? `: ${e.why.text}` : ""}`;
+    const why = e.why.is === "host" ? said(host) : e.why.is === "terminal" ? own(e.why.text) : `${w(`w_${e.why.is}`)}${e.why.reason ? ` (${w(e.why.reason)})` : e.why.text ? `: ${e.why.text}` : ""}`;
     return [appHead(w(s.trade), ""), el("div", { class: "center", id: "result", "data-outcome": e.outcome, "data-code": host.code || "", "data-trace": host.trace || "", "data-ref": host.reference || "", "data-auth": host.auth_code || "" },
       el("div", { class: `verdict ${look}` }, { approved: "✓", declined: "✕", unknown: "?" }[e.outcome]), el("h4", {}, w(e.outcome)), s.amount != null ? el("div", { class: "big" }, yuan(host.amount ?? s.amount)) : null,
       host.balance != null ? el("div", { class: "big" }, yuan(host.balance)) : null, el("div", { class: "sub" }, why), table([[w("code"), host.code], [w("card"), host.card], [w("trace_no"), host.trace ? String(host.trace).padStart(6, "0") : ""], [w("ref"), host.reference], [w("auth"), host.auth_code]])),
@@ -371,9 +376,9 @@ const SCREENS = {
   confirm_settle: (s) => [appHead(w("settle"), w("settlethis")), el("div", { class: "center" }, table([[`${w("debit")} (${s.page.debit[1]})`, yuan(s.page.debit[0])], [`${w("credit")} (${s.page.credit[1]})`, yuan(s.page.credit[0])]])), yesNo({ do: "confirm" }, { do: "cancel" })],
   told: (s) => {
     const good = s.says.status === "approved" || s.says.status == null;
-    return [appHead(w(s.desk), ""), el("div", { class: "center", id: "told", "data-status": s.says.status || "" }, el("div", { class: `verdict ${good ? "ok" : "bad"}` }, good ? "✓" : "✕"), el("h4", {}, good ? w("done") : w("failed")), el("div", { class: "sub" }, said(s.says)), ...s.says.notices.map((text) => el("div", { class: "notice" }, text))), el("div", { class: "row2" }, button(w("ok"), { do: "confirm" }, "pri", "ok"))];
+    return [appHead(w(s.desk), ""), el("div", { class: "center", id: "told", "data-status": s.says.status || "" }, el("div", { class: `verdict ${good ? "ok" : "bad"}` }, good ? "✓" : "✕"), el("h4", {}, good ? w("done") : w("failed")), el("div", { class: "sub" }, said(s.says)), ...s.says.notices.map((text) => el("div", { class: "notice" }, own(text)))), el("div", { class: "row2" }, button(w("ok"), { do: "confirm" }, "pri", "ok"))];
   },
-  trouble: (s) => [appHead(w("trouble"), ""), el("div", { class: "center", id: "trouble" }, el("div", { class: "verdict wait" }, "!"), el("div", { class: "sub" }, s.trouble.text)), el("div", { class: "row2" }, button(w("ok"), { do: "confirm" }, "pri", "ok"))]
+  trouble: (s) => [appHead(w("trouble"), ""), el("div", { class: "center", id: "trouble" }, el("div", { class: "verdict wait" }, "!"), el("div", { class: "sub" }, own(s.trouble.text))), el("div", { class: "row2" }, button(w("ok"), { do: "confirm" }, "pri", "ok"))]
 };
 function fillList(node, page) {
   if (!node || !node.classList || !node.classList.contains("list")) return node;
