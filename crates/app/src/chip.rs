@@ -20,6 +20,8 @@ pub enum Reader {
     Slot(Lease<dyn IccReader>),
     /// The antenna.
     Field(Lease<dyn RfReader>),
+    /// A reader in which the kernel runs, and which it reaches by itself.
+    Own,
 }
 
 impl std::fmt::Debug for Reader {
@@ -27,6 +29,7 @@ impl std::fmt::Debug for Reader {
         f.write_str(match self {
             Self::Slot(_) => "Slot",
             Self::Field(_) => "Field",
+            Self::Own => "Own",
         })
     }
 }
@@ -62,6 +65,7 @@ impl ChipPayment {
                     Err(_) => act(kernel, &mut NoCard),
                 }
             }
+            Reader::Own => act(kernel, &mut NoCard),
         };
         self.last = Some(step.clone());
         step
@@ -102,6 +106,8 @@ impl ChipPayment {
         match &self.reader {
             Reader::Slot(lease) => lease.get()?.power_down(),
             Reader::Field(lease) => lease.get()?.field_off(),
+            // The kernel does, when it is at its end.
+            Reader::Own => Ok(()),
         }
     }
 }

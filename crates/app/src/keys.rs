@@ -159,6 +159,19 @@ impl Security for DeviceKeys {
         Err(PosError::Security("master keys come into this device by its own ways".into()))
     }
 
+    fn installed_master(&self) -> Result<Option<(MasterKeys, MasterKeyChecks)>, PosError> {
+        let slots = self.keys.get().and_then(|store| store.slots()).map_err(refused)?;
+        let find = |layout| -> Result<Option<(KeyRef, String)>, PosError> {
+            let wanted = self.master(layout)?;
+            let found = slots.iter().find(|slot| slot.slot == wanted);
+            Ok(found.map(|found| (KeyRef(format!("slot {wanted}")), found.kcv.to_string())))
+        };
+        let (des, sm4) = (find(KeyLayout::TripleDes)?, find(KeyLayout::Sm4)?);
+        let Some((des, check)) = des else { return Ok(None) };
+        let (sm4, sm4_check) = sm4.unzip();
+        Ok(Some((MasterKeys { des: Some(des), sm4 }, MasterKeyChecks { des: check, sm4: sm4_check })))
+    }
+
     fn load_working(
         &self,
         master: &MasterKeys,

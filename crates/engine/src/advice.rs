@@ -10,7 +10,7 @@ use acquiring::{Amount, BatchNo, ResponseCode, Rrn, Secret, Trace};
 use store::{Begun, PartKept};
 
 use crate::authenticate::Authenticated;
-use crate::payment::{Lookup, PaymentRequest, Reply, Silent, account_number, reply_of};
+use crate::payment::{Lookup, PaymentRequest, Reply, Silent, reply_of};
 use crate::{Engine, Refusal, signature};
 
 /// What sealed chip data of a queued message is bound to.
@@ -87,12 +87,13 @@ impl Engine {
         let kind = auth.spec.kind;
         let numbers = (auth.entry.merchant.id, auth.entry.id, request.batch, request.trace);
         let digest = request.digest;
+        let hidden = request.number_hidden;
         let mut pan = None;
         let mut reply = self.told(auth, request, &mut pan).await.unwrap_or_else(|refused| *refused);
         if reply.payment.is_none() {
             reply = self.unless_known(reply, numbers, &digest).await?;
         }
-        reply.pan = pan;
+        reply.pan = pan.filter(|_| !hidden);
         metrics::counter!("posp_payments_total", "kind" => kind.code(),
             "code" => reply.answer.code.as_str().to_owned())
         .increment(1);
@@ -121,7 +122,7 @@ impl Engine {
             self.refuse(Refusal::new(ResponseCode::MALFUNCTION, "security module failed"))
         };
         let track2 = self.clear_track(&auth, &request).map_err(|refusal| self.refuse(refusal))?;
-        let pan = account_number(&request, track2.as_ref()).map_err(|refusal| self.refuse(refusal))?;
+        let pan = self.number_of(&auth, &request, track2.as_ref()).await?;
         *seen = Some(pan.clone());
         let card = self.card_record(&pan).map_err(failed)?;
         let id = inner.numbers.next(&inner.store).await.map_err(|e| self.store_refusal(&e))?;

@@ -33,6 +33,8 @@ pub struct PaymentRequest {
     pub currency: u16,
     /// Field 2.
     pub pan: Option<Pan>,
+    /// The terminal does not know card numbers, since its reader keeps them (MPOS): none is sent to it.
+    pub number_hidden: bool,
     /// Field 14.
     pub expiry: Option<Expiry>,
     /// Field 22.
@@ -170,6 +172,7 @@ impl Engine {
         let mut pan = None;
         let numbers = (auth.entry.merchant.id, auth.entry.id, request.batch, request.trace);
         let digest = request.digest;
+        let hidden = request.number_hidden;
         let mut reply = match self.admit(auth, request, &mut pan).await {
             Err(reply) => *reply,
             Ok(admitted) => match self.journal(admitted).await {
@@ -183,7 +186,7 @@ impl Engine {
         if reply.payment.is_none() {
             reply = self.unless_known(reply, numbers, &digest).await?;
         }
-        reply.pan = pan;
+        reply.pan = pan.filter(|_| !hidden);
         let took = self.now().duration_since(started);
         metrics::histogram!("posp_payment_seconds", "kind" => kind.code()).record(took.as_secs_f64());
         metrics::counter!("posp_payments_total", "kind" => kind.code(),
@@ -200,6 +203,33 @@ impl Engine {
             "payment answered"
         );
         Ok(reply)
+    }
+
+    /// The account number, as the message tells it. A terminal that does not know numbers names an earlier payment by batch
+    /// and trace, and then the number is that payment's (modelled).
+    pub(crate) async fn number_of(
+        &self,
+        auth: &Authenticated,
+        request: &PaymentRequest,
+        track2: Option<&Secret>,
+    ) -> Result<Pan, Box<Reply>> {
+        let told = account_number(request, track2);
+        let by_trace = auth.spec.stands_on.is_some_and(|rule| rule.found_by == FoundBy::Trace);
+        let silent = request.pan.is_none() && track2.is_none() && request.chip_pan.is_none();
+        if !(request.number_hidden && by_trace && silent) {
+            return told.map_err(|refusal| self.refuse(refusal));
+        }
+        let none = || self.refuse(Refusal::new(ResponseCode::NO_ORIGINAL, "original not found"));
+        let numbers = request.original.and_then(|numbers| numbers.batch.zip(numbers.trace));
+        let (batch, trace) = numbers.ok_or_else(none)?;
+        let found = self.0.store.by_trace(auth.entry.merchant.id, auth.entry.id, batch, trace).await;
+        let found = found.map_err(|error| self.store_refusal(&error))?.ok_or_else(none)?;
+        let sealed = found.card.as_ref().ok_or_else(none)?;
+        let opened = self.0.hsm.open(PAN_CONTEXT, &sealed.sealed).ok();
+        let number = opened.and_then(|digits| Pan::new(std::str::from_utf8(&digits).ok()?).ok());
+        number.ok_or_else(|| {
+            self.refuse(Refusal::new(ResponseCode::MALFUNCTION, "the journal's account number does not open"))
+        })
     }
 
     pub(crate) fn refuse(&self, refusal: Refusal) -> Box<Reply> {
@@ -242,7 +272,7 @@ impl Engine {
         }
         inner.store.admits().map_err(|error| self.store_refusal(&error))?;
         let track2 = self.clear_track(&auth, &request).map_err(|refusal| self.refuse(refusal))?;
-        let pan = account_number(&request, track2.as_ref()).map_err(|refusal| self.refuse(refusal))?;
+        let pan = self.number_of(&auth, &request, track2.as_ref()).await?;
         *seen = Some(pan.clone());
         let card = self.card_record(&pan).map_err(|error| {
             tracing::error!(%error, "the security module cannot protect an account number");

@@ -171,3 +171,26 @@ async fn an_instalment_sale_says_in_how_many_parts() {
     let good = PaymentRequest { plan: Some(format!("{:<32}", "063C")), ..request(9, 10_000) };
     assert_eq!(stage.pay(Kind::Instalment, good).await.answer.code, ResponseCode::APPROVED);
 }
+
+/// A terminal whose reader keeps card numbers (MPOS) voids by batch and trace alone: the number is the sale's, goes to the
+/// network, and is not told to the terminal. Any other terminal must bring it, and a trace that is not there gives none.
+#[tokio::test]
+async fn a_terminal_without_numbers_voids_by_the_numbers_of_its_sale() {
+    let stage = Stage::set().await;
+    stage.script.expect([Act::Code("00"), Act::Code("00")]);
+    let sale = stage.pay(Kind::Sale, request(1, 10_000)).await;
+    let void = |trace, number_hidden, sale_trace| PaymentRequest {
+        pan: None,
+        number_hidden,
+        ..common::void_of(trace, sale_trace, sale.rrn.unwrap())
+    };
+    let must_tell = stage.pay(Kind::SaleVoid, void(2, false, 1)).await;
+    assert_eq!(must_tell.answer.code, ResponseCode::FORMAT_ERROR);
+    let nowhere = stage.pay(Kind::SaleVoid, void(3, true, 99)).await;
+    assert_eq!(nowhere.answer.code, ResponseCode::NO_ORIGINAL);
+    let good = stage.pay(Kind::SaleVoid, void(4, true, 1)).await;
+    assert_eq!((good.answer.code, good.pan), (ResponseCode::APPROVED, None));
+    assert_eq!(stage.state(1).await, PaymentState::Voided);
+    let (sold, voided) = (stage.record(1).await, stage.record(4).await);
+    assert_eq!(sold.card.unwrap().digest, voided.card.unwrap().digest, "the card of the sale");
+}

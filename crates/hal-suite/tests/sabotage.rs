@@ -283,7 +283,7 @@ impl PinPad for OtherCard {
     }
 
     fn online_pin(&self, request: &PinRequest, watch: PinWatch<'_>, call: &Call) -> Result<OnlinePin> {
-        let pan = CardText::new("6224242000000039");
+        let pan = hal::CardNumber::clear("6224242000000039");
         self.0.online_pin(&PinRequest { pan, ..request.clone() }, watch, call)
     }
 }

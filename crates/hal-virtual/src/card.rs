@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hal::{CardText, HalError, MagData, MifareKey, Result, RfKind, SwipeRequest, parse_track2};
+use hal::{CardNumber, CardText, HalError, MagData, MifareKey, Result, RfKind, SwipeRequest, parse_track2};
 use hal::{DeviceKind, ErrorKind};
 
 use crate::secure::SecureElement;
@@ -312,7 +312,7 @@ pub fn read_stripe(stripe: &Stripe, request: &SwipeRequest, secure: &SecureEleme
         )
     };
     Ok(MagData {
-        pan,
+        pan: CardNumber::clear(pan.reveal()),
         expiry,
         service_code,
         // Track 1 has letters, which the track cipher has no place for.

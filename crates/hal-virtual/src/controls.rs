@@ -264,6 +264,11 @@ impl Controls {
         });
     }
 
+    /// The battery, where there is one.
+    pub fn battery(&self) -> Option<hal::Battery> {
+        self.0.signal.lock().battery
+    }
+
     /// What the customer display shows.
     pub fn display(&self) -> Option<Shown> {
         self.0.signal.lock().display.clone()

@@ -3,8 +3,8 @@
 use std::sync::PoisonError;
 
 use hal::{
-    Call, DeviceKind, ErrorKind, HalError, OfflinePin, OfflinePinMethod, OfflinePinRequest, OnlinePin,
-    PinAbilities, PinEvent, PinFormat, PinPad, PinRequest, PinWatch, Result,
+    Call, CardText, DeviceKind, ErrorKind, HalError, OfflinePin, OfflinePinMethod, OfflinePinRequest,
+    OnlinePin, PinAbilities, PinEvent, PinFormat, PinPad, PinRequest, PinWatch, Result,
 };
 use zeroize::Zeroizing;
 
@@ -181,7 +181,8 @@ impl PinPad for Face {
     fn online_pin(&self, request: &PinRequest, watch: PinWatch<'_>, call: &Call) -> Result<OnlinePin> {
         // Before the holder types: a PIN that cannot be sent is not asked for.
         self.device.secure.pin_key_fits(request.key, request.format)?;
-        let digits = request.pan.reveal();
+        // This device hides no number, so that it knows none behind a hidden one.
+        let digits = request.pan.digits().unwrap_or_default();
         if !(13..=19).contains(&digits.len()) || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
             return Err(error(ErrorKind::BadParam).text("a card number has 13 to 19 digits"));
         }
@@ -194,7 +195,8 @@ impl PinPad for Face {
         match self.device.take_pin(&terms, watch, call)? {
             None => Ok(OnlinePin::Bypassed),
             Some(pin) => {
-                let block = self.device.secure.pin_block(&pin, &request.pan, request.key, request.format);
+                let block =
+                    self.device.secure.pin_block(&pin, &CardText::new(digits), request.key, request.format);
                 block.map(OnlinePin::Block)
             }
         }

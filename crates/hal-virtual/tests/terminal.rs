@@ -8,9 +8,9 @@ use std::thread;
 use std::time::Duration;
 
 use hal::{
-    AppId, Call, Camera, CardDetector, CardText, Code, CodeFormat, DetectRequest, DeviceClass, DeviceKind,
-    DeviceManager, ErrorKind, Found, HalError, IccReader, Kcv, KeyAlgorithm, KeySlot, KeyStore, Lease,
-    LeaseTerms, LocalManager, MacAlgorithm, MagReader, MasterSource, OfflinePin, OfflinePinMethod,
+    AppId, Call, Camera, CardDetector, CardNumber, CardText, Code, CodeFormat, DetectRequest, DeviceClass,
+    DeviceKind, DeviceManager, ErrorKind, Found, HalError, IccReader, Kcv, KeyAlgorithm, KeySlot, KeyStore,
+    Lease, LeaseTerms, LocalManager, MacAlgorithm, MagReader, MasterSource, OfflinePin, OfflinePinMethod,
     OfflinePinRequest, OnlinePin, OpenDevice, PinEvent, PinFormat, PinPad, PinRequest, PowerUp, PrintJob,
     Printer, ReceiptDoc, Result, RfReader, Scanner, SecureStore, SerialConfig, SerialPort, Session,
     SwipeRequest, SystemControl, TerminalSerial, Tracks, Width, WorkKey, WorkKeyClass,
@@ -87,7 +87,7 @@ fn slot(class: WorkKeyClass) -> KeySlot {
 
 fn pin_request() -> PinRequest {
     PinRequest {
-        pan: CardText::new("6224242000000021"),
+        pan: CardNumber::clear("6224242000000021"),
         key: slot(WorkKeyClass::Pin),
         format: PinFormat::Iso0,
         lengths: vec![4, 5, 6],

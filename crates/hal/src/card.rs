@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use kernel::CardNumber;
 use zeroize::Zeroizing;
 
 use crate::keys::KeySlot;
@@ -65,8 +66,9 @@ pub struct SwipeRequest {
 /// What was on a stripe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MagData {
-    /// The card number, for PIN block and routing; [`CardText::masked`] for people.
-    pub pan: CardText,
+    /// The card number, for PIN block and routing; [`CardNumber::masked`] for people. A reader that keeps it hides it, and
+    /// gives tracks under its own key alone.
+    pub pan: CardNumber,
     /// `YYMM`.
     pub expiry: String,
     /// Three digits; the first is 2 or 6 when the card has a chip.

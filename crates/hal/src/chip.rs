@@ -15,6 +15,12 @@ pub trait KernelProvider: Send + Sync {
     /// # Errors
     /// [`ErrorKind::KernelError`].
     fn kernel(&self) -> Result<Box<dyn Kernel>>;
+
+    /// Whether its kernels reach the card by themselves, in a reader of their own (MPOS). Then the app neither powers the
+    /// card nor gives the kernel a way to it.
+    fn reaches_card(&self) -> bool {
+        false
+    }
 }
 
 /// A card in the slot, as a kernel talks to it.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use hsm::{EncryptedPinBlock, Kcv, KeyAlgorithm, MacAlgorithm, PinFormat};
+use kernel::CardNumber;
 use zeroize::Zeroizing;
 
 use crate::card::CardText;
@@ -219,8 +220,9 @@ pub struct PinAbilities {
 /// A PIN that the host will check.
 #[derive(Debug, Clone)]
 pub struct PinRequest {
-    /// The card number that goes into the block.
-    pub pan: CardText,
+    /// The card number that goes into the block. A hidden one is that of the card which this device read last; it
+    /// refuses one that it did not hide itself.
+    pub pan: CardNumber,
     /// The PIN key.
     pub key: KeySlot,
     /// The block.

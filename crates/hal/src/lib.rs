@@ -58,5 +58,7 @@ pub use system::{SEALED_NAME_MAX, SEALED_VALUE_MAX, SecureStore, SystemControl, 
 pub use wait::{Call, CancelToken, Deadline, Interrupt, LONGEST_WAIT, Registration, Signal};
 // What keys, PIN blocks and MACs are named by.
 pub use hsm::{EncryptedPinBlock, Kcv, KeyAlgorithm, MacAlgorithm, PinFormat};
+// A card's number, known or kept by the reader.
+pub use kernel::CardNumber;
 // What is printed, drawn and cut.
 pub use receipt::{Bitmap, Cut, ReceiptDoc, Width};

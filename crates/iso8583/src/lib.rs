@@ -33,6 +33,7 @@ pub mod frame;
 pub mod mask;
 pub mod message;
 pub mod mti;
+mod number;
 pub mod subfield;
 mod swar;
 pub mod text;
@@ -47,6 +48,7 @@ pub use error::{BuildError, BuildErrorKind, ErrorKind, ParseError};
 pub use frame::FrameError;
 pub use message::{DIGITS_MAX, Digits, Field, MESSAGE_LEN_MAX, Message};
 pub use mti::Mti;
+pub use number::CardNumber;
 
 /// Bytes that `text` takes in GBK, as text fields count them; nothing when GBK lacks one of its characters.
 #[must_use]

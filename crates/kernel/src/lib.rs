@@ -35,6 +35,8 @@ mod switches;
 mod tap;
 mod trans;
 
+pub use iso8583::CardNumber;
+
 pub use channel::{CardChannel, ChannelError, MuteCard, NoCard};
 pub use engine::EmvKernel;
 pub use params::{KernelParams, Loaded, ParamError, QuickPass, Revoked, TerminalData};

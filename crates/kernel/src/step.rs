@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use iso8583::CardNumber;
 use zeroize::Zeroizing;
 
 /// Where the card is presented.
@@ -430,6 +431,8 @@ pub enum Reason {
     ContactlessLimit,
     /// The card wants to be inserted.
     CardWantsContact,
+    /// The reader in which the kernel runs cannot be reached any more.
+    ReaderLost,
     /// Torn while the last record was read: the same card may finish it.
     Torn,
     /// The application broke off.
@@ -488,9 +491,9 @@ pub struct ChipData {
     pub cvm: Cvm,
     /// DF31: five bytes a script.
     pub script_result: Option<Vec<u8>>,
-    /// Account number, digits.
-    pub pan: Zeroizing<String>,
-    /// Track 2 with `D`, field 35; absent when the card has no 57.
+    /// Account number; hidden where the kernel runs in a reader that keeps it.
+    pub pan: CardNumber,
+    /// Track 2 with `D`, field 35; absent when the card has no 57. Under the reader's track key where the number is hidden.
     pub track2: Option<Zeroizing<String>>,
     /// Field 14, YYMM.
     pub expiry: Zeroizing<String>,
@@ -503,7 +506,7 @@ pub struct ChipData {
 impl fmt::Debug for ChipData {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ChipData")
-            .field("pan", &mask_pan(&self.pan))
+            .field("pan", &self.pan.masked())
             .field("aid", &hex::encode_upper(&self.aid))
             .field("tvr", &hex::encode_upper(self.tvr))
             .field("tsi", &hex::encode_upper(self.tsi))

@@ -1,5 +1,6 @@
 //! One payment: everything known about it, and what is made of that.
 
+use iso8583::CardNumber;
 use zeroize::Zeroizing;
 
 use crate::data::{Store, bcd, digits, tag};
@@ -338,7 +339,7 @@ impl Trans {
             cryptogram_name: self.kind.map_or("", Kind::name),
             cvm: self.cvm,
             script_result: (!self.script_result.is_empty()).then(|| self.script_result.clone()),
-            pan: self.pan(),
+            pan: CardNumber::Clear(self.pan()),
             track2: self.track2(),
             expiry: self.expiry(),
             entry: self.entry(),

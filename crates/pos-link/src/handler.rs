@@ -95,7 +95,7 @@ pub async fn handle(link: &Link, payload: &[u8], peer: SocketAddr, out: &mut Vec
         note_refusal(link, peer, &message, refusal);
         refusal
     };
-    if let Some(field) = request::missing_field(head.spec, &message) {
+    if let Some(field) = request::missing_field(head.spec, &message, &spoken.profile) {
         if link.warnings.may_write() {
             tracing::warn!(%peer, kind = head.spec.code, field, "mandatory field missing");
         }
@@ -468,7 +468,7 @@ async fn transact(way: Way<'_>, auth: Authenticated) -> Result<Served, AnswerErr
             }
         }
         Kind::BatchUpMagnetic => {
-            batch_up(link, head, &auth, message, request::magnetic_details(message)).await
+            batch_up(link, head, &auth, message, request::magnetic_details(message, &spoken.profile)).await
         }
         Kind::BatchUpOffline => {
             batch_up(link, head, &auth, message, request::single_detail(message).map(|d| vec![d])).await

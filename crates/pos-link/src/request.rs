@@ -102,8 +102,21 @@ impl Head {
 
 /// The first field that the table demands and the message lacks. A missing MAC is not the door's matter: it is
 /// a message that nobody vouches for, and answered A0 like one whose MAC is wrong.
-pub fn missing_field(spec: &KindSpec, message: &Message<'_>) -> Option<u8> {
-    spec.mandatory.iter().find(|field| *field != MAC && !message.has(*field))
+///
+/// A terminal that does not know card numbers is let off field 2.
+pub fn missing_field(spec: &KindSpec, message: &Message<'_>, profile: &Profile) -> Option<u8> {
+    let missing = |field: &u8| *field != MAC && !message.has(*field);
+    let excused = |field: u8| field == 2 && hides_number(message, profile);
+    spec.mandatory.iter().find(|field| missing(field) && !excused(*field))
+}
+
+/// Whether the terminal's reader keeps card numbers to itself: device type 03 (MPOS) in field 59, A2.01. (That such a
+/// terminal sends no field 2, and is sent none, is modelled.)
+pub fn hides_number(message: &Message<'_>, profile: &Profile) -> bool {
+    let Some(digits) = profile.tlv59_digits else { return false };
+    let find = |data, tag| tlv::ascii_find(data, digits, tag).ok().flatten();
+    let device = message.bytes_of(59).and_then(|field| find(field, b"A2"));
+    device.and_then(|device| find(device, b"01")) == Some(b"03")
 }
 
 /// The field of the MAC.
@@ -265,6 +278,7 @@ pub fn payment(
         amount: amount(message),
         currency,
         pan,
+        number_hidden: hides_number(message, profile),
         expiry: small(14).and_then(Expiry::new),
         entry_mode,
         card_sequence: small(23),
@@ -318,7 +332,7 @@ pub fn totals(message: &Message<'_>) -> Result<BatchTotals, Refusal> {
 }
 
 /// Details of a batch-up message 201: up to eight lines in field 48.
-pub fn magnetic_details(message: &Message<'_>) -> Result<Vec<Detail>, Refusal> {
+pub fn magnetic_details(message: &Message<'_>, profile: &Profile) -> Result<Vec<Detail>, Refusal> {
     let malformed = || format("field 48 malformed");
     let read = BatchDetail48::of(message).map_err(|_| malformed())?.ok_or(format("field 48 missing"))?;
     read.lines()
@@ -326,7 +340,11 @@ pub fn magnetic_details(message: &Message<'_>) -> Result<Vec<Detail>, Refusal> {
             let line = line.map_err(|_| malformed())?;
             Ok(Detail {
                 trace: Trace::new(u64::from(line.trace)).map_err(|_| malformed())?,
-                pan: Some(Pan::new(line.pan.as_str()).map_err(|_| malformed())?),
+                pan: match Pan::new(line.pan.as_str()) {
+                    Ok(pan) => Some(pan),
+                    Err(_) if hides_number(message, profile) => None,
+                    Err(_) => return Err(malformed()),
+                },
                 amount: Amount::from_fen(line.fen).ok_or_else(malformed)?,
             })
         })
@@ -335,7 +353,8 @@ pub fn magnetic_details(message: &Message<'_>) -> Result<Vec<Detail>, Refusal> {
 
 /// The detail of a batch-up message that carries one transaction: chip (203, 205) or offline (000).
 pub fn single_detail(message: &Message<'_>) -> Result<Detail, Refusal> {
-    let pan = message.digits(2).ok_or(format("field 2 missing"))?;
+    // Where it may be missing, the head was asked.
+    let pan = message.digits(2).map(|pan| Pan::new(pan.as_str()));
     let own = trace(message)?;
     // An offline detail has its own trace number and tells the transaction's in field 61.
     let told = original(message)?.and_then(|numbers| numbers.trace);
@@ -345,7 +364,7 @@ pub fn single_detail(message: &Message<'_>) -> Result<Detail, Refusal> {
     };
     Ok(Detail {
         trace: told.unwrap_or(own),
-        pan: Some(Pan::new(pan.as_str()).map_err(|_| format("account number malformed"))?),
+        pan: pan.transpose().map_err(|_| format("account number malformed"))?,
         amount,
     })
 }

@@ -1,6 +1,7 @@
 //! What the operator presents to the terminal: a card of the deck, a track, or a keyed number; and how it is read.
 
 use hsm::EncryptedPinBlock;
+use iso8583::CardNumber;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -92,7 +93,7 @@ impl std::fmt::Debug for CardInput {
 /// What reading the card gave. Wiped when dropped.
 #[derive(Clone)]
 pub(crate) struct CardData {
-    pub pan: Zeroizing<String>,
+    pub pan: CardNumber,
     pub expiry: Option<String>,
     pub track2: Option<Zeroizing<String>>,
     pub sequence: Option<u8>,
@@ -159,7 +160,7 @@ impl CardInput {
                 }
                 let by_hand = entry == Entry::Manual;
                 Ok(CardData {
-                    pan: Zeroizing::new(card.pan.to_owned()),
+                    pan: CardNumber::clear(card.pan),
                     expiry: Some(card.expiry.to_owned()),
                     track2: (!by_hand).then(|| Zeroizing::new(card.track2())),
                     sequence: entry.is_chip().then_some(card.sequence),
@@ -171,7 +172,7 @@ impl CardInput {
             Self::Track(track) if entry.is_stripe() => {
                 let (pan, rest) = track.split_once('D').unwrap_or_default();
                 Ok(CardData {
-                    pan: Zeroizing::new(pan.to_owned()),
+                    pan: CardNumber::clear(pan),
                     expiry: rest.get(..4).map(str::to_owned),
                     track2: Some(track.clone()),
                     sequence: None,
@@ -181,10 +182,10 @@ impl CardInput {
                 })
             }
             Self::Keyed { pan, expiry } if entry == Entry::Manual => {
-                Ok(CardData::keyed(pan.clone(), expiry.clone()))
+                Ok(CardData::keyed(CardNumber::Clear(pan.clone()), expiry.clone()))
             }
             Self::Read(card) => {
-                if !pan_is_plausible(&card.pan) {
+                if card.pan.digits().is_some_and(|pan| !pan_is_plausible(pan)) {
                     return Err(PosError::Input("the card gives no account number".into()));
                 }
                 Ok(CardData {
@@ -205,14 +206,16 @@ impl CardInput {
 
 impl CardData {
     /// A number and nothing else.
-    pub(crate) fn keyed(pan: Zeroizing<String>, expiry: Option<String>) -> Self {
+    pub(crate) fn keyed(pan: CardNumber, expiry: Option<String>) -> Self {
         Self { pan, expiry, track2: None, sequence: None, deck: None, chip: None, pin_block: None }
     }
 
     /// First digit of the service code says that the card has a chip (2 or 6).
     pub(crate) fn stripe_says_chip(&self) -> bool {
+        // An enciphered track says nothing here: the reader has looked.
         self.track2
             .as_deref()
+            .filter(|_| !self.pan.is_hidden())
             .and_then(|track| track.split_once('D'))
             .and_then(|(_, rest)| rest.as_bytes().get(4).copied())
             .is_some_and(|digit| matches!(digit, b'2' | b'6'))

@@ -92,6 +92,10 @@ pub struct TerminalConfig {
     /// Serial number of the device; its last eight characters are tag 9F1E.
     #[serde(default = "default_serial")]
     pub serial: String,
+    /// Device type of the terminal register, two digits: field 59 tells it (A2.01). `03`: the reader keeps card numbers to
+    /// itself. Not told by default.
+    #[serde(default)]
+    pub device_type: Option<String>,
     /// Contactless amount, in fen, up to which neither PIN nor signature is asked.
     #[serde(default = "default_no_pin_limit")]
     pub no_pin_limit_fen: u64,
@@ -207,6 +211,7 @@ impl TerminalConfig {
             insist_on_chip: false,
             journal_max: default_journal_max(),
             serial: default_serial(),
+            device_type: None,
             no_pin_limit_fen: default_no_pin_limit(),
             offline_limit_fen: default_offline_limit(),
             own_offline_limit: false,
@@ -253,6 +258,7 @@ impl TerminalConfig {
             (self.reversal_retries > 0 && self.resend_retries > 0, "retries: at least 1"),
             (self.answer_timeout_ms > 0, "answer_timeout_ms: more than 0"),
             (self.serial.is_ascii() && self.serial.len() >= 8, "serial: at least 8 characters"),
+            (self.device_type.as_ref().is_none_or(|kind| plain(kind, 2)), "device_type: two digits"),
             (
                 self.journal_max > 0 && self.journal_max <= 999,
                 "journal_max: 1 to 999 (totals count in three digits)",
@@ -262,6 +268,11 @@ impl TerminalConfig {
             Some((_, rule)) => Err(PosError::Input((*rule).into())),
             None => self.speech().map(|_| ()),
         }
+    }
+
+    /// Whether the reader keeps card numbers to itself (device type 03, MPOS).
+    pub fn hides_numbers(&self) -> bool {
+        self.device_type.as_deref() == Some("03")
     }
 
     /// The acquirer's profile with its switches set.

@@ -5,6 +5,7 @@
 //! card numbers in lists, packed digits of contactless switches, the smallest floor limit of all applications as the
 //! terminal's own.
 
+use iso8583::CardNumber;
 use iso8583::subfield::{
     Page62, Paging, PublicKey62, Status62, StatusItem, card_numbers, received_62, write_received_62,
 };
@@ -353,7 +354,7 @@ impl Terminal {
     }
 
     /// Whether the terminal may do this with this card: the transaction list, keyed numbers, the blacklist.
-    pub(crate) fn check_permitted(&self, kind: Kind, pan: &str, entry: Entry) -> Result<(), PosError> {
+    pub(crate) fn check_permitted(&self, kind: Kind, pan: &CardNumber, entry: Entry) -> Result<(), PosError> {
         let bit = match kind {
             Kind::Balance => Some(15),
             Kind::Sale => Some(14),
@@ -377,7 +378,8 @@ impl Terminal {
             return Err(PosError::OtherEntry("不允许手工输入卡号 / card numbers must not be keyed here"));
         }
         for sealed in &self.state.downloaded.blacklist {
-            if *self.unseal_pan(sealed)? == *pan {
+            // A number that the reader keeps cannot be looked up here; the host looks.
+            if pan.digits() == Some(self.unseal_pan(sealed)?.as_str()) {
                 return Err(PosError::Blacklisted);
             }
         }

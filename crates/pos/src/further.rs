@@ -108,7 +108,7 @@ impl Terminal {
         if !job.with_pin() {
             return Err(PosError::Input("a load from an account needs its PIN".into()));
         }
-        if *job.card.pan == *purse.pan {
+        if job.card.pan == purse.pan {
             return Err(PosError::Input("the card that pays is the purse's own: load it as such".into()));
         }
         self.transact(Job { purse: Some(purse), ..job }).await

@@ -36,7 +36,8 @@
 //! Modelled, and each one line to change: the carrier of an SM4 PIN block ([`iso8583::Sm4PinCarrier`]), which lines go into a
 //! batch upload (`settle`), whether a decline without MAC is an answer
 //! ([`TerminalConfig::accept_unsigned_decline`]), field 61 in the reversal of a void, the order of the
-//! parts of an e-signature, which tags a script result carries. Not sent: terminal information (field 59).
+//! parts of an e-signature, which tags a script result carries, a terminal without card numbers. Of terminal information
+//! (field 59, A2) device type and serial number are sent, where a device type is configured.
 
 pub mod amount;
 mod card;
@@ -48,6 +49,7 @@ pub mod codes;
 mod config;
 mod connection;
 pub mod deck;
+mod device;
 mod download;
 mod error;
 mod further;

@@ -186,8 +186,8 @@ impl Terminal {
             }
         };
         check_amount(total)?;
-        let pan = self.unseal_pan(&record.pan_sealed)?;
-        let card = crate::card::CardData::keyed(pan, record.expiry.clone());
+        let number = self.number_of(&record)?;
+        let card = crate::card::CardData::keyed(number, record.expiry.clone());
         let batch = self.state.batch;
         let own = self.take_trace();
         let day = record.settle_date.clone().unwrap_or_else(|| self.now().strftime("%m%d").to_string());
@@ -431,11 +431,11 @@ impl Terminal {
     /// The request of a batch-up detail (0320, 60.3 = 000) for an offline record: the whole transaction under a
     /// number of its own.
     pub(crate) fn offline_detail(&mut self, record: &Record) -> Result<Request, PosError> {
-        let pan = self.unseal_pan(&record.pan_sealed)?;
+        let number = self.number_of(record)?;
         let batch = self.state.batch;
         let trace = self.take_trace();
         let mut request = Request::new(Kind::BatchUp)
-            .digits(2, pan.as_str())
+            .maybe_digits(2, number.digits())
             .digits(3, "000000")
             .digits(4, format!("{:012}", record.total_fen()))
             .digits(11, format!("{trace:06}"))
@@ -453,6 +453,6 @@ impl Terminal {
                 .digits(23, format!("{:03}", chip.sequence))
                 .bytes(55, &hex::decode(&chip.field55).unwrap_or_default());
         }
-        Ok(request)
+        self.with_device(request)
     }
 }

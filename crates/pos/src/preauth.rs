@@ -95,7 +95,7 @@ impl Terminal {
             return Err(PosError::Input("the original's date is MMDD".into()));
         }
         let card = request.card.read(request.entry)?;
-        let shown = crate::card::mask(&card.pan);
+        let shown = card.pan.masked();
         let here = self.state.journal.iter().position(|record| {
             record.kind == Kind::Preauth && record.auth_code.as_ref() == Some(code) && record.pan == shown
         });

@@ -5,9 +5,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hsm::EncryptedPinBlock;
+use iso8583::CardNumber;
 use zeroize::Zeroizing;
 
-use crate::card::mask;
 use crate::error::PosError;
 use crate::state::ChipRecord;
 
@@ -66,11 +66,12 @@ pub(crate) fn heard(chip: &SharedChip) -> MutexGuard<'_, dyn Chip + 'static> {
 /// A card as a device read it. `Debug` shows the masked number only.
 #[derive(Clone)]
 pub struct ReadCard {
-    /// The account number, 13 to 19 digits.
-    pub pan: Zeroizing<String>,
+    /// The account number, 13 to 19 digits. A hidden one stays in the reader: track 2 is then as the reader enciphered it
+    /// under the track key of the last sign-in, and goes out as it is.
+    pub pan: CardNumber,
     /// Expiry, YYMM.
     pub expiry: Option<String>,
-    /// Track 2 with `D` as separator, when the card gave it.
+    /// Track 2 with `D` as separator, when the card gave it; enciphered where the number is hidden.
     pub track2: Option<Zeroizing<String>>,
     /// Sequence number, when a chip gave it.
     pub sequence: Option<u8>,
@@ -83,7 +84,7 @@ pub struct ReadCard {
 impl std::fmt::Debug for ReadCard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ReadCard")
-            .field("pan", &mask(&self.pan))
+            .field("pan", &self.pan.masked())
             .field("chip", &self.chip.is_some())
             .field("pin", &self.pin_block.is_some())
             .finish_non_exhaustive()

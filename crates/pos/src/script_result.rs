@@ -43,7 +43,7 @@ impl Terminal {
         let day = answer.date.map_or_else(|| self.now().strftime("%m%d").to_string(), |d| format!("{d:04}"));
         let trace = crate::terminal::trace_of(request);
         let mut script = Request::new(Kind::Script)
-            .digits(2, card.pan.as_str())
+            .maybe_digits(2, card.pan.digits())
             .digits(11, format!("{trace:06}"))
             .digits(32, answer.acquirer.clone().unwrap_or_else(|| "0".to_owned()))
             .maybe_text(37, answer.rrn.as_deref())
@@ -57,7 +57,7 @@ impl Terminal {
         for field in [3, 4, 22, 23, 25] {
             script = script.maybe_digits(field, request.get(field));
         }
-        let sealed = self.seal(&script)?;
+        let sealed = self.seal(&self.with_device(script)?)?;
         self.state.script = Some(PendingScript { trace, attempts: 0, sealed });
         Ok(())
     }

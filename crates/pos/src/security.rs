@@ -63,6 +63,15 @@ pub trait Security: Send + Sync {
         check: Option<&str>,
     ) -> Result<(MasterKeys, MasterKeyChecks), PosError>;
 
+    /// The master key that the device has got by its own ways; none where it is loaded by
+    /// [`load_master`](Self::load_master).
+    ///
+    /// # Errors
+    /// The device cannot be asked.
+    fn installed_master(&self) -> Result<Option<(MasterKeys, MasterKeyChecks)>, PosError> {
+        Ok(None)
+    }
+
     /// Takes field 62 of a sign-in answer apart and keeps its keys: the length must be the layout's, every key must have
     /// its check value. `current` are those in use until then, which stay when these are refused.
     ///

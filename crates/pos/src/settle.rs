@@ -4,7 +4,7 @@
 //! Modelled: approved transactions without a TC (stripe, keyed, tapped, voids, refunds) travel in the detail lines
 //! (201), those with a TC one by one (203 or 205); what an adjustment made of a sale stands in the sale's own line.
 
-use iso8583::BalanceAnswer;
+use iso8583::{BalanceAnswer, CardNumber};
 use zeroize::Zeroizing;
 
 use crate::card::Entry;
@@ -202,8 +202,10 @@ impl Terminal {
             if let Some((last, _)) = lines.last() {
                 let mut field = Zeroizing::new(format!("{:02}", lines.len()));
                 for (_, record) in &lines {
-                    let pan = self.unseal_pan(&record.pan_sealed)?;
-                    field.push_str(&format!("00{:06}{:0>20}{:012}", record.trace, *pan, record.total_fen()));
+                    let number = self.number_of(record)?;
+                    // Zeros where the reader keeps the number (modelled).
+                    let pan = number.digits().unwrap_or_default();
+                    field.push_str(&format!("00{:06}{pan:0>20}{:012}", record.trace, record.total_fen()));
                 }
                 return Ok(Some(Step::Lines { field, count: lines.len() as u32, next: last + 1 }));
             }
@@ -211,7 +213,7 @@ impl Terminal {
         let chip =
             journal.iter().enumerate().skip(progress.chip_next).find(|(_, record)| has_certificate(record));
         if let Some((index, record)) = chip {
-            let pan = self.unseal_pan(&record.pan_sealed)?;
+            let pan = self.number_of(record)?;
             let chip = record.chip.as_ref();
             let pin = if record.with_pin { 1 } else { 2 };
             return Ok(Some(Step::Certificate {
@@ -231,7 +233,7 @@ impl Terminal {
             // the host's answer.
             let arpc = u8::from(refusal.after_answer);
             return Ok(Some(Step::Certificate {
-                pan: self.unseal_pan(&refusal.pan_sealed)?,
+                pan: self.kept_number("", &refusal.pan_sealed)?,
                 trace: refusal.trace,
                 entry: format!("{}{pin}", refusal.entry.digits()),
                 sequence: refusal.sequence,
@@ -251,11 +253,14 @@ impl Terminal {
     fn step_request(&mut self, step: &Step) -> Result<Request, PosError> {
         Ok(match step {
             Step::Offline { record, .. } => self.offline_detail(record)?,
-            Step::Lines { field, .. } => self.management(Kind::BatchUp, "201").digits(48, field.as_str()),
+            Step::Lines { field, .. } => {
+                let request = self.management(Kind::BatchUp, "201").digits(48, field.as_str());
+                self.with_device(request)?
+            }
             Step::Certificate { pan, trace, entry, sequence, field55, field62, network_code, .. } => {
                 let batch = self.state.batch;
-                Request::new(Kind::BatchUp)
-                    .digits(2, pan.as_str())
+                let request = Request::new(Kind::BatchUp)
+                    .maybe_digits(2, pan.digits())
                     .digits(11, format!("{trace:06}"))
                     .digits(22, entry.clone())
                     .digits(23, format!("{sequence:03}"))
@@ -263,7 +268,8 @@ impl Terminal {
                     .text(42, self.config.merchant.clone())
                     .bytes(55, &hex::decode(field55).unwrap_or_default())
                     .digits(60, field60_management("00", batch, network_code))
-                    .bytes(62, field62.as_bytes())
+                    .bytes(62, field62.as_bytes());
+                self.with_device(request)?
             }
             Step::End { field, network_code } => {
                 self.management(Kind::BatchUp, network_code).digits(48, field.clone())
@@ -381,7 +387,7 @@ enum Step {
         next: usize,
     },
     Certificate {
-        pan: Zeroizing<String>,
+        pan: CardNumber,
         trace: u32,
         entry: String,
         sequence: u8,

@@ -15,7 +15,7 @@ use crate::keys::{KeyLayout, MasterKeyChecks, TmkComponent};
 use crate::message::{Kind, Request, field60_management, next_in_ring};
 use crate::outcome::{Outcome, Status};
 use crate::receipt;
-use crate::security::{Security, WorkingKeys};
+use crate::security::{MasterKeys, Security, WorkingKeys};
 use crate::state::{
     CONFIG, Directory, Keys, LastSlip, MASTER_KEY, Notice, Record, Released, STATE, State, read_json,
     write_atomic, write_json,
@@ -253,10 +253,15 @@ impl Terminal {
         check: Option<&str>,
     ) -> Result<MasterKeyChecks, PosError> {
         let (master, checks) = self.security.load_master(components, check)?;
+        self.take_master(master).await?;
+        Ok(checks)
+    }
+
+    /// From now on this is the master key; working keys came under another one.
+    pub(crate) async fn take_master(&mut self, master: MasterKeys) -> Result<(), PosError> {
         self.state.keys = Keys::of(master);
         self.state.signed_in = None;
-        self.save().await?;
-        Ok(checks)
+        self.save().await
     }
 
     /// Signs in: gets working keys, the batch number and the time.

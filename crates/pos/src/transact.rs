@@ -10,7 +10,7 @@ use iso8583::{Profile, Sm4PinCarrier, tlv};
 use zeroize::Zeroizing;
 
 use crate::amount::AMOUNT_MAX_FEN;
-use crate::card::{self, CardData, CardInput, Entry};
+use crate::card::{CardData, CardInput, Entry};
 use crate::chip::{self, ChipPayment, Setting};
 use crate::codes;
 use crate::deck::Behaviour;
@@ -181,11 +181,13 @@ impl Terminal {
             return Err(refuse("an adjustment of it waits: upload it first"));
         }
         let amount_fen = record.total_fen();
-        let pan = self.unseal_pan(&record.pan_sealed)?;
+        let pan = self.number_of(record)?;
         let (card, entry) = match request.card {
             Some((input, entry)) => {
                 let card = input.read(entry)?;
-                if *card.pan != *pan {
+                if card.pan.masked() != pan.masked()
+                    || pan.digits().is_some_and(|pan| card.pan.digits() != Some(pan))
+                {
                     return Err(refuse("the card is not that of the sale"));
                 }
                 (card, entry)
@@ -236,14 +238,14 @@ impl Terminal {
             let mute = job.card.deck.is_some_and(|deck| deck.behaviour == Behaviour::Mute);
             if mute && job.entry == Entry::Chip && job.kind.uses_chip() {
                 let until = self.surroundings.clock.now().as_second().saturating_add(FALLBACK_SECONDS);
-                self.state.chip_failure = Some(ChipFailure { card: card::mask(&job.card.pan), until });
+                self.state.chip_failure = Some(ChipFailure { card: job.card.pan.masked(), until });
                 self.save().await?;
                 return Err(PosError::ChipMute);
             }
         }
         if self.config.insist_on_chip && !job.kind.refers() && job.card.stripe_says_chip() {
             let failed = self.state.chip_failure.as_ref().is_some_and(|failure| {
-                failure.card == card::mask(&job.card.pan)
+                failure.card == job.card.pan.masked()
                     && self.surroundings.clock.now().as_second() <= failure.until
             });
             if job.entry == Entry::Swipe || job.entry == Entry::Fallback && !failed {
@@ -262,7 +264,7 @@ impl Terminal {
         let chip = if with_chip { Some(self.start_chip(&job, trace)?) } else { None };
         let base = |outcome: &mut Outcome| {
             outcome.amount_fen = job.amount_fen;
-            outcome.card = Some(card::mask(&job.card.pan));
+            outcome.card = Some(job.card.pan.masked());
         };
         if let Some(chip) = &chip
             && !heard(chip).goes_online()
@@ -278,7 +280,7 @@ impl Terminal {
         let record = self.record(&job, trace, batch)?;
         let frame = self.frame(&request)?;
         if row.recovery == Recovery::Reverse {
-            let mut reversal = request.reversal(&job.card.pan, job.card.expiry.as_deref());
+            let mut reversal = self.reversal_of(&request, &job.card)?;
             if let Some(chip) = &chip {
                 reversal = reversal.bytes(55, &heard(chip).reversal55(self.config.reversal_with_atc));
             }
@@ -392,8 +394,9 @@ impl Terminal {
         judged: &Judged,
     ) {
         let (Some(chip), Judged::Answer(answer)) = (chip, judged) else { return };
-        let reversal = request.reversal(&card.pan, card.expiry.as_deref()).bytes(55, &chip.reversal55(true));
-        let sealed = self.seal(&reversal);
+        let sealed = self
+            .reversal_of(request, card)
+            .and_then(|reversal| self.seal(&reversal.bytes(55, &chip.reversal55(true))));
         if let Some(pending) = &mut self.state.reversal {
             pending.auth_code = answer.auth_code.clone();
             if let Ok(sealed) = sealed {
@@ -417,7 +420,7 @@ impl Terminal {
         let refusal = ChipRefusal {
             trace,
             amount_fen: job.amount_fen.unwrap_or_default(),
-            pan_sealed: self.seal_pan(&job.chip_card().0.pan)?,
+            pan_sealed: self.seal_number(&job.chip_card().0.pan)?,
             entry: job.chip_card().1,
             with_pin: job.with_pin(),
             sequence: chip.sequence(),
@@ -511,7 +514,7 @@ impl Terminal {
         if let Some(purse) = &job.purse {
             request = request
                 .digits(48, format!("{}2", Entry::Chip.digits()))
-                .bytes(62, &named_by_tag(&purse.pan))
+                .bytes(62, &named_by_tag(purse.pan.digits().ok_or_else(number_needed)?))
                 .maybe_digits(23, purse.sequence.map(|sequence| format!("{sequence:03}")).as_deref());
         }
         if let Some(named) = &job.named {
@@ -555,7 +558,7 @@ impl Terminal {
             .text(49, "156")
             .digits(60, field60_financial(row.message_type, batch, self.config.capability, fallback));
         if with_pan {
-            request = request.digits(2, card.pan.as_str()).maybe_digits(14, card.expiry.as_deref());
+            request = request.maybe_digits(2, card.pan.digits()).maybe_digits(14, card.expiry.as_deref());
         }
         if let Some(sequence) = card.sequence {
             request = request.digits(23, format!("{sequence:03}"));
@@ -563,6 +566,11 @@ impl Terminal {
         let mut encrypted = 0;
         if let Some(track) = &card.track2 {
             let track = match keys.track.as_ref().filter(|_| self.config.encrypt_tracks) {
+                // The reader has done it.
+                _ if card.pan.is_hidden() => {
+                    encrypted = 1;
+                    track.clone()
+                }
                 Some(key) => {
                     encrypted = 1;
                     Zeroizing::new(self.security.encrypt_track(key, track)?)
@@ -578,7 +586,8 @@ impl Terminal {
         }
         let block = match (pin, &card.pin_block) {
             (Some(pin), _) => {
-                Some(self.security.encrypt_pin(&keys.pin, pin, &card.pan, keys.layout.pin_format())?)
+                let pan = card.pan.digits().ok_or_else(number_needed)?;
+                Some(self.security.encrypt_pin(&keys.pin, pin, pan, keys.layout.pin_format())?)
             }
             (None, block) => *block,
         };
@@ -586,14 +595,14 @@ impl Terminal {
             request =
                 with_pin_block(request.digits(26, format!("{:02}", profile.pin_length)), &block, &profile);
         }
-        Ok(request)
+        self.with_device(request)
     }
 
     pub(crate) fn record(&self, job: &Job, trace: u32, batch: u32) -> Result<Record, PosError> {
         let mut record = self.blank_record(job.kind, &job.card, job.entry, trace, batch)?;
         record.amount_fen = job.amount_fen.unwrap_or_default();
         record.with_pin = job.with_pin();
-        record.purse = job.purse.as_ref().map(|purse| card::mask(&purse.pan));
+        record.purse = job.purse.as_ref().map(|purse| purse.pan.masked());
         record.original =
             job.original.and_then(|index| self.state.journal.get(index)).map(|original| Original {
                 batch: Some(original.batch),
@@ -621,8 +630,8 @@ impl Terminal {
             batch,
             trace,
             amount_fen: 0,
-            pan: card::mask(&card.pan),
-            pan_sealed: self.seal_pan(&card.pan)?,
+            pan: card.pan.masked(),
+            pan_sealed: self.seal_number(&card.pan)?,
             expiry: card.expiry.clone(),
             entry,
             with_pin: false,
@@ -685,6 +694,10 @@ pub(crate) fn complete(record: Record, answer: Option<&Answer>, at: &str) -> Rec
         remark: answer.remark.clone(),
         ..record
     }
+}
+
+fn number_needed() -> PosError {
+    PosError::Input("this needs the card's number, which the reader keeps to itself".into())
 }
 
 fn no_chip() -> PosError {

@@ -132,6 +132,7 @@ pub async fn run(args: DemoArgs, screen: &mut Screen) -> anyhow::Result<ExitCode
         id: (*id).to_owned(),
         components: components.clone(),
         certificate: Some(front.certificate(id)),
+        mpos: *id == scene::MPOS_TERMINAL,
     });
     let smart = smart::Page::open(&shop, terminals.collect(), args.terminals).await?;
     let page = network.control_addr().map_or_else(|| args.page.to_string(), |page| page.to_string());

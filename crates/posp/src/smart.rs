@@ -19,6 +19,8 @@ use crate::log;
 use crate::screen::{Screen, Tone};
 use crate::up::{listen, stop_signal};
 
+/// A phone with a reader in the terminal register (59 A2.01).
+const DEVICE_TYPE_MPOS: &str = "03";
 /// Where the chips of the deck count, under the directory of the terminals.
 const COUNTERS: &str = "cards.json";
 
@@ -37,6 +39,9 @@ pub struct PageArgs {
     /// Terminal number; several times for several terminals of the page.
     #[arg(long = "terminal", value_name = "NUMBER")]
     terminals: Vec<String>,
+    /// Terminal number of a phone with a reader (MPOS); several times for several.
+    #[arg(long = "mpos", value_name = "NUMBER")]
+    phones: Vec<String>,
     /// A component of the terminal master key as HEX or HEX:KCV; once for each component, the same for all terminals.
     #[arg(long = "tmk-component", value_name = "HEX[:KCV]")]
     components: Vec<String>,
@@ -71,6 +76,8 @@ pub struct Smart {
     pub components: Vec<String>,
     /// PEM files of its certificate and of its private key, where the front asks for one.
     pub certificate: Option<(PathBuf, PathBuf)>,
+    /// A phone with a reader, and not a terminal with everything in one.
+    pub mpos: bool,
 }
 
 /// What the terminals of a page have in common.
@@ -153,7 +160,11 @@ fn station(shop: &Shop, terminal: Smart) -> StationConfig {
     pos.own_offline_limit = true;
     pos.ca_file.clone_from(&shop.ca);
     (pos.certificate_file, pos.certificate_key_file) = terminal.certificate.unzip();
-    pos.serial = format!("LAB{:0>7}", terminal.id.get(1..).unwrap_or_default());
+    let number = terminal.id.get(1..).unwrap_or_default();
+    // The reader's serial number is the terminal's: it is what the acquirer knows.
+    pos.serial = if terminal.mpos { format!("RL0{number:0>7}") } else { format!("LAB{number:0>7}") };
+    pos.device_type = terminal.mpos.then(|| DEVICE_TYPE_MPOS.to_owned());
+    let reader = terminal.mpos.then(|| pos.serial.clone());
     let mut shell = app::shell::ShellConfig::default();
     shell.rules.esign = true;
     StationConfig {
@@ -162,6 +173,7 @@ fn station(shop: &Shop, terminal: Smart) -> StationConfig {
         components: terminal.components,
         shell,
         width: shop.width,
+        reader,
     }
 }
 
@@ -172,8 +184,8 @@ pub async fn run(config: &Config, args: PageArgs, screen: &mut Screen) -> anyhow
             "--merchant is missing: which merchant's terminals? `posp demo` has a page with terminals of its own"
         )
     };
-    if args.terminals.is_empty() {
-        bail!("--terminal is missing: which terminals?");
+    if args.terminals.is_empty() && args.phones.is_empty() {
+        bail!("--terminal or --mpos is missing: which terminals?");
     }
     log::start(&config.log)?;
     let shop = Shop {
@@ -187,12 +199,16 @@ pub async fn run(config: &Config, args: PageArgs, screen: &mut Screen) -> anyhow
         patience_ms: args.patience_ms,
     };
     let certificate = args.certificate.zip(args.certificate_key);
-    if certificate.is_some() && args.terminals.len() > 1 {
+    if certificate.is_some() && args.terminals.len() + args.phones.len() > 1 {
         bail!("a certificate belongs to one terminal; serve the others on a page of their own");
     }
-    let smart =
-        |id: String| Smart { id, components: args.components.clone(), certificate: certificate.clone() };
-    let page = Page::open(&shop, args.terminals.into_iter().map(smart).collect(), args.listen).await?;
+    let smart = |(id, mpos): (String, bool)| {
+        let (components, certificate) = (args.components.clone(), certificate.clone());
+        Smart { id, components, certificate, mpos }
+    };
+    let phones = args.phones.iter().cloned().map(|id| (id, true));
+    let all = args.terminals.iter().cloned().map(|id| (id, false)).chain(phones).map(smart);
+    let page = Page::open(&shop, all.collect(), args.listen).await?;
     screen.line(screen.paint(Tone::Strong, format!("http://{}/", page.address)))?;
     screen.line("smart POS terminals 智能 POS. Ctrl-C stops them.")?;
     let stopped = stop_signal().await;

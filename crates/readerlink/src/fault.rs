@@ -21,7 +21,7 @@ const fn row(code: u16, text: &'static str, link: bool) -> FaultRow {
 }
 
 /// Every result but 0000.
-pub static FAULTS: [FaultRow; 19] = [
+pub static FAULTS: [FaultRow; 20] = [
     row(0x0001, "bad frame", true),
     row(0x0002, "wrong check value", true),
     row(0x0003, "the reader does not know this command", false),
@@ -34,6 +34,7 @@ pub static FAULTS: [FaultRow; 19] = [
     row(0x0012, "card removed", false),
     row(0x0013, "several cards in the field", false),
     row(0x0014, "the chip does not answer", false),
+    row(0x0015, "stripe or card cannot be read", false),
     row(0x0020, "no key in this slot", false),
     row(0x0021, "the key's check value is wrong", false),
     row(0x0022, "PIN bypassed", false),
@@ -77,20 +78,22 @@ named! {
     SEVERAL_CARDS = 10;
     /// Card mute: fall back to the stripe.
     CARD_MUTE = 11;
+    /// Stripe or card cannot be read (modelled).
+    UNREADABLE = 12;
     /// No key.
-    NO_KEY = 12;
+    NO_KEY = 13;
     /// Check value of a key.
-    BAD_KCV = 13;
+    BAD_KCV = 14;
     /// PIN bypassed.
-    PIN_BYPASSED = 14;
+    PIN_BYPASSED = 15;
     /// Kernel error.
-    KERNEL = 15;
+    KERNEL = 16;
     /// Tampered.
-    TAMPERED = 16;
+    TAMPERED = 17;
     /// Low battery.
-    LOW_BATTERY = 17;
+    LOW_BATTERY = 18;
     /// Other.
-    OTHER = 18;
+    OTHER = 19;
 }
 
 impl Fault {

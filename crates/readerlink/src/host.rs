@@ -8,13 +8,14 @@ use crate::command::Command;
 use crate::fault::Fault;
 use crate::frame::{ANSWER, FLAG_CIPHERED, FLAG_EVENT, FLAG_MORE, Frame, FrameError, Receiver};
 use crate::messages::{
-    AMOUNT_MAX_FEN, Detect, Detected, EmvAnswer, EmvStart, EmvStep, Info, LoadKey, MacRequest, MessageError,
+    AMOUNT_MAX_FEN, Detect, Detected, EmvAnswer, EmvStart, Info, LoadKey, MacRequest, MessageError,
     PinRequest, Update, fixed, must, text,
 };
 use crate::pairing::NumericHost;
 use crate::server::{LONG_MAX, SESSION_MAX, is_silence};
 use crate::session::{PLAIN_MAX, Role, Session, SessionError, SessionKeys};
 use crate::tlv::Tlv;
+use crate::turn::EmvTurn;
 
 /// A clock that only goes forward, from whatever beginning.
 pub type Clock = Box<dyn Fn() -> Duration + Send>;
@@ -178,18 +179,18 @@ impl<T: Read + Write> RemoteReader<T> {
     }
 
     /// Begins a chip payment.
-    pub fn emv_start(&mut self, request: &EmvStart) -> Result<EmvStep, LinkError> {
+    pub fn emv_start(&mut self, request: &EmvStart) -> Result<EmvTurn, LinkError> {
         if request.amount_fen > AMOUNT_MAX_FEN {
             return Err(MessageError::Value(0x30).into());
         }
         let answer = self.call(Command::EmvStart, &request.to_tlv(), KERNEL_PATIENCE)?;
-        Ok(EmvStep::from_tlv(&answer)?)
+        Ok(EmvTurn::from_tlv(&answer)?)
     }
 
     /// Goes on with it.
-    pub fn emv_continue(&mut self, with: &EmvAnswer) -> Result<EmvStep, LinkError> {
+    pub fn emv_continue(&mut self, with: &EmvAnswer) -> Result<EmvTurn, LinkError> {
         let answer = self.call(Command::EmvContinue, &with.to_tlv(), KERNEL_PATIENCE)?;
-        Ok(EmvStep::from_tlv(&answer)?)
+        Ok(EmvTurn::from_tlv(&answer)?)
     }
 
     /// Asks the cardholder for the PIN: its block under the key of the slot. `keys` hears how many keys are typed.

@@ -24,6 +24,7 @@ mod pairing;
 mod server;
 mod session;
 mod tlv;
+mod turn;
 
 pub use command::Command;
 pub use fault::{FAULTS, Fault, FaultRow};
@@ -39,3 +40,4 @@ pub use pairing::{NumericHost, NumericReader, digits};
 pub use server::{Device, Link, Server};
 pub use session::{Role, Session, SessionError, SessionKeys};
 pub use tlv::{Tlv, TlvError};
+pub use turn::{CardFacts, EmvTurn, Results};

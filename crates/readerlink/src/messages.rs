@@ -45,6 +45,8 @@ pub struct Slot {
     pub slot: u8,
     /// Check value.
     pub kcv: [u8; 3],
+    /// Cipher (1 DES, 2 triple DES, 3 SM4) and fourth byte of the check value (modelled).
+    pub more: Option<[u8; 2]>,
 }
 
 /// What a reader is.
@@ -76,8 +78,9 @@ impl Info {
             .with(0x04, self.firmware.as_bytes())
             .with_some(0x05, self.capabilities.map(u16::to_be_bytes).as_ref().map(<[u8; 2]>::as_slice))
             .with_some(0x06, self.battery.as_ref().map(std::slice::from_ref));
-        for Slot { slot, kcv: [a, b, c] } in &self.slots {
-            tlv = tlv.with(0x07, &[*slot, *a, *b, *c]);
+        for Slot { slot, kcv: [a, b, c], more } in &self.slots {
+            let known = [*slot, *a, *b, *c];
+            tlv = tlv.with(0x07, &[&known[..], more.as_slice().as_flattened()].concat());
         }
         tlv
     }
@@ -88,8 +91,13 @@ impl Info {
         let battery = tlv.get(0x06).map(|_| byte(tlv, 0x06)).transpose()?;
         let mut slots = Vec::new();
         for value in tlv.all(0x07) {
-            let &[slot, a, b, c] = value else { return Err(MessageError::Value(0x07)) };
-            slots.push(Slot { slot, kcv: [a, b, c] });
+            let &[slot, a, b, c, ref rest @ ..] = value else { return Err(MessageError::Value(0x07)) };
+            let more = match *rest {
+                [] => None,
+                [cipher, fourth] => Some([cipher, fourth]),
+                _ => return Err(MessageError::Value(0x07)),
+            };
+            slots.push(Slot { slot, kcv: [a, b, c], more });
         }
         Ok(Self {
             device_type: byte(tlv, 0x01)?,
@@ -126,20 +134,24 @@ impl Interfaces {
 pub struct Detect {
     /// Which ways are open.
     pub interfaces: Interfaces,
-    /// How long, in seconds.
+    /// How long, in seconds; 0: whether it is there now.
     pub seconds: u16,
+    /// Slot of the track key that enciphers what is read; the key loaded last when it is absent (modelled).
+    pub key: Option<u8>,
 }
 
 impl Detect {
     /// To TLV.
     pub fn to_tlv(&self) -> Tlv {
-        Tlv::new().with(0x10, &[self.interfaces.0]).with(0x11, &self.seconds.to_be_bytes())
+        let tlv = Tlv::new().with(0x10, &[self.interfaces.0]).with(0x11, &self.seconds.to_be_bytes());
+        tlv.with_some(0x17, self.key.as_ref().map(std::slice::from_ref))
     }
 
     /// From TLV.
     pub fn from_tlv(tlv: &Tlv) -> Result<Self, MessageError> {
         let interfaces = Interfaces::from_byte(byte(tlv, 0x10)?, 0x10)?;
-        Ok(Self { interfaces, seconds: u16::from_be_bytes(fixed(tlv, 0x11)?) })
+        let key = tlv.get(0x17).map(|_| byte(tlv, 0x17)).transpose()?;
+        Ok(Self { interfaces, seconds: u16::from_be_bytes(fixed(tlv, 0x11)?), key })
     }
 }
 
@@ -209,7 +221,7 @@ impl Detected {
 }
 
 /// At most six digits, then stars, then at most four digits.
-fn is_masked(pan: &str) -> bool {
+pub(crate) fn is_masked(pan: &str) -> bool {
     let rest = pan.trim_start_matches(|c: char| c.is_ascii_digit());
     let back = rest.trim_start_matches('*');
     pan.len() - rest.len() <= 6
@@ -239,6 +251,8 @@ pub struct EmvStart {
     pub interface: Found,
     /// Unpredictable number; the reader's own when it is absent.
     pub un: Option<[u8; 4]>,
+    /// The terminal's trace number (9F41), packed decimal; zeros when it is absent (modelled).
+    pub sequence: Option<[u8; 4]>,
 }
 
 /// The largest amount that 9F02 holds: twelve digits.
@@ -277,6 +291,7 @@ impl EmvStart {
             .with(0x33, &self.currency)
             .with(0x34, &[interface])
             .with_some(0x35, self.un.as_ref().map(<[u8; 4]>::as_slice))
+            .with_some(0x36, self.sequence.as_ref().map(<[u8; 4]>::as_slice))
     }
 
     /// From TLV.
@@ -294,6 +309,7 @@ impl EmvStart {
             currency: fixed(tlv, 0x33)?,
             interface,
             un: tlv.get(0x35).map(|_| fixed(tlv, 0x35)).transpose()?,
+            sequence: tlv.get(0x36).map(|_| fixed(tlv, 0x36)).transpose()?,
         })
     }
 }
@@ -457,8 +473,10 @@ pub struct PinRequest {
     pub lengths: Vec<u8>,
     /// How long, in seconds.
     pub seconds: u16,
-    /// ISO format of the block.
+    /// ISO format of the block; 14 hexadecimal is the extended block of SM4 (modelled).
     pub format: u8,
+    /// What is paid, in fen, for a reader that no chip has told it (modelled).
+    pub amount_fen: Option<u64>,
 }
 
 impl PinRequest {
@@ -469,6 +487,7 @@ impl PinRequest {
             .with(0x51, &self.lengths)
             .with(0x52, &self.seconds.to_be_bytes())
             .with(0x53, &[self.format])
+            .with_some(0x56, self.amount_fen.map(bcd).as_ref().map(<[u8; 6]>::as_slice))
     }
 
     /// From TLV.
@@ -482,6 +501,10 @@ impl PinRequest {
             lengths: lengths.to_vec(),
             seconds: u16::from_be_bytes(fixed(tlv, 0x52)?),
             format: byte(tlv, 0x53)?,
+            amount_fen: match tlv.get(0x56) {
+                Some(_) => Some(from_bcd(fixed(tlv, 0x56)?).ok_or(MessageError::Value(0x56))?),
+                None => None,
+            },
         })
     }
 }
@@ -526,13 +549,19 @@ pub struct LoadKey {
     pub wrapped: Vec<u8>,
     /// Check value.
     pub kcv: Vec<u8>,
+    /// Slot of the key that it is wrapped under; its tenant's master key when it is absent (modelled).
+    pub under: Option<u8>,
+    /// Cipher: 1 DES, 2 triple DES, 3 SM4; triple DES when it is absent (modelled).
+    pub algorithm: Option<u8>,
 }
 
 impl LoadKey {
     /// To TLV.
     pub fn to_tlv(&self) -> Tlv {
         let tlv = Tlv::new().with(0x64, &[self.slot]).with(0x65, &[self.class]);
-        tlv.with(0x66, &self.wrapped).with(0x67, &self.kcv)
+        let tlv = tlv.with(0x66, &self.wrapped).with(0x67, &self.kcv);
+        tlv.with_some(0x6A, self.under.as_ref().map(std::slice::from_ref))
+            .with_some(0x6B, self.algorithm.as_ref().map(std::slice::from_ref))
     }
 
     /// From TLV.
@@ -542,6 +571,8 @@ impl LoadKey {
             class: byte(tlv, 0x65)?,
             wrapped: must(tlv, 0x66)?.to_vec(),
             kcv: must(tlv, 0x67)?.to_vec(),
+            under: tlv.get(0x6A).map(|_| byte(tlv, 0x6A)).transpose()?,
+            algorithm: tlv.get(0x6B).map(|_| byte(tlv, 0x6B)).transpose()?,
         })
     }
 }

@@ -10,12 +10,13 @@ use crate::fault::Fault;
 use crate::frame::{ANSWER, FLAG_CIPHERED, FLAG_EVENT, FLAG_MORE, Frame, Receiver};
 use crate::host::{Clock, Random};
 use crate::messages::{
-    Detect, Detected, EmvAnswer, EmvStart, EmvStep, Info, LoadKey, MacRequest, MessageError, PinRequest,
-    Update, fixed, must, text,
+    Detect, Detected, EmvAnswer, EmvStart, Info, LoadKey, MacRequest, MessageError, PinRequest, Update,
+    fixed, must, text,
 };
 use crate::pairing::NumericReader;
 use crate::session::{Role, Session, SessionError, SessionKeys};
 use crate::tlv::Tlv;
+use crate::turn::EmvTurn;
 
 /// How long a pair lasts.
 pub(crate) const SESSION_MAX: Duration = Duration::from_secs(24 * 3_600);
@@ -68,10 +69,10 @@ pub trait Device {
     fn detect(&mut self, request: &Detect, link: &mut dyn Link) -> Result<Detected, Fault>;
 
     /// Begins a chip payment; shows the amount, when it has a display.
-    fn emv_start(&mut self, request: &EmvStart, link: &mut dyn Link) -> Result<EmvStep, Fault>;
+    fn emv_start(&mut self, request: &EmvStart, link: &mut dyn Link) -> Result<EmvTurn, Fault>;
 
     /// Goes on with it.
-    fn emv_continue(&mut self, answer: &EmvAnswer, link: &mut dyn Link) -> Result<EmvStep, Fault>;
+    fn emv_continue(&mut self, answer: &EmvAnswer, link: &mut dyn Link) -> Result<EmvTurn, Fault>;
 
     /// Asks for the PIN and gives its block, under the key of the slot.
     fn pin(&mut self, request: &PinRequest, link: &mut dyn Link) -> Result<Vec<u8>, Fault>;
@@ -161,6 +162,11 @@ impl<T: Read + Write, D: Device> Server<T, D> {
     /// The device.
     pub fn device(&mut self) -> &mut D {
         &mut self.device
+    }
+
+    /// The device, when the link is over.
+    pub fn into_device(self) -> D {
+        self.device
     }
 
     /// Reads once and does what has come. False when the host is gone.

@@ -87,7 +87,7 @@ fn the_keys_and_proofs_byte_for_byte() {
 
 #[test]
 fn the_enciphered_detect_byte_for_byte() {
-    let detect = Detect { interfaces: Interfaces(7), seconds: 30 };
+    let detect = Detect { interfaces: Interfaces(7), seconds: 30, key: None };
     let mut host = Session::new(&keys(), Role::Host).sent(4);
     let frame = host.seal(0, 5, Command::Detect.code(), &detect.to_tlv().encode()).unwrap();
     assert_eq!(frame.encode().unwrap(), bytes(DETECT));

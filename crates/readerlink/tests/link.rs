@@ -13,7 +13,7 @@ use readerlink::{
 };
 use rig::{Mishap, Rig, SECRET};
 
-const DETECT: Detect = Detect { interfaces: Interfaces(7), seconds: 30 };
+const DETECT: Detect = Detect { interfaces: Interfaces(7), seconds: 30, key: None };
 
 fn start() -> EmvStart {
     EmvStart {
@@ -23,11 +23,12 @@ fn start() -> EmvStart {
         currency: [1, 0x56],
         interface: Found::Chip,
         un: None,
+        sequence: None,
     }
 }
 
 fn pin() -> PinRequest {
-    PinRequest { slot: 1, lengths: vec![0, 6], seconds: 30, format: 0 }
+    PinRequest { slot: 1, lengths: vec![0, 6], seconds: 30, format: 0, amount_fen: None }
 }
 
 fn mac(slot: u8, length: usize) -> MacRequest {
@@ -43,7 +44,8 @@ fn payment(rig: &mut Rig) -> Result<EmvStep, LinkError> {
     rig.host.pin(&pin(), &mut |_| {}, never)?;
     rig.host.emv_continue(&EmvAnswer::PinEntered)?;
     rig.host.mac(&mac(1, 64))?;
-    rig.host.emv_continue(&EmvAnswer::Host { code: *b"00", field55: vec![0x91, 8, 1, 2, 3, 4, 5, 6, 7, 8] })
+    let answer = EmvAnswer::Host { code: *b"00", field55: vec![0x91, 8, 1, 2, 3, 4, 5, 6, 7, 8] };
+    rig.host.emv_continue(&answer).map(|turn| turn.step)
 }
 
 /// What the reader does in it.
@@ -62,15 +64,15 @@ fn a_payment_from_card_to_approval() {
     rig.host.pair_with_label(&SECRET).unwrap();
     let found = rig.host.detect(&DETECT, &mut || false).unwrap();
     assert_eq!((found.found, found.masked_pan.as_deref()), (Found::Chip, Some("622424******0013")));
-    assert_eq!(rig.host.emv_start(&start()).unwrap(), EmvStep::NeedPin(None));
+    assert_eq!(rig.host.emv_start(&start()).unwrap().step, EmvStep::NeedPin(None));
     let mut typed = Vec::new();
     let block = rig.host.pin(&pin(), &mut |count| typed.push(count), &mut || false).unwrap();
     assert_eq!((block.len(), typed), (8, vec![1, 2, 3, 4, 5, 6]));
     let online = rig.host.emv_continue(&EmvAnswer::PinEntered).unwrap();
-    assert!(matches!(online, EmvStep::Online(_)));
+    assert!(matches!(online.step, EmvStep::Online(_)));
     assert_eq!(rig.host.mac(&mac(1, 64)).unwrap().len(), 8);
     let answer = EmvAnswer::Host { code: *b"00", field55: vec![0; 10] };
-    assert!(matches!(rig.host.emv_continue(&answer).unwrap(), EmvStep::Approved(_)));
+    assert!(matches!(rig.host.emv_continue(&answer).unwrap().step, EmvStep::Approved(_)));
     assert_eq!(rig.did(), done());
     // Nothing of it is readable on the way.
     let wires = [rig.to_reader.borrow().written.concat(), rig.to_host.borrow().written.concat()];
@@ -267,7 +269,16 @@ fn a_long_request_goes_in_several_frames() {
     let mut rig = Rig::paired();
     let update = Update { offset: 4_096, bytes: vec![1; 10_000], signature: None };
     rig.host.update(&update).unwrap();
-    rig.host.load_key(&LoadKey { slot: 2, class: 1, wrapped: vec![0; 24], kcv: vec![1, 2, 3] }).unwrap();
+    rig.host
+        .load_key(&LoadKey {
+            slot: 2,
+            class: 1,
+            wrapped: vec![0; 24],
+            kcv: vec![1, 2, 3],
+            under: None,
+            algorithm: None,
+        })
+        .unwrap();
     rig.host.display(&["金额 100.00", "请刷卡"]).unwrap();
     assert_eq!(rig.did(), ["update 4096 10000", "load 2", r#"display ["金额 100.00", "请刷卡"]"#]);
     assert!(rig.host.update(&Update { bytes: vec![1; 70_000], ..update }).is_err());

@@ -43,7 +43,7 @@ function dress() {
   document.querySelectorAll("[data-w]").forEach((node) => { node.textContent = w(node.dataset.w); });
   $("lang").textContent = language === "zh" ? "EN" : "中";
   $("tabs").replaceChildren(...state.terminals.map((terminal) =>
-    el("button", { type: "button", class: terminal.id === state.id ? "on" : "", "data-terminal": terminal.id, onclick: () => choose(terminal.id) }, terminal.id)));
+    el("button", { type: "button", class: terminal.id === state.id ? "on" : "", "data-terminal": terminal.id, onclick: () => choose(terminal.id) }, terminal.mpos ? `${terminal.id} MPOS` : terminal.id)));
   state.screenKey = "";
   drawDeck();
   redrawTrace();
@@ -70,12 +70,13 @@ function draw(snapshot) {
   state.snapshot = snapshot;
   const device = $("device");
   device.classList.toggle("off", !snapshot.power);
-  const waiting = snapshot.device.waiting.includes("detector");
+  const waiting = cardDevice(snapshot).waiting.includes("detector");
   device.classList.toggle("ready", waiting);
   snapshot.device.leds.forEach((led, at) => { $(`led${at}`).className = `led ${led}`; });
   $("net").textContent = snapshot.online ? w("online") : w("offline");
   $("slot").classList.toggle("in", snapshot.slot != null);
   $("slotcard").textContent = snapshot.slot || "";
+  drawReader(snapshot);
   drawPaper(snapshot);
   drawSwitches(snapshot);
   drawScreen(snapshot);
@@ -125,13 +126,14 @@ function drawSwitches(snapshot) {
     button("sw-lose", snapshot.lose_answer ? w("losing") : w("lose"), { act: "lose_answer", lose: !snapshot.lose_answer }, snapshot.lose_answer ? "warn" : ""),
     button("sw-paper", paper ? w("papera") : w("paperb"), { act: "paper", there: !paper }, paper ? "" : "bad"),
     hanging ? button("sw-tear", w("tear"), { act: "tear" }) : "",
+    snapshot.reader ? button("sw-link", snapshot.reader.link ? w("m_cut") : w("m_mend"), { act: "link", on: !snapshot.reader.link }, snapshot.reader.link ? "" : "bad") : "",
     snapshot.slot ? button("sw-remove", w("remove"), { act: "remove" }) : "");
 }
 
 // ---- the deck
 function drawDeck() {
   const snapshot = state.snapshot;
-  state.deckKey = snapshot ? [snapshot.slot, snapshot.device.waiting.includes("detector")] : null;
+  state.deckKey = snapshot ? [snapshot.slot, cardDevice(snapshot).waiting.includes("detector")] : null;
   $("deck").replaceChildren(...state.deck.map((card) => {
     const inSlot = snapshot && snapshot.slot === card.id;
     const acts = el("div", { class: "acts" },
@@ -224,6 +226,10 @@ function drawScreen(snapshot) {
   if (state.screenKey === key) return;
   state.screenKey = key;
   state.typed = "";
+  if (!screen && snapshot.power && snapshot.reader && !snapshot.reader.paired) {
+    $("screen").dataset.view = "pairing";
+    return $("screen").replaceChildren(...pairingScreen(snapshot));
+  }
   if (!screen) return $("screen").replaceChildren();
   const draw = pin ? () => pinPad(screen, pin) : SCREENS[screen.view] || (() => [el("div", { class: "center" }, screen.view)]);
   $("screen").dataset.view = pin ? "pinpad" : screen.view;
@@ -345,7 +351,7 @@ const SCREENS = {
       el("div", { class: "row2" }, button(w("cancel"), { do: "cancel" }, "stop", "cancel"), s.keyed ? button(w("keyed"), keyCard, "", "keyed") : null)];
   },
   select: (s) => [appHead(w("choose"), ""), el("div", { class: "center" }, ...s.candidates.map((label, index) => button(label, s.candidates.length > 1 ? { do: "choose", index } : { do: "confirm" }, "wide", `choose-${index}`))), el("div", { class: "row2" }, button(w("cancel"), { do: "cancel" }, "stop", "cancel"))],
-  pin: (s) => [appHead(w("enterpin"), s.card), el("div", { class: "center" }, el("div", { class: "spin" }))],
+  pin: (s) => [appHead(w("enterpin"), s.card), el("div", { class: "center" }, state.snapshot.reader ? el("h4", {}, w("m_onreader")) : null, el("div", { class: "spin" }))],
   busy: (s) => [appHead(s.trade ? w(s.trade) : s.desk ? w(s.desk) : "posp", ""), el("div", { class: "center" }, s.amount != null ? el("div", { class: "big" }, yuan(s.amount)) : null, el("div", { class: "spin" }), el("h4", {}, w(s.with === "online" ? "b_online" : s.with)))],
   remove_card: () => [appHead(w("takecard"), ""), el("div", { class: "center" }, el("h4", {}, w("takecard")), el("div", { class: "ways" }, el("div", { class: "way" }, el("span", {}, "▤"), w("remove"))))],
   sign: signScreen,

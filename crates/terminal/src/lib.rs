@@ -10,12 +10,14 @@
 mod bridge;
 mod deck;
 mod kernels;
+mod reader;
 mod station;
 mod trace;
 mod web;
 
 pub use bridge::{Apps, SHOP};
 pub use deck::{Deck, DeckError};
+pub use reader::ReaderView;
 pub use station::{Hand, Station, StationConfig, StationError};
 pub use trace::{Item, Trace};
 pub use web::{Site, serve};

@@ -12,10 +12,14 @@ use app::keys::DeviceKeys;
 use app::panel::{Panel, Shown};
 use app::shell::{Shell, ShellConfig, Surroundings};
 use app::view::Input;
-use hal::{AppId, Broker, CancelToken, Code, CodeFormat, DeviceKind, DeviceManager, Permission, Permissions};
+use hal::{
+    AppId, Broker, CancelToken, Code, CodeFormat, DeviceKind, DeviceManager, LocalManager, Permission,
+    Permissions,
+};
 use hal_virtual::{
     Controls, DeviceView, PinKey, Printed, SecureConfig, VirtualConfig, VirtualDevice, os_random,
 };
+use mpos::Phone;
 use pos::clock::{Clock, SystemClock};
 use pos::{Dial, PosError, TerminalConfig, TmkComponent};
 use receipt::{Bitmap, Part, Width};
@@ -25,10 +29,12 @@ use tokio::sync::watch;
 
 use crate::deck::{Deck, DeckError};
 use crate::kernels::LabKernels;
+use crate::reader::{ReaderUnit, ReaderView};
 use crate::trace::{Trace, Watched};
 
 /// Name of the acquiring app on the device.
 const APP: &str = "posp.acquiring";
+const NO_READER: StationError = StationError::Hand("没有读卡器 / there is no reader");
 /// The acquirer's place in the key slots.
 const TENANT: u8 = 1;
 
@@ -45,6 +51,9 @@ pub struct StationConfig {
     pub shell: ShellConfig,
     /// Its paper.
     pub width: Width,
+    /// A phone with a reader (MPOS) and not a terminal with everything in one: the reader's serial number. The components
+    /// go into the reader, in the maker's key room.
+    pub reader: Option<String>,
 }
 
 /// Why a station does not come up.
@@ -140,6 +149,16 @@ pub enum Hand {
     },
     /// Closes the drawer.
     CloseDrawer,
+    /// The code of the reader's label, keyed or scanned on the phone.
+    Pair {
+        /// 32 hexadecimal digits; what stands between them does not matter.
+        code: String,
+    },
+    /// The link between phone and reader.
+    Link {
+        /// There.
+        on: bool,
+    },
 }
 
 /// A running app.
@@ -184,6 +203,8 @@ pub struct Snapshot {
     pub lose_answer: bool,
     /// Newest item of the trace.
     pub trace: u64,
+    /// The reader, where the terminal is a phone with one.
+    pub reader: Option<ReaderView>,
 }
 
 /// What the screen shows.
@@ -220,6 +241,7 @@ pub struct Station {
     put: AtomicU64,
     changed: watch::Sender<u64>,
     runtime: Handle,
+    reader: Option<ReaderUnit>,
 }
 
 /// Where a card is.
@@ -274,6 +296,13 @@ impl Station {
         let told = changed.clone();
         let tell = move || told.send_modify(|version| *version += 1);
         let trace = Arc::new(Trace::new(config.pos.clone(), Box::new(tell.clone())));
+        let reader = match &config.reader {
+            Some(serial) => {
+                let directory = config.directory.join("reader");
+                Some(ReaderUnit::new(&directory, serial, &config.components, tell.clone())?)
+            }
+            None => None,
+        };
         controls.on_change(move |_| tell());
         let dial = Arc::new(Watched { inner: config.pos.dialer(), trace: Arc::clone(&trace) });
         Ok(Arc::new(Self {
@@ -289,12 +318,18 @@ impl Station {
             put: AtomicU64::new(0),
             changed,
             runtime: Handle::current(),
+            reader,
         }))
     }
 
     /// Terminal number.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Whether it is a phone with a reader.
+    pub fn is_mpos(&self) -> bool {
+        self.reader.is_some()
     }
 
     /// The terminal as the protocol knows it.
@@ -315,6 +350,11 @@ impl Station {
     /// The hands, for tests.
     pub fn controls(&self) -> &Controls {
         &self.controls
+    }
+
+    /// The hands where cards and PINs go: the reader's, where there is one.
+    pub fn card_controls(&self) -> &Controls {
+        self.reader.as_ref().map_or(&self.controls, ReaderUnit::controls)
     }
 
     /// The panel, while there is power.
@@ -340,6 +380,12 @@ impl Station {
             return Ok(());
         }
         self.controls.restore_power();
+        if !self.knows_reader()? {
+            // A phone without its reader waits for the code of a label.
+            drop(running);
+            self.changed.send_modify(|version| *version += 1);
+            return Ok(());
+        }
         let started = self.start();
         match started {
             Ok(up) => *running = Some(up),
@@ -353,9 +399,20 @@ impl Station {
         Ok(())
     }
 
+    /// Whether it has everything that it needs to start: a phone has paired with its reader.
+    fn knows_reader(&self) -> Result<bool, StationError> {
+        self.reader.as_ref().map_or(Ok(true), |reader| reader.recall(self.device.secure().as_ref()))
+    }
+
     fn start(&self) -> Result<Running, StationError> {
         let app = AppId::new(APP);
-        let manager: Arc<dyn DeviceManager> = Arc::new(self.device.manager());
+        let manager: Arc<dyn DeviceManager> = match &self.reader {
+            Some(reader) => {
+                let phone = Phone::new(self.device.drivers(), Arc::clone(reader.link()));
+                Arc::new(LocalManager::new(Arc::new(phone)))
+            }
+            None => Arc::new(self.device.manager()),
+        };
         let broker: Arc<dyn DeviceManager> = Arc::new(Broker::new(manager, app.clone(), grants()));
         let session = broker.login(&app)?;
         let security = Arc::new(DeviceKeys::open(broker.as_ref(), &session, TENANT)?);
@@ -366,11 +423,11 @@ impl Station {
         };
         let directory = self.config.directory.join("app");
         let fresh = !directory.join("config.json").exists();
-        let terminal = if fresh {
+        let mut terminal = if fresh {
             let mut terminal = pos::Terminal::enrol_in(&directory, self.config.pos.clone(), surroundings)?;
             let components: Vec<TmkComponent> =
                 self.config.components.iter().map(|component| TmkComponent::parse(component)).collect();
-            if !components.is_empty() {
+            if !components.is_empty() && self.reader.is_none() {
                 self.runtime.block_on(terminal.load_tmk(&components, None))?;
             }
             terminal
@@ -379,6 +436,12 @@ impl Station {
             terminal.start_with(self.config.pos.clone())?;
             terminal
         };
+        if self.reader.is_some()
+            && !terminal.has_master()
+            && let Err(error) = self.runtime.block_on(terminal.adopt_master())
+        {
+            tracing::warn!(terminal = self.id, %error, "the reader has no master key for this terminal");
+        }
         let panel = Panel::new();
         let told = self.changed.clone();
         panel.on_change(move |_| told.send_modify(|version| *version += 1));
@@ -423,8 +486,12 @@ impl Station {
             }
             running.released.wait();
             running.door.close();
-            self.changed.send_modify(|version| *version += 1);
         }
+        self.controls.cut_power();
+        if let Some(reader) = &self.reader {
+            reader.link().hang_up();
+        }
+        self.changed.send_modify(|version| *version += 1);
     }
 
     /// A person at the screen. Whether the key meant something.
@@ -443,31 +510,31 @@ impl Station {
         match hand {
             Hand::Insert { card } => self.put(&card, Place::Slot)?,
             Hand::Remove => {
-                self.controls.remove();
+                self.card_controls().remove();
                 self.lay_down(Place::Slot, None);
             }
             Hand::Tap { card } => self.put(&card, Place::Field)?,
             Hand::Untap => {
-                self.controls.untap();
+                self.card_controls().untap();
                 self.lay_down(Place::Field, None);
             }
             Hand::Swipe { card } => {
                 let stripe = self.deck.stripe(&card)?;
-                if !self.controls.swipe(&stripe) {
+                if !self.card_controls().swipe(&stripe) {
                     return Err(StationError::Hand("现在不刷卡 / nothing waits for a swipe now"));
                 }
             }
             Hand::PinKey { at } => {
-                self.controls.press(PinKey::At(at));
+                self.card_controls().press(PinKey::At(at));
             }
             Hand::PinClear => {
-                self.controls.press(PinKey::Clear);
+                self.card_controls().press(PinKey::Clear);
             }
             Hand::PinConfirm => {
-                self.controls.press(PinKey::Confirm);
+                self.card_controls().press(PinKey::Confirm);
             }
             Hand::PinCancel => {
-                self.controls.press(PinKey::Cancel);
+                self.card_controls().press(PinKey::Cancel);
             }
             Hand::Tear => {
                 self.controls.tear();
@@ -494,6 +561,13 @@ impl Station {
             }
             Hand::LoseAnswer { lose } => self.trace.lose_next_answer(lose),
             Hand::CloseDrawer => self.controls.close_drawer(),
+            Hand::Pair { code } => {
+                let reader = self.reader.as_ref().ok_or(NO_READER)?;
+                reader.pair(&code, self.device.secure().as_ref())?;
+                self.changed.send_modify(|version| *version += 1);
+                self.power_on()?;
+            }
+            Hand::Link { on } => self.reader.as_ref().ok_or(NO_READER)?.radio().set(on),
         }
         Ok(())
     }
@@ -512,9 +586,9 @@ impl Station {
         });
         let handle = self.deck.take(card, &self.id, left)?;
         let room = match place {
-            Place::Slot => self.controls.insert(&handle),
+            Place::Slot => self.card_controls().insert(&handle),
             Place::Field => {
-                self.controls.tap(&handle);
+                self.card_controls().tap(&handle);
                 true
             }
         };
@@ -560,7 +634,7 @@ impl Station {
         let cards = self.cards.lock().unwrap_or_else(PoisonError::into_inner);
         Snapshot {
             id: self.id.clone(),
-            power: panel.is_some(),
+            power: self.controls.view().power,
             screen: panel.map(|panel| panel.shown().into()),
             device: self.controls.view(),
             paper: self
@@ -577,6 +651,7 @@ impl Station {
             online: self.trace.is_online(),
             lose_answer: self.trace.loses_next_answer(),
             trace: self.trace.newest(),
+            reader: self.reader.as_ref().map(ReaderUnit::view),
         }
     }
 }

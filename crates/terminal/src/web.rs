@@ -25,6 +25,8 @@ use crate::station::{Hand, Station, StationError};
 const PAGE: &str = include_str!("../page/index.html");
 const STYLE: &str = include_str!("../page/style.css");
 const WORDS: &str = include_str!("../page/words.js");
+const MPOS_STYLE: &str = include_str!("../page/mpos.css");
+const MPOS_SCRIPT: &str = include_str!("../page/mpos.js");
 const SCRIPT: &str = include_str!("../page/terminal.js");
 const SHOP: &str = include_str!("../page/shop.html");
 const SHOP_SCRIPT: &str = include_str!("../page/shop.js");
@@ -104,6 +106,8 @@ pub async fn serve(listener: TcpListener, site: Arc<Site>) -> std::io::Result<()
     let router = Router::new()
         .route("/", get(|| async { asset(PAGE, "text/html; charset=utf-8") }))
         .route("/style.css", get(|| async { asset(STYLE, "text/css; charset=utf-8") }))
+        .route("/mpos.css", get(|| async { asset(MPOS_STYLE, "text/css; charset=utf-8") }))
+        .route("/mpos.js", get(|| async { asset(MPOS_SCRIPT, "text/javascript; charset=utf-8") }))
         .route("/words.js", get(|| async { asset(WORDS, "text/javascript; charset=utf-8") }))
         .route("/terminal.js", get(|| async { asset(SCRIPT, "text/javascript; charset=utf-8") }))
         .route("/shop", get(|| async { asset(SHOP, "text/html; charset=utf-8") }))
@@ -144,6 +148,8 @@ struct Row {
     merchant: String,
     merchant_name: String,
     host: String,
+    /// A phone with a reader.
+    mpos: bool,
 }
 
 async fn terminals(State(site): State<Arc<Site>>) -> Json<Vec<Row>> {
@@ -152,6 +158,7 @@ async fn terminals(State(site): State<Arc<Site>>) -> Json<Vec<Row>> {
         merchant: station.pos().merchant.clone(),
         merchant_name: station.pos().merchant_name.clone(),
         host: station.pos().host.clone(),
+        mpos: station.is_mpos(),
     };
     Json(site.stations.iter().map(row).collect())
 }

@@ -14,7 +14,6 @@ use kernel::{
     TerminalData, TransParams,
 };
 use pos::CardInput;
-use zeroize::Zeroizing;
 
 use super::{Dark, Lit, Presented, Shell, device};
 use crate::chip::{ChipPayment, Reader, held, reason};
@@ -27,7 +26,7 @@ use crate::view::Hint;
 /// has counted the payment already puts its counters right with it.
 pub(super) struct Torn {
     /// Its number, where it had told it.
-    pan: Option<Zeroizing<String>>,
+    pan: Option<hal::CardNumber>,
     /// Until then it may finish.
     until: Deadline,
 }
@@ -51,7 +50,7 @@ impl Shell {
             mag: stripe,
             icc: slot,
             rf: field,
-            swipe: SwipeRequest { tracks: Tracks::ACQUIRING, encrypt_with: None },
+            swipe: SwipeRequest { tracks: Tracks::ACQUIRING, encrypt_with: self.readers_key() },
             fallback,
         };
         let found = self.open::<dyn CardDetector>().and_then(|detector| {
@@ -106,6 +105,12 @@ impl Shell {
                 }
             }
         })
+    }
+
+    /// The track key, where the reader enciphers what it reads.
+    fn readers_key(&self) -> Option<hal::KeySlot> {
+        let keys = self.terminal.working_keys().filter(|_| self.terminal.config().hides_numbers())?;
+        keys.track.as_ref().and_then(|key| DeviceKeys::slot(key).ok())
     }
 
     pub(super) fn kernel(&mut self, call: KernelCall) -> Lit<Event> {
@@ -187,7 +192,7 @@ impl Shell {
     pub(super) fn keep_torn(&mut self, mark: &Mark) -> Lit<()> {
         let Mark::Ended(ending) = mark else { return Ok(()) };
         let Some(torn) = self.torn.take().filter(|_| ending.host.is_none()) else { return Ok(()) };
-        let card = torn.pan.map(|pan| pos::mask(&pan)).unwrap_or_default();
+        let card = torn.pan.map(|pan| pan.masked()).unwrap_or_default();
         let fen = self.flow.order().and_then(|order| order.amount).unwrap_or_default();
         let (yuan, cents) = (fen / 100, fen % 100);
         let text = format!(
@@ -216,7 +221,10 @@ impl Shell {
         let in_slot = matches!(self.presented, Presented::Card(true));
         // The payment of the last try still holds its reader.
         self.presented = Presented::Nothing;
-        let reader = if in_slot {
+        let reaches = self.open::<dyn KernelProvider>().and_then(|lease| Ok(lease.get()?.reaches_card()));
+        let reader = if reaches.is_ok_and(|reaches| reaches) {
+            Ok(Reader::Own)
+        } else if in_slot {
             self.open::<dyn IccReader>().and_then(|lease| {
                 lease.get()?.power_up(&PowerUp::default())?;
                 Ok(Reader::Slot(lease))
@@ -265,6 +273,10 @@ impl Shell {
         }
         let [y3, y2] = bcd::<2>(u64::from(self.terminal.now().year().unsigned_abs()));
         let [_, _, month, day] = self.month_day();
+        let what = match self.terminal.config().hides_numbers() {
+            true => TerminalData::mpos(serial),
+            false => TerminalData::smart_pos(serial),
+        };
         let params = KernelParams {
             aids,
             capks,
@@ -274,7 +286,7 @@ impl Shell {
                 reversal_with_atc: self.terminal.config().reversal_with_atc,
                 // The counter counts the tries: each begins with a fresh kernel.
                 chip_tries: 1,
-                ..TerminalData::smart_pos(serial)
+                ..what
             },
             quickpass: self.config.quickpass.clone(),
             today: [y3, y2, month, day],
@@ -348,7 +360,7 @@ impl Shell {
     fn says(&self, step: &Step) -> KernelSays {
         let masked = || match &self.presented {
             Presented::Chip(payment) => {
-                held(payment).data().map(|data| pos::mask(&data.pan)).unwrap_or_default()
+                held(payment).data().map(|data| data.pan.masked()).unwrap_or_default()
             }
             _ => String::new(),
         };
@@ -376,9 +388,9 @@ impl Shell {
 
     pub(super) fn pin(&mut self, bypass: bool) -> Lit<Event> {
         let pan = match &self.presented {
-            Presented::Chip(payment) => held(payment).data().map(|data| hal::CardText::new(&data.pan)),
+            Presented::Chip(payment) => held(payment).data().map(|data| data.pan),
             Presented::Stripe(data) => Some(data.pan.clone()),
-            Presented::Keyed(pan, _) => Some(hal::CardText::new(&pan.0)),
+            Presented::Keyed(pan, _) => Some(hal::CardNumber::clear(&pan.0)),
             Presented::Nothing | Presented::Card(_) => None,
         };
         let keys = self.terminal.working_keys().map(|keys| (keys.layout, DeviceKeys::slot(&keys.pin)));

@@ -65,7 +65,7 @@ fn card_of(presented: &Presented, pin_block: Option<EncryptedPinBlock>, chip: bo
     Some(match presented {
         Presented::Nothing | Presented::Card(_) => return None,
         Presented::Stripe(data) => ReadCard {
-            pan: Zeroizing::new(data.pan.reveal().to_owned()),
+            pan: data.pan.clone(),
             expiry: Some(data.expiry.clone()),
             track2: data.track2.as_ref().map(|track| Zeroizing::new(track.reveal().replace('=', "D"))),
             sequence: None,
@@ -73,7 +73,7 @@ fn card_of(presented: &Presented, pin_block: Option<EncryptedPinBlock>, chip: bo
             pin_block,
         },
         Presented::Keyed(pan, expiry) => ReadCard {
-            pan: pan.0.clone(),
+            pan: hal::CardNumber::clear(&pan.0),
             expiry: expiry.clone(),
             track2: None,
             sequence: None,

@@ -396,6 +396,7 @@ pub fn request(trace: u64, fen: u64) -> PaymentRequest {
         amount: Amount::from_fen(fen),
         currency: 156,
         pan: Some(Pan::new(PAN).unwrap()),
+        number_hidden: false,
         expiry: None,
         entry_mode: EntryMode::new(12).unwrap(),
         card_sequence: None,

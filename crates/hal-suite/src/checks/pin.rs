@@ -4,8 +4,8 @@ use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use hal::{
-    CardText, ErrorKind, KeyAlgorithm, KeySlot, KeyStore, OnlinePin, PinEvent, PinFormat, PinPad, PinRequest,
-    WorkKeyClass,
+    CardNumber, ErrorKind, KeyAlgorithm, KeySlot, KeyStore, OnlinePin, PinEvent, PinFormat, PinPad,
+    PinRequest, WorkKeyClass,
 };
 
 use super::{Outcome, Running, Stop, deed, expect_error, failed, keys, open, row, shared, start};
@@ -19,7 +19,7 @@ const BLOCK: &str = "010FFE95955CE8A5";
 
 pub(crate) fn request(lengths: Vec<u8>, bypass: bool) -> PinRequest {
     PinRequest {
-        pan: CardText::new(PAN),
+        pan: CardNumber::clear(PAN),
         key: KeySlot::working(1, WorkKeyClass::Pin).unwrap_or(KeySlot::TRANSPORT),
         format: PinFormat::Iso0,
         lengths,

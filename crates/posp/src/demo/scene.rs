@@ -36,7 +36,9 @@ pub struct Scene {
 }
 
 /// The smart terminals of the page.
-const SMART_TERMINALS: [&str; 2] = ["20000001", "20000002"];
+const SMART_TERMINALS: [&str; 3] = ["20000001", "20000002", MPOS_TERMINAL];
+/// The one of them that is a phone with a reader.
+pub const MPOS_TERMINAL: &str = "20000003";
 
 const TERMINALS: [(&str, KeyLayout, TerminalCipher); 3] = [
     ("10000001", KeyLayout::TripleDesTrack, TerminalCipher::TripleDes),

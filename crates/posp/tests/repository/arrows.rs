@@ -15,9 +15,20 @@ fn may_use(name: &str) -> Option<&'static [&'static str]> {
         "sim" | "bench" | "cardsim" | "kernel" => &["iso8583", "hsm"],
         "pos" => &["iso8583", "hsm", "receipt"],
         "app" => &["iso8583", "hsm", "kernel", "hal", "pay", "pos", "receipt"],
-        "terminal" => {
-            &["iso8583", "hsm", "kernel", "hal", "hal-virtual", "cardsim", "pay", "pos", "receipt", "app"]
-        }
+        "terminal" => &[
+            "iso8583",
+            "hsm",
+            "kernel",
+            "hal",
+            "hal-virtual",
+            "cardsim",
+            "mpos",
+            "pay",
+            "pos",
+            "receipt",
+            "app",
+        ],
+        "mpos" => &["iso8583", "hsm", "kernel", "hal", "readerlink"],
         "hal" => &["hsm", "kernel", "receipt"],
         "hal-virtual" => &["hal", "hsm", "kernel", "receipt"],
         "hal-suite" => &["hal", "hsm", "receipt"],

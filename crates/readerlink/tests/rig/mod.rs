@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use readerlink::{
-    Clock, Detect, Detected, Device, EmvAnswer, EmvStart, EmvStep, Fault, Found, Info, Link, LoadKey,
-    MacRequest, PinRequest, Random, RemoteReader, Server, Slot, Update,
+    Clock, Detect, Detected, Device, EmvAnswer, EmvStart, EmvStep, EmvTurn, Fault, Found, Info, Link,
+    LoadKey, MacRequest, PinRequest, Random, RemoteReader, Server, Slot, Update,
 };
 
 pub const SECRET: [u8; 16] = [7; 16];
@@ -147,7 +147,7 @@ impl Device for Reader {
             firmware: "1.0.0".into(),
             capabilities: Some(0x1E),
             battery: Some(80),
-            slots: vec![Slot { slot: 1, kcv: [0xAA, 0xBB, 0xCC] }],
+            slots: vec![Slot { slot: 1, kcv: [0xAA, 0xBB, 0xCC], more: None }],
         }
     }
 
@@ -185,16 +185,16 @@ impl Device for Reader {
         })
     }
 
-    fn emv_start(&mut self, request: &EmvStart, _: &mut dyn Link) -> Result<EmvStep, Fault> {
+    fn emv_start(&mut self, request: &EmvStart, _: &mut dyn Link) -> Result<EmvTurn, Fault> {
         self.did.push(format!("start {}", request.amount_fen));
-        Ok(EmvStep::NeedPin(None))
+        Ok(EmvStep::NeedPin(None).into())
     }
 
-    fn emv_continue(&mut self, answer: &EmvAnswer, _: &mut dyn Link) -> Result<EmvStep, Fault> {
+    fn emv_continue(&mut self, answer: &EmvAnswer, _: &mut dyn Link) -> Result<EmvTurn, Fault> {
         self.did.push(format!("continue {answer:?}"));
         match answer {
-            EmvAnswer::PinEntered => Ok(EmvStep::Online(vec![0x9F, 0x26])),
-            EmvAnswer::Host { .. } => Ok(EmvStep::Approved(vec![0x9F, 0x26, 8])),
+            EmvAnswer::PinEntered => Ok(EmvStep::Online(vec![0x9F, 0x26]).into()),
+            EmvAnswer::Host { .. } => Ok(EmvStep::Approved(vec![0x9F, 0x26, 8]).into()),
             _ => Err(Fault::CARD_REMOVED),
         }
     }

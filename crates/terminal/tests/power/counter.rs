@@ -147,6 +147,7 @@ impl Counter {
             components: vec![TMK.to_owned()],
             shell,
             width: Width::W58,
+            reader: None,
         };
         let station = {
             let _inside = self.runtime.enter();

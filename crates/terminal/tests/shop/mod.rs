@@ -76,6 +76,7 @@ impl Counter {
             components: vec![TMK.to_owned()],
             shell: ShellConfig { rules, ..ShellConfig::default() },
             width: Width::W58,
+            reader: None,
         };
         let station = {
             let _within = runtime.enter();
