@@ -453,6 +453,10 @@ impl Device for Reader {
             service_code: None,
             expiry: None,
         };
+        if request.seconds == 0 && found.is_err() {
+            // The host wanted to know whether the card has been taken, and it has.
+            self.show(&["就绪", "READY"]);
+        }
         match found.map_err(|error| say(&error))? {
             Found::Swiped(data) => {
                 self.signal(Beep::Ready);

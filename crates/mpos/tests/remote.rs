@@ -5,8 +5,9 @@
 //! of it, and what it answers instead is shown here, as is what a phone gets of a stripe.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-use std::net::TcpListener;
-use std::sync::Arc;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -37,10 +38,15 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
+        Self::over(|reader| reader)
+    }
+
+    /// A link that goes where `way` says, for the reader's address.
+    fn over(way: impl FnOnce(SocketAddr) -> SocketAddr) -> Self {
         let reader = VirtualDevice::new(VirtualConfig::lab()).unwrap();
         let device = Reader::new(Arc::new(reader.manager()), LABEL).unwrap();
         let serving = serve(TcpListener::bind("127.0.0.1:0").unwrap(), device, || {}).unwrap();
-        let link = Link::new(serving.address);
+        let link = Link::new(way(serving.address));
         link.pair(LABEL).unwrap();
         let own = VirtualDevice::new(VirtualConfig::lab()).unwrap();
         let phone = Phone::new(own.drivers(), Arc::clone(&link));
@@ -50,9 +56,13 @@ impl Rig {
         Self { reader, link, manager, serving, hands }
     }
 
-    /// Keys as a sign-in brings them.
     fn keyed() -> Self {
-        let rig = Self::new();
+        Self::new().with_keys()
+    }
+
+    /// Keys as a sign-in brings them.
+    fn with_keys(self) -> Self {
+        let rig = self;
         load_master(rig.reader.secure().as_ref(), KeySlot::Fixed(1), KeyAlgorithm::TripleDes2);
         let keys = rig.open::<dyn KeyStore>();
         for (class, (cipher, kcv)) in [(WorkKeyClass::Pin, PIN_KEY), (WorkKeyClass::Track, TRACK_KEY)] {
@@ -74,6 +84,21 @@ impl Rig {
     fn open<D: hal::DeviceClass + ?Sized>(&self) -> (Lease<D>, Session) {
         let session = self.manager.login(&AppId::new("a phone's app")).unwrap();
         (self.manager.open::<D>(&session, 0, LeaseTerms::open_end()).unwrap(), session)
+    }
+
+    /// The holder types the PIN on the reader, which shows what is paid.
+    fn enters_pin(&self, pan: &CardNumber) -> hal::Result<OnlinePin> {
+        let (pad, _session) = self.open::<dyn PinPad>();
+        let request = pin_request(pan);
+        let hands = self.reader.controls();
+        thread::scope(|scope| {
+            let entered = scope
+                .spawn(|| pad.get()?.online_pin(&request, &|_| {}, &Call::within(Duration::from_secs(20))));
+            hands.when_waiting(DeviceKind::PinPad, &Call::within(Duration::from_secs(20))).unwrap();
+            assert!(hands.view().pad_lines.iter().any(|line| line == "¥12.50"));
+            assert!(hands.type_digits("123456") && hands.press(PinKey::Confirm));
+            entered.join().unwrap()
+        })
     }
 
     fn swipe(&self) -> hal::Result<Found> {
@@ -98,6 +123,18 @@ impl Rig {
             assert!(self.reader.controls().swipe(&Stripe::track2(TRACK)));
             found.join().unwrap()
         })
+    }
+}
+
+fn pin_request(pan: &CardNumber) -> PinRequest {
+    PinRequest {
+        pan: pan.clone(),
+        key: KeySlot::working(1, WorkKeyClass::Pin).unwrap(),
+        format: PinFormat::Iso0,
+        lengths: vec![4, 6],
+        bypass: false,
+        random_layout: true,
+        amount: Some(1_250),
     }
 }
 
@@ -193,30 +230,13 @@ fn a_stripe_and_its_pin_cross_the_link_without_the_number() {
     assert_eq!((data.expiry.as_str(), data.service_code.as_str(), data.encrypted), ("2902", "201", true));
     assert_eq!(data.track2.as_ref().unwrap().reveal(), "6224242000000021F00997375B09E70507");
 
-    let (pad, _session) = rig.open::<dyn PinPad>();
-    let request = PinRequest {
-        pan: data.pan.clone(),
-        key: KeySlot::working(1, WorkKeyClass::Pin).unwrap(),
-        format: PinFormat::Iso0,
-        lengths: vec![4, 6],
-        bypass: false,
-        random_layout: true,
-        amount: Some(1_250),
-    };
-    let hands = rig.reader.controls();
-    let entered = thread::scope(|scope| {
-        let entered =
-            scope.spawn(|| pad.get()?.online_pin(&request, &|_| {}, &Call::within(Duration::from_secs(20))));
-        hands.when_waiting(DeviceKind::PinPad, &Call::within(Duration::from_secs(20))).unwrap();
-        assert!(hands.view().pad_lines.iter().any(|line| line == "¥12.50"), "the reader shows what is paid");
-        assert!(hands.type_digits("123456") && hands.press(PinKey::Confirm));
-        entered.join().unwrap()
-    });
+    let entered = rig.enters_pin(&data.pan);
     let OnlinePin::Block(block) = entered.unwrap() else { panic!("a block") };
     assert_eq!(hex::encode_upper(block.bytes()), "010FFE95955CE8A5");
 
     // A number that the phone gives is not taken: the reader knows its own card.
-    let own = PinRequest { pan: CardNumber::clear("6224242000000021"), ..request };
+    let (pad, _session) = rig.open::<dyn PinPad>();
+    let own = pin_request(&CardNumber::clear("6224242000000021"));
     let refused = pad.get().unwrap().online_pin(&own, &|_| {}, &Call::within(Duration::from_secs(5)));
     assert_eq!(refused.unwrap_err().kind, ErrorKind::BadParam);
 }
@@ -279,4 +299,63 @@ fn a_cancelled_wait_ends_in_the_reader() {
     });
     assert_eq!(found.unwrap_err().kind, ErrorKind::UserCancelled);
     assert!(hands.view().waiting.is_empty());
+}
+
+/// Bytes that went over a link, both ways.
+type Seen = Arc<Mutex<Vec<u8>>>;
+
+fn pump(mut from: TcpStream, mut to: TcpStream, seen: Seen) {
+    thread::spawn(move || {
+        let mut buffer = [0; 1_024];
+        while let Ok(got @ 1..) = from.read(&mut buffer) {
+            seen.lock().unwrap().extend_from_slice(&buffer[..got]);
+            if to.write_all(&buffer[..got]).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+/// Somebody between phone and reader who writes everything down.
+fn tapped(reader: SocketAddr, seen: &Seen) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let seen = Arc::clone(seen);
+    thread::spawn(move || {
+        while let Ok((phone, _)) = listener.accept() {
+            let reader = TcpStream::connect(reader).unwrap();
+            pump(phone.try_clone().unwrap(), reader.try_clone().unwrap(), Arc::clone(&seen));
+            pump(reader, phone, Arc::clone(&seen));
+        }
+    });
+    address
+}
+
+/// Whoever listens to the link hears no number, no track even as the host gets it, no PIN and no label.
+#[test]
+fn nothing_of_a_card_can_be_read_on_the_link() {
+    let seen = Seen::default();
+    let rig = Rig::over(|reader| tapped(reader, &seen)).with_keys();
+    let Found::Swiped(data) = rig.swipe().unwrap() else { panic!("a stripe") };
+    let entered = rig.enters_pin(&data.pan).unwrap();
+    let OnlinePin::Block(block) = entered else { panic!("a block") };
+    let bytes = seen.lock().unwrap().clone();
+    assert!(bytes.windows(2).any(|pair| pair == b"RL") && bytes.len() > 500, "it was listened to");
+    let number = "6224242000000021";
+    let sealed = data.track2.unwrap();
+    let secret = [
+        number.as_bytes(),
+        &hex::decode(number).unwrap(),
+        &TRACK.as_bytes()[17..],
+        sealed.reveal().as_bytes(),
+        b"622424******0021",
+        b"123456",
+        &hex::decode("06127614FFFFFFFD").unwrap(),
+        block.bytes(),
+        &LABEL,
+    ];
+    for secret in secret {
+        let found = bytes.windows(secret.len()).any(|window| window == secret);
+        assert!(!found, "{} can be read", hex::encode(secret));
+    }
 }
