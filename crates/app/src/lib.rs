@@ -14,6 +14,7 @@
 
 pub mod chip;
 pub mod door;
+mod faults;
 pub mod flow;
 mod host;
 pub mod keys;

@@ -16,6 +16,7 @@ use receipt::{Part, ReceiptDoc};
 use tokio::runtime::Handle;
 
 use crate::chip::ChipPayment;
+use crate::faults::device;
 use crate::flow::{
     Desk, Effect, Ending, Errand, Event, Flow, HostSays, HostStatus, Mark, Order, Outcome, Print, Reading,
     Recovered, Rules, Trade, Trouble, TroubleKind, Why,
@@ -686,11 +687,6 @@ fn told(outcomes: &[pos::Outcome]) -> Event {
         said = host::says(last, None);
     }
     Event::Told(Box::new(said))
-}
-
-/// A device's error as trouble.
-fn device(error: &HalError) -> Trouble {
-    Trouble { kind: TroubleKind::Device, text: error.to_string() }
 }
 
 fn store(around: &Surroundings) -> Result<Lease<dyn SecureStore>, HalError> {

@@ -360,7 +360,7 @@ const SCREENS = {
   paper: (s) => [appHead(w("printing"), ""), el("div", { class: "center" }, el("div", { class: "verdict wait" }, "!"), el("h4", {}, problem(s.problem))), yesNo({ do: "confirm" }, { do: "cancel" }, s.problem === "unprinted" ? w("yes") : w("goon"), w("skip"))],
   result: (s) => {
     const e = s.ending, host = e.host || {}, look = { approved: "ok", declined: "bad", unknown: "wait" }[e.outcome];
-    const why = e.why.is === "host" ? said(host) : e.why.is === "terminal" ? own(e.why.text) : `${w(`w_${e.why.is}`)}${e.why.reason ? ` (${w(e.why.reason)})` : e.why.text ? `: ${e.why.text}` : ""}`;
+    const why = e.why.is === "host" ? said(host) : e.why.is === "terminal" ? own(e.why.text) : `${w(`w_${e.why.is}`)}${e.why.reason ? ` (${w(e.why.reason)})` : e.why.text ? `: ${own(e.why.text)}` : ""}`;
     return [appHead(w(s.trade), ""), el("div", { class: "center", id: "result", "data-outcome": e.outcome, "data-code": host.code || "", "data-trace": host.trace || "", "data-ref": host.reference || "", "data-auth": host.auth_code || "" },
       el("div", { class: `verdict ${look}` }, { approved: "✓", declined: "✕", unknown: "?" }[e.outcome]), el("h4", {}, w(e.outcome)), s.amount != null ? el("div", { class: "big" }, yuan(host.amount ?? s.amount)) : null,
       host.balance != null ? el("div", { class: "big" }, yuan(host.balance)) : null, el("div", { class: "sub" }, why), table([[w("code"), host.code], [w("card"), host.card], [w("trace_no"), host.trace ? String(host.trace).padStart(6, "0") : ""], [w("ref"), host.reference], [w("auth"), host.auth_code]])),

@@ -15,8 +15,9 @@ use kernel::{
 };
 use pos::CardInput;
 
-use super::{Dark, Lit, Presented, Shell, device};
+use super::{Dark, Lit, Presented, Shell};
 use crate::chip::{ChipPayment, Reader, held, reason};
+use crate::faults::device;
 use crate::flow::{Card, Event, KernelCall, KernelSays, Mark, PinSays, Trade, Trouble, TroubleKind, Why};
 use crate::keys::DeviceKeys;
 use crate::view::Hint;

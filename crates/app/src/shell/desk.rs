@@ -5,7 +5,8 @@ use std::time::Duration;
 use hal::{Camera, ErrorKind, Scanner, SignaturePad};
 use receipt::{Element, Line, ReceiptDoc, png};
 
-use super::{Lit, Shell, device};
+use super::{Lit, Shell};
+use crate::faults::device;
 use crate::flow::{Event, SignSays, Why};
 use crate::host;
 use crate::signature;
