@@ -5,7 +5,7 @@ use crate::checkout::{crates, has_word, read, settle, sources};
 /// What each crate may use of ours. The arrows point one way: doors to engine to channels.
 fn may_use(name: &str) -> Option<&'static [&'static str]> {
     Some(match name {
-        "iso8583" | "hsm" | "acquiring" | "gate" | "readerlink" | "receipt" => &[],
+        "iso8583" | "hsm" | "acquiring" | "gate" | "jbig" | "readerlink" | "receipt" => &[],
         "store" => &["acquiring"],
         "channels" => &["acquiring", "iso8583", "hsm"],
         "engine" => &["acquiring", "store", "hsm", "channels"],
