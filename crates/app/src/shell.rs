@@ -235,7 +235,7 @@ impl Shell {
                 self.torn = None;
             }
             let config = self.terminal.config();
-            self.flow.obey(config.manual_entry, config.offline_limit_fen);
+            self.flow.obey(config.manual_entry, config.sells_offline(), config.offline_limit_fen);
             step = self.flow.step(event);
         }
     }
@@ -246,6 +246,7 @@ impl Shell {
         let wishes = self.flow.order().map(|order| &order.wishes);
         Standing {
             signed_in: self.terminal.sign_in_needed().is_none(),
+            sells_offline: config.sells_offline(),
             operator: operator.map_or_else(|| config.operator.clone(), |operator| operator.number.clone()),
             supervisor: operator.is_some_and(|operator| operator.supervisor),
             batch: self.terminal.batch(),

@@ -123,6 +123,8 @@ pub struct Page {
 pub struct Standing {
     /// Signed in today.
     pub signed_in: bool,
+    /// It may sell without asking the host.
+    pub sells_offline: bool,
     /// Operator's number.
     pub operator: String,
     /// The operator is a supervisor.

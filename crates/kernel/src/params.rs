@@ -86,11 +86,14 @@ impl TerminalData {
         }
     }
 
-    /// A reader on a phone (MPOS).
+    /// A reader on a phone (MPOS): attended, online only, since a payment that waits on the phone has the card only under a key
+    /// that the next sign-in replaces.
     pub fn mpos(serial: [u8; 8]) -> Self {
         Self {
             capabilities: [0x60, 0xF0, 0xC8],
+            terminal_type: 0x21,
             additional: [0x60, 0x00, 0xF0, 0x20, 0x01],
+            online_only: true,
             ..Self::smart_pos(serial)
         }
     }

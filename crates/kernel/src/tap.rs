@@ -70,7 +70,8 @@ pub(crate) fn qualifiers(set: &Set, params: &TransParams, app: &Application) -> 
     let rule = &set.quickpass;
     let over = |limit: Option<u64>| limit.is_some_and(|limit| params.amount > limit);
     let [one, mut two, three, four] = rule.ttq;
-    if rule.always_online || params.force_online || params.kind == BALANCE || over(app.contactless_floor) {
+    let always = rule.always_online || set.terminal.online_only;
+    if always || params.force_online || params.kind == BALANCE || over(app.contactless_floor) {
         two |= 0x80;
     }
     if over(app.contactless_cvm) || params.amount > rule.no_pin_limit {

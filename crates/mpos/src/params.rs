@@ -116,8 +116,9 @@ fn settings(params: &mut KernelParams, inside: &[u8]) -> Option<()> {
                 let [pin, unable, online, fallback, atc, production, ..] = on(item.value)?;
                 // A PIN for the chip's own check has no way into this reader's kernel.
                 let _: bool = pin;
-                terminal.unable_online_approve = unable;
-                terminal.online_only = online;
+                terminal.unable_online_approve = unable && !terminal.online_only;
+                // A reader that is online only stays so.
+                terminal.online_only |= online;
                 terminal.fallback_without_application = fallback;
                 terminal.reversal_with_atc = atc;
                 params.production = production;
@@ -155,7 +156,6 @@ mod tests {
     fn the_tables_go_over_the_link_and_back() {
         let terminal = TerminalData {
             merchant_name: "实验商户".into(),
-            unable_online_approve: true,
             chip_tries: 1,
             ..TerminalData::mpos(*b"PHONE001")
         };
@@ -179,7 +179,13 @@ mod tests {
         let got = from_records(&to_records(&sent), own).unwrap();
         assert_eq!((&got.aids, &got.capks, &got.revoked), (&sent.aids, &sent.capks, &sent.revoked));
         assert_eq!((&got.quickpass, got.production), (&sent.quickpass, true));
-        assert_eq!(got.terminal, TerminalData { serial: *b"READER01", ..sent.terminal });
+        assert_eq!(got.terminal, TerminalData { serial: *b"READER01", ..sent.terminal.clone() });
+        // A phone cannot talk a reader into approving without the host.
+        let terminal =
+            TerminalData { online_only: false, unable_online_approve: true, ..sent.terminal.clone() };
+        let loose = KernelParams { terminal, ..sent };
+        let got = from_records(&to_records(&loose), TerminalData::mpos(*b"READER01")).unwrap();
+        assert!(got.terminal.online_only && !got.terminal.unable_online_approve);
         assert!(from_records(&[vec![0xE2, 1, 0]], TerminalData::mpos(*b"READER01")).is_none());
     }
 }

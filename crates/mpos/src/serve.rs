@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -14,8 +14,20 @@ use crate::reader::Reader;
 /// How long a read of the pipe waits.
 pub(crate) const READ: Duration = Duration::from_millis(20);
 
+/// A cut that is planned.
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    /// Requests that still go through.
+    left: u32,
+    /// The reader does what the next one asks, and its answer is lost; otherwise the request is.
+    heard: bool,
+    /// The request has come, and is done.
+    due: bool,
+}
+
 struct State {
     on: AtomicBool,
+    cut: Mutex<Option<Cut>>,
     over: AtomicBool,
     current: Mutex<Option<TcpStream>>,
     told: Box<dyn Fn() + Send + Sync>,
@@ -32,13 +44,50 @@ impl std::fmt::Debug for Radio {
 }
 
 impl Radio {
-    /// Cuts the link, or lets the phone come back. `told` hears of each change.
+    /// Cuts the link, or lets the phone come back, and forgets a cut that was planned. `told` hears of each change.
     pub fn set(&self, on: bool) {
+        *self.plan() = None;
         self.0.on.store(on, Ordering::SeqCst);
         if !on {
             self.hang_up();
         }
         (self.0.told)();
+    }
+
+    /// Has the link go with the `nth` request from now, from 1: before the reader hears it, or (`heard`) when it begins to
+    /// answer.
+    pub fn cut_at(&self, nth: u32, heard: bool) {
+        *self.plan() = Some(Cut { left: nth.saturating_sub(1), heard, due: false });
+    }
+
+    fn plan(&self) -> MutexGuard<'_, Option<Cut>> {
+        self.0.cut.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A request has come. Whether the link still is there.
+    fn came(&self) -> bool {
+        let mut plan = self.plan();
+        let Some(cut) = plan.as_mut() else { return true };
+        if cut.left > 0 {
+            cut.left -= 1;
+            return true;
+        }
+        cut.due = true;
+        let lost = !cut.heard;
+        drop(plan);
+        if lost {
+            self.set(false);
+        }
+        !lost
+    }
+
+    /// Something is to be told. Whether the link still is there.
+    fn tells(&self) -> bool {
+        let lost = self.plan().is_some_and(|cut| cut.due);
+        if lost {
+            self.set(false);
+        }
+        !lost
     }
 
     /// Whether a phone can reach the reader.
@@ -92,26 +141,35 @@ impl Drop for Serving {
 struct Pipe {
     stream: TcpStream,
     radio: Radio,
+    /// A request is being read or worked on.
+    asked: bool,
+}
+
+fn gone<T>() -> io::Result<T> {
+    Err(ErrorKind::ConnectionReset.into())
 }
 
 impl Pipe {
     fn there(&self) -> io::Result<()> {
         let there = self.radio.is_on() && !self.radio.0.over.load(Ordering::SeqCst);
-        if there { Ok(()) } else { Err(ErrorKind::ConnectionReset.into()) }
+        if there { Ok(()) } else { gone() }
     }
 }
 
 impl Read for Pipe {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.there()?;
-        self.stream.read(buffer)
+        let read = self.stream.read(buffer)?;
+        let begins = read > 0 && !std::mem::replace(&mut self.asked, true);
+        if begins && !self.radio.came() { gone() } else { Ok(read) }
     }
 }
 
 impl Write for Pipe {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.there()?;
-        self.stream.write(bytes)
+        self.asked = false;
+        if self.radio.tells() { self.stream.write(bytes) } else { gone() }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -131,6 +189,7 @@ pub fn serve(
     let address = listener.local_addr()?;
     let state = State {
         on: AtomicBool::new(true),
+        cut: Mutex::default(),
         over: AtomicBool::new(false),
         current: Mutex::default(),
         told: Box::new(told),
@@ -161,7 +220,8 @@ fn accept(listener: &TcpListener, mut reader: Reader, radio: &Radio) {
         reader.greet();
         let clock = Box::new(move || begun.elapsed());
         let random = Box::new(|bytes: &mut [u8]| getrandom::fill(bytes).is_ok());
-        let mut server = Server::new(Pipe { stream, radio: radio.clone() }, reader, clock, random);
+        let mut server =
+            Server::new(Pipe { stream, radio: radio.clone(), asked: false }, reader, clock, random);
         if let Err(error) = server.run() {
             tracing::debug!(%error, "the phone is gone");
         }

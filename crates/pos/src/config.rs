@@ -275,6 +275,13 @@ impl TerminalConfig {
         self.device_type.as_deref() == Some("03")
     }
 
+    /// Whether the terminal may approve a sale itself and upload it later: the acquirer's list of transactions allows it, and
+    /// the terminal knows the card's number. A track that the reader enciphered can be read by the host until the next sign-in
+    /// only, which the host may demand at any time before it takes anything else; a sale that waits would be lost with it.
+    pub fn sells_offline(&self) -> bool {
+        self.transactions & (1 << 7) != 0 && !self.hides_numbers()
+    }
+
     /// The acquirer's profile with its switches set.
     ///
     /// # Errors

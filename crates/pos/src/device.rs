@@ -2,8 +2,9 @@
 //! where the reader keeps card numbers to itself (MPOS, device type 03).
 //!
 //! Such a terminal sends no field 2. Field 35 goes out as the reader enciphered it, and what refers to an earlier transaction
-//! is found by its numbers. In lines of the batch upload the number is zeros. (All of it modelled: no public source tells how
-//! an acquirer's host takes a terminal without numbers.)
+//! is found by its numbers. In lines of the batch upload the number is zeros. It does not sell without asking the host: what waits
+//! for its upload would have the card in a track under a key that the next sign-in replaces. (All of it modelled: no public source
+//! tells how an acquirer's host takes a terminal without numbers.)
 
 use iso8583::{CardNumber, tlv};
 
@@ -32,6 +33,12 @@ impl Terminal {
             return Err(long());
         }
         Ok(request.bytes(59, &field))
+    }
+
+    /// Whether a track goes out under the track key.
+    pub(crate) fn enciphers_tracks(&self) -> bool {
+        let keys = self.state.keys.working.as_ref();
+        self.config.encrypt_tracks && keys.is_some_and(|keys| keys.track.is_some())
     }
 
     /// The reversal of a request with this card.

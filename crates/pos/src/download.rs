@@ -364,10 +364,11 @@ impl Terminal {
             Kind::PreauthVoid => Some(10),
             Kind::Completion | Kind::CompletionAdvice => Some(9),
             Kind::CompletionVoid => Some(8),
-            Kind::OfflineSale | Kind::OfflineChip => Some(7),
             _ => None,
         };
-        if bit.is_some_and(|bit| self.config.transactions & (1 << bit) == 0) {
+        let offline = matches!(kind, Kind::OfflineSale | Kind::OfflineChip);
+        let unfit = offline && (pan.is_hidden() || !self.config.sells_offline());
+        if unfit || bit.is_some_and(|bit| self.config.transactions & (1 << bit) == 0) {
             return Err(PosError::NotOffered(kind.row().zh, kind.row().en));
         }
         // Undoing is never refused because of the card.

@@ -109,9 +109,14 @@ impl Terminal {
             }
             _ => {}
         }
-        let card = sale.card.read(sale.entry)?;
+        let mut card = sale.card.read(sale.entry)?;
         self.check_permitted(Kind::OfflineSale, &card.pan, sale.entry)?;
         self.check_ready()?;
+        // It may go up after another sign-in, and then the host could not read a track under today's key any more. Field 2 has
+        // the number.
+        if self.enciphers_tracks() {
+            card.track2 = None;
+        }
         let kind = if by_chip { Kind::OfflineChip } else { Kind::OfflineSale };
         let batch = self.state.batch;
         let trace = self.take_trace();

@@ -7,7 +7,10 @@ mod rig;
 use host::{Fault, Seen};
 use hsm::EncryptedPinBlock;
 use iso8583::CardNumber;
-use pos::{CardInput, Entry, KeyLayout, ReadCard, SaleRequest, TerminalConfig, VoidRequest};
+use pos::{
+    CardInput, Entry, KeyLayout, OfflineSaleRequest, PosError, ReadCard, RefundRequest, SaleRequest,
+    TerminalConfig, VoidRequest,
+};
 use rig::Rig;
 use zeroize::Zeroizing;
 
@@ -68,4 +71,53 @@ async fn a_reversal_carries_neither_number_nor_track() {
     let reversal = rig.host.last();
     assert_eq!(reversal.mti(), 400);
     assert!([2, 35, 52].into_iter().all(|field| !has(&reversal, field)) && has(&reversal, 59));
+}
+
+/// A track is under the key of one sign-in. What a terminal approves by itself waits, perhaps through another, and has none: where
+/// the number is known, field 2 says which card it is; where the reader keeps it, the sale is not made.
+#[tokio::test]
+async fn what_waits_for_its_upload_has_no_track() {
+    let mut rig = Rig::with(config());
+    rig.prepare(KeyLayout::TripleDesTrack).await;
+    let SaleRequest { card, entry, .. } = sale(5_000);
+    let request = OfflineSaleRequest { amount_fen: 5_000, card, entry, auth_code: None };
+    let refused = rig.terminal.offline_sale(request).await.unwrap_err();
+    assert!(matches!(refused, PosError::NotOffered(..)), "{refused}");
+    assert_eq!((rig.terminal.waiting_uploads(), rig.terminal.journal().len()), (0, 0));
+
+    let mut rig = Rig::with(Rig::config());
+    rig.prepare(KeyLayout::TripleDesTrack).await;
+    let card = CardInput::deck("M01").unwrap();
+    let request = OfflineSaleRequest { amount_fen: 5_000, card, entry: Entry::Swipe, auth_code: None };
+    assert!(rig.terminal.offline_sale(request).await.unwrap().approved);
+    rig.terminal.sign_in(KeyLayout::TripleDesTrack).await.unwrap();
+    assert!(rig.terminal.upload_waiting().await.unwrap()[0].approved);
+    let upload = rig.host.last();
+    assert!(upload.mti() == 220 && has(&upload, 2) && !has(&upload, 35) && !has(&upload, 53));
+}
+
+/// A refund is the other message that is sent again later, and by the rule of repeats the same bytes, but for its MAC: a host that
+/// has had it tells what became of it without reading the track once more (the engine's tests show that).
+#[tokio::test]
+async fn a_refund_is_repeated_as_it_was_after_a_sign_in() {
+    let mut rig = Rig::with(TerminalConfig { resend_retries: 1, ..config() });
+    rig.prepare(KeyLayout::TripleDesTrack).await;
+    rig.host.faults([Fault::Silent]);
+    let SaleRequest { card, entry, .. } = sale(5_000);
+    let refund = RefundRequest {
+        amount_fen: 5_000,
+        card,
+        entry,
+        pin: None,
+        original_rrn: "012345678901".into(),
+        original_date: "1124".into(),
+    };
+    assert!(!rig.terminal.refund(refund).await.unwrap().approved);
+    let first = rig.host.last();
+    rig.terminal.sign_in(KeyLayout::TripleDesTrack).await.unwrap();
+    assert!(rig.terminal.resume_refund().await.unwrap().approved);
+    let again = rig.host.last();
+    let body = |seen: &Seen| seen.with(|message| message.mac_block().unwrap().to_vec());
+    assert_eq!(body(&first), body(&again));
+    assert_eq!(rig.terminal.open_refund(), None);
 }

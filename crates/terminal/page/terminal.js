@@ -315,7 +315,7 @@ const SCREENS = {
       ...notices.map((text) => el("div", { class: "notice" }, text)),
       el("div", { class: "grid" },
         el("button", { type: "button", class: "main", "data-do": "sale", onclick: () => press({ do: "trade", trade: "sale" }) }, el("span", {}, "¥"), w("sale")),
-        ...GROUPS.flatMap(([title, trades]) => [el("h5", {}, w(title)), ...trades.map(([trade, icon]) => el("button", { type: "button", "data-do": trade, onclick: () => press({ do: "trade", trade }) }, el("span", {}, icon), w(trade)))]),
+        ...GROUPS.flatMap(([title, trades]) => [el("h5", {}, w(title)), ...trades.filter(([trade]) => st.sells_offline || !trade.startsWith("offline_")).map(([trade, icon]) => el("button", { type: "button", "data-do": trade, onclick: () => press({ do: "trade", trade }) }, el("span", {}, icon), w(trade)))]),
         el("h5", {}, w("g_desk")),
         el("button", { type: "button", "data-do": "list", onclick: () => press({ do: "list", page: 0 }) }, el("span", {}, "☰"), w("list")),
         el("button", { type: "button", "data-do": "scan", onclick: () => press({ do: "scan" }) }, el("span", {}, "▦"), w("scan")),

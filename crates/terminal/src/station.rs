@@ -159,6 +159,13 @@ pub enum Hand {
         /// There.
         on: bool,
     },
+    /// The link goes with a request that is still to come.
+    CutLink {
+        /// Which one, from 1.
+        nth: u32,
+        /// The reader hears it, and its answer is lost; otherwise the request is.
+        heard: bool,
+    },
 }
 
 /// A running app.
@@ -568,6 +575,9 @@ impl Station {
                 self.power_on()?;
             }
             Hand::Link { on } => self.reader.as_ref().ok_or(NO_READER)?.radio().set(on),
+            Hand::CutLink { nth, heard } => {
+                self.reader.as_ref().ok_or(NO_READER)?.radio().cut_at(nth, heard);
+            }
         }
         Ok(())
     }

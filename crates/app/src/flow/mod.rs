@@ -142,6 +142,8 @@ pub struct Flow {
     rules: Rules,
     /// The acquirer's parameters allow keyed numbers.
     manual_entry: bool,
+    /// The terminal may sell without asking the host.
+    offline: bool,
     place: Place,
     operator: Option<Operator>,
     order: Option<Order>,
@@ -183,6 +185,7 @@ impl Flow {
         Self {
             rules,
             manual_entry: true,
+            offline: true,
             place: Place::Off,
             operator: None,
             order: None,
@@ -208,9 +211,11 @@ impl Flow {
         }
     }
 
-    /// What the acquirer's parameters say now: whether numbers may be keyed, and the offline limit in fen.
-    pub(crate) fn obey(&mut self, manual_entry: bool, offline_max: u64) {
+    /// What the acquirer's parameters say now: whether numbers may be keyed, whether the terminal sells without the host, and
+    /// up to which amount in fen.
+    pub(crate) fn obey(&mut self, manual_entry: bool, offline: bool, offline_max: u64) {
         self.manual_entry = manual_entry;
+        self.offline = offline;
         self.rules.offline_max = offline_max;
     }
 
@@ -342,6 +347,12 @@ impl Flow {
     /// A menu choice.
     fn chosen(&mut self, input: Input) -> Step {
         match input {
+            Input::Trade { trade: Trade::OfflineSale | Trade::OfflineChip } if !self.offline => {
+                self.trouble(Trouble {
+                    kind: TroubleKind::NotPossible,
+                    text: "本机不做脱机交易 / this terminal does not sell offline".to_owned(),
+                })
+            }
             Input::Trade { trade } => {
                 self.count += 1;
                 let order = Order::by_cashier(trade, format!("{}-{}", self.prefix, self.count));

@@ -257,6 +257,19 @@ fn a_purse_that_cannot_be_read_is_not_loaded() {
     panic!("{flow:?}");
 }
 
+/// Where the terminal may not sell without the host, neither key begins an order; all others do.
+#[test]
+fn a_terminal_that_must_ask_the_host_refuses_the_keys_that_do_not() {
+    for trade in Trade::ALL {
+        let mut flow = flow();
+        flow.obey(true, false, 10_000);
+        let view = flow.step(choose(trade)).view;
+        let refused = matches!(view, View::Trouble { .. });
+        assert_eq!(refused, matches!(trade, Trade::OfflineSale | Trade::OfflineChip), "{view:?}");
+        assert_eq!(flow.order().is_none(), refused);
+    }
+}
+
 /// Above the limit a sale offline needs the code that the issuer gave by telephone; up to it none. A card that approves by
 /// itself must do so: one that wants the host does not pay.
 #[test]

@@ -11,21 +11,28 @@ pub enum Wire {
     Booked,
 }
 
+struct Plan {
+    name: String,
+    station: Weak<Station>,
+    hand: Hand,
+}
+
 #[derive(Default)]
 pub struct Cutter {
-    plan: Mutex<Option<(String, Weak<Station>)>>,
+    plan: Mutex<Option<Plan>>,
 }
 
 impl Cutter {
-    /// Cuts the link of this station when the next request of this kind arrives, which is then answered as ever.
-    pub fn cut_link_at(&self, name: &str, station: &Arc<Station>) {
-        *self.plan.lock().unwrap() = Some((name.to_owned(), Arc::downgrade(station)));
+    /// Has a hand do this at the station when the next request of this kind arrives, which is then answered as ever.
+    pub fn at(&self, name: &str, station: &Arc<Station>, hand: Hand) {
+        let station = Arc::downgrade(station);
+        *self.plan.lock().unwrap() = Some(Plan { name: name.to_owned(), station, hand });
     }
 
     pub fn arrived(&self, name: &str) -> Wire {
-        let mut plan = self.plan.lock().unwrap();
-        if let Some((_, station)) = plan.take_if(|(wanted, _)| name.starts_with(wanted.as_str())) {
-            station.upgrade().unwrap().hand(Hand::Link { on: false }).unwrap();
+        let plan = self.plan.lock().unwrap().take_if(|plan| name.starts_with(plan.name.as_str()));
+        if let Some(Plan { station, hand, .. }) = plan {
+            station.upgrade().unwrap().hand(hand).unwrap();
         }
         Wire::GoesOn
     }

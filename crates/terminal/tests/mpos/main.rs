@@ -11,6 +11,8 @@ mod cutter;
 #[path = "../power/host.rs"]
 #[allow(dead_code)] // its books can do more
 mod host;
+mod link;
+mod queue;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use cutter::Cutter;
 use hal::DeviceKind;
 use hal_virtual::PinKey;
 use host::{Host, TMK};
+use kernel::QuickPass;
 use pos::TerminalConfig;
 use receipt::Width;
 use tempfile::TempDir;
@@ -61,7 +64,11 @@ fn station(runtime: &Runtime, home: &Path, host: &Host, deck: &Arc<Deck>) -> Arc
         directory: home.to_owned(),
         pos,
         components: vec![TMK.to_owned()],
-        shell: ShellConfig::default(),
+        // A card may approve by itself as far as the terminal is asked.
+        shell: ShellConfig {
+            quickpass: QuickPass { always_online: false, ..QuickPass::default() },
+            ..ShellConfig::default()
+        },
         width: Width::W58,
         reader: Some("LABR000003".to_owned()),
     };
@@ -76,6 +83,9 @@ impl Counter {
         let home = tempfile::tempdir().unwrap();
         let cutter = Arc::new(Cutter::default());
         let host = runtime.block_on(Host::open(Arc::clone(&cutter)));
+        let mut books = host.books();
+        books.floor = 20_000;
+        host.set(books);
         let deck = Arc::new(Deck::new(home.path().join("cards.json")));
         let station = station(&runtime, &home.path().join("phone"), &host, &deck);
         station.power_on().unwrap();
@@ -184,6 +194,34 @@ impl Counter {
         }
     }
 
+    /// Works at the desk to its end, and goes back to the menu.
+    fn desk(&self, desk: Desk) {
+        let panel = self.station.panel().unwrap();
+        assert!(panel.press(Input::Desk { desk }));
+        self.until("the desk", |view| {
+            // A key that comes twice means nothing the second time.
+            match view {
+                View::Supervisor { .. } => {
+                    panel.press(Input::Login { operator: "99".into(), password: "12345678".into() });
+                }
+                View::ConfirmSettle { .. } => {
+                    panel.press(Input::Confirm);
+                }
+                _ => {}
+            }
+            matches!(view, View::Told { .. }).then_some(())
+        });
+        assert!(panel.press(Input::Confirm));
+        self.until("the menu", |view| matches!(view, View::Menu { .. }).then_some(()));
+    }
+
+    /// What the host holds, in fen, in order of size.
+    fn standing(&self) -> Vec<u64> {
+        let mut standing: Vec<u64> = self.host.books().standing().values().copied().collect();
+        standing.sort_unstable();
+        standing
+    }
+
     /// Fields of the newest message to the host of this type.
     fn sent(&self, mti: &str) -> Vec<(String, String)> {
         let items = self.station.trace().after(0);
@@ -253,21 +291,7 @@ fn a_day_with_stripe_tap_void_and_settlement_leaves_no_number_on_the_phone() {
     counter.until("the menu", |view| matches!(view, View::Menu { .. }).then_some(()));
     assert_eq!(counter.outcome(Trade::Sale, 700, None, &How::Insert(CHIP)), Outcome::Approved);
 
-    let panel = counter.station.panel().unwrap();
-    assert!(panel.press(Input::Desk { desk: Desk::Settle }));
-    counter.until("a settlement", |view| {
-        // A key that comes twice means nothing the second time.
-        match view {
-            View::Supervisor { .. } => {
-                panel.press(Input::Login { operator: "99".into(), password: "12345678".into() });
-            }
-            View::ConfirmSettle { .. } => {
-                panel.press(Input::Confirm);
-            }
-            _ => {}
-        }
-        matches!(view, View::Told { .. }).then_some(())
-    });
+    counter.desk(Desk::Settle);
     let books = counter.host.books();
     assert_eq!(books.settled.len(), 1, "the batch is settled");
     assert!(books.complaints.is_empty(), "{:?}", books.complaints);
@@ -324,7 +348,7 @@ fn a_lost_answer_is_reversed_without_a_number() {
 fn a_link_that_goes_while_the_host_is_asked_ends_in_a_reversal() {
     let counter = Counter::paired();
     assert_eq!(counter.outcome(Trade::Sale, 300, None, &How::Insert(CHIP)), Outcome::Approved);
-    counter.cutter.cut_link_at("0200 22", &counter.station);
+    counter.cutter.at("0200 22", &counter.station, Hand::Link { on: false });
     let outcome = counter.outcome(Trade::Sale, 8_800, None, &How::Insert(CHIP));
     assert_ne!(outcome, Outcome::Approved, "nobody is told that it went through");
     assert!(counter.station.panel().unwrap().shown().standing.reversal, "it waits to be reversed");
