@@ -24,3 +24,5 @@ pub mod shell;
 mod signature;
 pub mod slate;
 pub mod view;
+
+pub use signature::SignatureForm;

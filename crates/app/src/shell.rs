@@ -24,6 +24,7 @@ use crate::flow::{
 use crate::host::{self, until_power_cut};
 use crate::operators::Operators;
 use crate::panel::{Panel, Said};
+use crate::signature::SignatureForm;
 use crate::slate::{Entry, Slate};
 use crate::view::Standing;
 
@@ -104,6 +105,8 @@ pub struct ShellConfig {
     pub quickpass: QuickPass,
     /// A merchant's terminal: laboratory cards and keys are refused.
     pub production: bool,
+    /// The form in which signatures go to the host.
+    pub signature: SignatureForm,
     /// How long a card is waited for.
     pub card: Duration,
     /// How long a PIN is waited for.
@@ -121,6 +124,7 @@ impl Default for ShellConfig {
             layout: KeyLayout::TripleDesTrack,
             quickpass: QuickPass::default(),
             production: false,
+            signature: SignatureForm::default(),
             card: Duration::from_secs(60),
             pin: Duration::from_secs(60),
             rest: Duration::from_secs(20),

@@ -1,7 +1,7 @@
-//! The image of a signature: whether anything was drawn, and the feature code in it, so that it cannot be moved to
-//! another transaction.
+//! The image of a signature: whether anything was drawn, the feature code in it, so that it cannot be moved to another
+//! transaction, and the form in which it is kept and uploaded.
 
-use receipt::Bitmap;
+use receipt::{Bitmap, RenderError, png};
 
 /// Widest image that is kept, in dots: the paper of 58 mm.
 const WIDTH: u32 = 384;
@@ -11,6 +11,19 @@ const HEIGHT: u32 = 128;
 const INK_MIN: u32 = 150;
 /// Dots of the feature code's smallest stroke.
 const STROKE: u32 = 2;
+
+/// Most dots that are read again: those of the largest that is kept.
+const DOTS_MAX: u64 = WIDTH as u64 * HEIGHT as u64;
+
+/// The form in which a signature is kept and uploaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SignatureForm {
+    /// JBIG (ITU-T T.85), as hosts in the field want it.
+    #[default]
+    Jbig,
+    /// PNG, which every program shows: for a laboratory.
+    Png,
+}
 
 /// Hexadecimal digits, five dots wide and seven high: a row a byte, its fifth bit at the left.
 const DIGITS: [[u8; 7]; 16] = [
@@ -56,6 +69,24 @@ pub(crate) fn marked(drawn: Bitmap, code: &str) -> Bitmap {
     image
 }
 
+/// The image as it is kept and uploaded.
+pub(crate) fn write(image: &Bitmap, form: SignatureForm) -> Result<Vec<u8>, RenderError> {
+    if form == SignatureForm::Jbig
+        && let Ok(dots) = jbig::Image::new(image.width(), image.height(), image.bytes().to_vec())
+    {
+        return Ok(jbig::encode(&dots, jbig::Options::default()));
+    }
+    png::encode(image)
+}
+
+/// The image from its bytes in either form: the setting may have changed since they were kept.
+pub(crate) fn read(bytes: &[u8]) -> Option<Bitmap> {
+    match jbig::decode(bytes, DOTS_MAX) {
+        Ok(dots) => Bitmap::from_bytes(dots.width(), dots.height(), dots.bytes().to_vec()).ok(),
+        Err(_) => png::decode(bytes),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,5 +103,20 @@ mod tests {
         assert_eq!((image.width(), image.height()), (WIDTH, HEIGHT));
         assert!(image.get(100, 41) && !image.get(100, 60));
         assert_ne!(image, marked(drawn, "01241126"));
+    }
+
+    /// In either form the image comes back dot for dot; as JBIG it is the smaller one, and no other bytes are an image.
+    #[test]
+    fn an_image_comes_back_in_either_form() {
+        let mut drawn = Bitmap::new(384, 128).unwrap();
+        for x in 0..300 {
+            drawn.fill(20 + x, 30 + x * x / 1_100, 3, 3);
+        }
+        let image = marked(drawn, "1223020F");
+        let [jbig, png] = [SignatureForm::Jbig, SignatureForm::Png].map(|form| write(&image, form).unwrap());
+        assert!(jbig.len() < png.len(), "{} and {} bytes", jbig.len(), png.len());
+        assert!(jbig.starts_with(&[0, 0, 1, 0]) && png.starts_with(b"\x89PNG"));
+        assert_eq!([jbig, png].map(|bytes| read(&bytes)), [Some(image.clone()), Some(image)]);
+        assert_eq!(read(b"no image"), None);
     }
 }

@@ -87,7 +87,7 @@ impl Terminal {
         }
     }
 
-    /// Keeps the image of a signature (JBIG in the field; any bytes here, PNG from a smart POS) for a transaction of the
+    /// Keeps the image of a signature (JBIG in the field and from a smart POS; any bytes here) for a transaction of the
     /// running batch, and queues its upload.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use app::SignatureForm;
 use clap::Args;
 use pos::TerminalConfig;
 use receipt::Width;
@@ -63,6 +64,9 @@ pub struct PageArgs {
     /// 80 mm paper instead of 58 mm.
     #[arg(long)]
     wide: bool,
+    /// Upload signatures as PNG instead of JBIG, for a host that wants it.
+    #[arg(long)]
+    png_signatures: bool,
     /// Milliseconds that a terminal waits for an answer.
     #[arg(long, default_value_t = 20_000)]
     patience_ms: u64,
@@ -96,6 +100,8 @@ pub struct Shop {
     pub counters: Option<PathBuf>,
     /// Paper.
     pub width: Width,
+    /// The form in which signatures are uploaded.
+    pub signature: SignatureForm,
     /// Milliseconds that a terminal waits for an answer.
     pub patience_ms: u64,
 }
@@ -167,6 +173,7 @@ fn station(shop: &Shop, terminal: Smart) -> StationConfig {
     let reader = terminal.mpos.then(|| pos.serial.clone());
     let mut shell = app::shell::ShellConfig::default();
     shell.rules.esign = true;
+    shell.signature = shop.signature;
     StationConfig {
         directory: shop.directory.join(&terminal.id),
         pos,
@@ -196,6 +203,7 @@ pub async fn run(config: &Config, args: PageArgs, screen: &mut Screen) -> anyhow
         directory: args.dir,
         counters: None,
         width: if args.wide { Width::W80 } else { Width::W58 },
+        signature: if args.png_signatures { SignatureForm::Png } else { SignatureForm::Jbig },
         patience_ms: args.patience_ms,
     };
     let certificate = args.certificate.zip(args.certificate_key);
@@ -227,6 +235,7 @@ pub fn demo_shop(directory: &Path, front: &Https, merchant: &str, name: &str, pa
         // The cards are the same as those of the demo's other terminals.
         counters: Some(directory.join("pos").join(COUNTERS)),
         width: Width::W58,
+        signature: SignatureForm::Jbig,
         patience_ms,
     }
 }

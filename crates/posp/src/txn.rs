@@ -12,6 +12,7 @@ use clap::{Args, Subcommand};
 use iso8583::Dialect;
 use iso8583::describe::{self, Language};
 use jiff::Timestamp;
+use receipt::{Bitmap, png};
 use serde_json::json;
 use store::{Cursor, Page, PaymentFilter, Store};
 
@@ -33,7 +34,8 @@ enum TxnCommand {
     /// Show one payment: states, messages, times.
     Show(ShowArgs),
     /// Write the e-signature of a payment to a file.
-    #[command(after_help = "Example:\n  posp txn signature 112400000017 --out signature.jbg")]
+    #[command(after_help = "Examples:\n  posp txn signature 112400000017 --out signature.png\n  \
+                            posp txn signature 112400000017 --out signature.jbg")]
     Signature(SignatureArgs),
 }
 
@@ -41,7 +43,8 @@ enum TxnCommand {
 struct SignatureArgs {
     /// Any number of the payment. Where it fits several, the payment number (without leading zeros) wins.
     number: String,
-    /// Where the image goes, without the feature code in front of it.
+    /// Where the image goes, without the feature code in front of it. A name that ends in .png is given a PNG, whether
+    /// PNG or JBIG was uploaded; any other the bytes as they were.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Data directory of the node (default: node.data of the configuration).
@@ -161,6 +164,8 @@ pub async fn run(config: &Config, args: TxnArgs, screen: &mut Screen) -> anyhow:
 
 /// Characters of the feature code in front of an image.
 const FEATURE_CODE: usize = 8;
+/// Most dots of a signature: eighty times what terminals upload.
+const SIGNATURE_DOTS_MAX: u64 = 1 << 22;
 
 async fn signature(config: &Config, args: SignatureArgs, screen: &mut Screen) -> anyhow::Result<ExitCode> {
     let store = open(config, args.data)?;
@@ -178,10 +183,28 @@ async fn signature(config: &Config, args: SignatureArgs, screen: &mut Screen) ->
     let hsm = module::open(config)?;
     let image = engine::open_signature(hsm.as_ref(), &signature)
         .with_context(|| format!("the e-signature of payment {}", record.id))?;
-    let image = image.get(FEATURE_CODE..).unwrap_or_default();
-    std::fs::write(&args.out, image).with_context(|| format!("{} cannot be written", args.out.display()))?;
+    let uploaded = image.get(FEATURE_CODE..).unwrap_or_default();
+    let image = if args.out.extension().is_some_and(|name| name.eq_ignore_ascii_case("png")) {
+        as_png(uploaded).with_context(|| format!("the e-signature of payment {}", record.id))?
+    } else {
+        uploaded.to_vec()
+    };
+    std::fs::write(&args.out, &image).with_context(|| format!("{} cannot be written", args.out.display()))?;
     screen.line(format!("{} bytes in {}", image.len(), args.out.display()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The image of a signature as PNG. What was uploaded is a terminal's: it is decoded here, by whoever wants to see it, and
+/// nowhere in the node.
+fn as_png(uploaded: &[u8]) -> anyhow::Result<Vec<u8>> {
+    const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
+    if uploaded.starts_with(PNG) {
+        return Ok(uploaded.to_vec());
+    }
+    let dots = jbig::decode(uploaded, SIGNATURE_DOTS_MAX)
+        .context("the image is neither JBIG nor PNG; a name that does not end in .png gets its bytes")?;
+    let image = Bitmap::from_bytes(dots.width(), dots.height(), dots.bytes().to_vec())?;
+    Ok(png::encode(&image)?)
 }
 
 /// What a number finds.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hal::{Camera, ErrorKind, Scanner, SignaturePad};
-use receipt::{Element, Line, ReceiptDoc, png};
+use receipt::{Element, Line, ReceiptDoc};
 
 use super::{Lit, Shell};
 use crate::faults::device;
@@ -40,7 +40,7 @@ impl Shell {
         if signature::is_empty(&drawn) {
             return Ok(Event::Signed(SignSays::Empty));
         }
-        let kept = match png::encode(&signature::marked(drawn, code)) {
+        let kept = match signature::write(&signature::marked(drawn, code), self.config.signature) {
             Ok(image) => self
                 .ask(async |terminal| terminal.sign(trace, &image).await)?
                 .map_err(|error| error.to_string()),
@@ -59,7 +59,7 @@ impl Shell {
     pub(super) fn with_signature(&self, document: &ReceiptDoc) -> ReceiptDoc {
         let drawn = |line: &Line| match &line.element {
             Element::Signature { reference } => {
-                let image = self.terminal.signature(reference).and_then(|image| png::decode(&image));
+                let image = self.terminal.signature(reference).and_then(|image| signature::read(&image));
                 image.map_or_else(|| line.clone(), |image| Line::image(image).on(line.copy).sensitive())
             }
             _ => line.clone(),

@@ -142,6 +142,35 @@ async fn a_signature_comes_back_as_it_was_drawn() {
     assert!(terminal.notices().is_empty());
 }
 
+/// A signature that was uploaded as JBIG is looked at as PNG, dot for dot; what is no image is said to be none.
+#[tokio::test]
+async fn a_jbig_signature_is_shown_as_png() {
+    let lab = Lab::start(Setup::default()).await;
+    let (mut terminal, _) = lab.signed_in(FIRST).await;
+    let sale = sold(&mut terminal, swipe(10_000)).await;
+    let reference = sale.rrn.as_deref().unwrap();
+    let (jbg, png) = (lab.dir.path().join("signature.jbg"), lab.dir.path().join("signature.png"));
+    let [jbg, png] = [&jbg, &png].map(|path| path.to_str().unwrap());
+    let mut drawn = receipt::Bitmap::new(384, 128).unwrap();
+    drawn.fill(20, 30, 300, 3);
+    drawn.fill(383, 0, 1, 128);
+    let dots = jbig::Image::new(384, 128, drawn.bytes().to_vec()).unwrap();
+    let uploaded = jbig::encode(&dots, jbig::Options::default());
+    terminal.sign(sale.trace, &uploaded).await.unwrap();
+    terminal.upload_waiting().await.unwrap();
+    lab.good(&["txn", "signature", reference, "--out", jbg]);
+    assert_eq!(std::fs::read(jbg).unwrap(), uploaded);
+    lab.good(&["txn", "signature", reference, "--out", png]);
+    assert_eq!(receipt::png::decode(&std::fs::read(png).unwrap()), Some(drawn));
+
+    let other = sold(&mut terminal, swipe(20_000)).await;
+    terminal.sign(other.trace, b"a scrawl").await.unwrap();
+    terminal.upload_waiting().await.unwrap();
+    let refused = lab.posp(&["txn", "signature", other.rrn.as_deref().unwrap(), "--out", png]);
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("neither JBIG nor PNG"));
+}
+
 /// The terminal dreams of an offline sale that the host refused, and a chip refused a payment: the batch differs, every
 /// detail goes up across a cut line, and the operator sees the batch as a whole.
 #[tokio::test]

@@ -14,7 +14,7 @@ fn may_use(name: &str) -> Option<&'static [&'static str]> {
         "front" => &["iso8583", "gate"],
         "sim" | "bench" | "cardsim" | "kernel" => &["iso8583", "hsm"],
         "pos" => &["iso8583", "hsm", "receipt"],
-        "app" => &["iso8583", "hsm", "kernel", "hal", "pay", "pos", "receipt"],
+        "app" => &["iso8583", "hsm", "jbig", "kernel", "hal", "pay", "pos", "receipt"],
         "terminal" => &[
             "iso8583",
             "hsm",
