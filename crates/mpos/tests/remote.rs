@@ -19,7 +19,8 @@ use hal::{
 };
 use hal_suite::{Cannot, Deed, Fixture, Hands, LAB_MASTER_KEY};
 use hal_virtual::{CardHandle, Controls, EchoCard, PinKey, Stripe, VirtualConfig, VirtualDevice, card};
-use hsm::KeyComponent;
+use hsm::primitives::{BlockKey, Sm4Key, pin, track};
+use hsm::{KeyComponent, Pin};
 use mpos::{Link, LinkState, Phone, Reader, Serving, serve};
 
 const LABEL: [u8; 16] = [7; 16];
@@ -88,8 +89,12 @@ impl Rig {
 
     /// The holder types the PIN on the reader, which shows what is paid.
     fn enters_pin(&self, pan: &CardNumber) -> hal::Result<OnlinePin> {
+        self.enters_pin_as(pan, PinFormat::Iso0)
+    }
+
+    fn enters_pin_as(&self, pan: &CardNumber, format: PinFormat) -> hal::Result<OnlinePin> {
         let (pad, _session) = self.open::<dyn PinPad>();
-        let request = pin_request(pan);
+        let request = PinRequest { format, ..pin_request(pan) };
         let hands = self.reader.controls();
         thread::scope(|scope| {
             let entered = scope
@@ -358,4 +363,38 @@ fn nothing_of_a_card_can_be_read_on_the_link() {
         let found = bytes.windows(secret.len()).any(|window| window == secret);
         assert!(!found, "{} can be read", hex::encode(secret));
     }
+}
+
+/// Keys of SM4 as a sign-in brings them (the key vectors of the field reference): PIN block and track are what their definitions
+/// give under the clear keys.
+#[test]
+fn sm4_keys_serve_pin_and_track_in_the_reader() {
+    let rig = Rig::new();
+    load_master(rig.reader.secure().as_ref(), KeySlot::Fixed(2), KeyAlgorithm::Sm4);
+    let (keys, session) = rig.open::<dyn KeyStore>();
+    for (class, cipher, kcv) in [
+        (WorkKeyClass::Pin, "D052DCC19D0EEB7A565720640D8B7E29", "DD60708C"),
+        (WorkKeyClass::Track, "449734911A4402599E9A30CBAB1192BC", "F7C127A8"),
+    ] {
+        let cipher = hex::decode(cipher).unwrap();
+        let key = WorkKey {
+            class,
+            master: KeySlot::Fixed(2),
+            slot: KeySlot::working(1, class).unwrap(),
+            algorithm: KeyAlgorithm::Sm4,
+            cipher: &cipher,
+            kcv: kcv.parse().unwrap(),
+        };
+        keys.get().unwrap().load_work_key(&key).unwrap();
+    }
+    drop((keys, session));
+    let Found::Swiped(data) = rig.swipe().unwrap() else { panic!("a stripe") };
+    let clear = |first: u8| -> [u8; 16] { std::array::from_fn(|at| first + at as u8) };
+    let track = track::encrypt(&BlockKey::new(KeyAlgorithm::Sm4, &clear(0x21)).unwrap(), TRACK).unwrap();
+    assert_eq!(data.track2.as_ref().unwrap().reveal(), track);
+    let OnlinePin::Block(block) = rig.enters_pin_as(&data.pan, PinFormat::Sm4Extended).unwrap() else {
+        panic!("a block")
+    };
+    let pin = pin::build_sm4(&Pin::new("123456").unwrap(), "6224242000000021").unwrap();
+    assert_eq!(block.bytes(), Sm4Key::new(&clear(0x01)).encrypt(*pin));
 }

@@ -12,6 +12,7 @@ mod downloads;
 mod faults;
 mod further;
 mod limits;
+mod mpos;
 mod node;
 mod offline;
 mod preauth;
