@@ -333,6 +333,16 @@ impl Shell {
         if self.around.power.is_cancelled() { Err(Dark) } else { Ok(error) }
     }
 
+    /// What becomes of a wait for a person that has ended with an error.
+    fn nobody(&self, error: HalError) -> Lit<Event> {
+        let error = self.lit(error)?;
+        Ok(match error.kind {
+            ErrorKind::UserCancelled => Event::NoCard(Why::Cancelled),
+            ErrorKind::Timeout => Event::NoCard(Why::TimedOut),
+            _ => Event::Failed(device(&error)),
+        })
+    }
+
     fn open<D: hal::DeviceClass + ?Sized>(&self) -> Result<Lease<D>, HalError> {
         self.around.devices.open::<D>(&self.around.session, 0, LeaseTerms::open_end())
     }

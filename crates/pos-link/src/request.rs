@@ -331,6 +331,11 @@ pub fn totals(message: &Message<'_>) -> Result<BatchTotals, Refusal> {
     Ok(BatchTotals { domestic: block(&read.domestic), foreign: block(&read.foreign) })
 }
 
+/// What a terminal without card numbers has in the place of one.
+fn is_zeros(digits: &str) -> bool {
+    digits.bytes().all(|digit| digit == b'0')
+}
+
 /// Details of a batch-up message 201: up to eight lines in field 48.
 pub fn magnetic_details(message: &Message<'_>, profile: &Profile) -> Result<Vec<Detail>, Refusal> {
     let malformed = || format("field 48 malformed");
@@ -342,7 +347,7 @@ pub fn magnetic_details(message: &Message<'_>, profile: &Profile) -> Result<Vec<
                 trace: Trace::new(u64::from(line.trace)).map_err(|_| malformed())?,
                 pan: match Pan::new(line.pan.as_str()) {
                     Ok(pan) => Some(pan),
-                    Err(_) if hides_number(message, profile) => None,
+                    Err(_) if is_zeros(line.pan.as_str()) && hides_number(message, profile) => None,
                     Err(_) => return Err(malformed()),
                 },
                 amount: Amount::from_fen(line.fen).ok_or_else(malformed)?,

@@ -136,6 +136,22 @@ enum Place {
     Trouble,
 }
 
+impl Place {
+    /// What the cashier is asked before the card: nothing has happened yet, and it can be given up.
+    const fn asks_the_cashier(self) -> bool {
+        matches!(
+            self,
+            Self::Original
+                | Self::ConfirmOriginal
+                | Self::Supervisor
+                | Self::Amount
+                | Self::Periods
+                | Self::Points
+                | Self::Voice
+        )
+    }
+}
+
 /// The counter.
 #[derive(Debug)]
 pub struct Flow {

@@ -4,11 +4,7 @@
 use super::*;
 use crate::view::Page;
 
-fn tests_flow() -> Flow {
-    flow()
-}
-
-fn flow() -> Flow {
+fn at_the_menu() -> Flow {
     let mut flow = Flow::new(Rules { supervisor: false, ..Rules::default() }, "t");
     flow.start();
     flow.step(Event::Recovered { order: None, settling: false });
@@ -40,7 +36,7 @@ fn ready() -> Event {
 /// before the slip and the result.
 #[test]
 fn a_chip_sale_writes_down_before_it_goes_on() {
-    let mut flow = flow();
+    let mut flow = at_the_menu();
     let effects = play(
         &mut flow,
         vec![
@@ -97,7 +93,7 @@ fn what_has_no_answer_is_reversed_before_the_result() {
     for (through, outcome, why) in
         [(true, Outcome::Declined, Why::Reversed), (false, Outcome::Unknown, Why::NoAnswer)]
     {
-        let mut flow = flow();
+        let mut flow = at_the_menu();
         play(
             &mut flow,
             vec![
@@ -126,7 +122,7 @@ fn what_has_no_answer_is_reversed_before_the_result() {
 /// A chip that cannot be read is tried three times, then its stripe is taken; a swiped chip card is sent to the slot.
 #[test]
 fn the_stripe_of_a_chip_card_is_taken_only_after_its_chip_failed() {
-    let mut flow = flow();
+    let mut flow = at_the_menu();
     play(
         &mut flow,
         vec![choose(Trade::Sale), Event::Input(Input::Amount { amount: 1 }), Event::Done, ready()],
@@ -152,7 +148,7 @@ fn the_stripe_of_a_chip_card_is_taken_only_after_its_chip_failed() {
 /// end in the journal.
 #[test]
 fn an_order_that_is_broken_off_ends_in_the_journal_when_it_began_there() {
-    let mut flow = flow();
+    let mut flow = at_the_menu();
     play(&mut flow, vec![choose(Trade::Sale), Event::Input(Input::Cancel)]);
     assert!(flow.is_free());
     let order = Order { caller: "shop".into(), ..Order::by_cashier(Trade::Sale, "r1".into()) };
@@ -188,7 +184,7 @@ fn a_void_shows_what_it_undoes_and_wants_a_supervisor() {
 /// before anybody is bothered. A cash load is in a chip, so its card is asked for.
 #[test]
 fn a_void_is_of_the_kind_that_its_original_needs() {
-    let mut flow = flow();
+    let mut flow = at_the_menu();
     flow.step(choose(Trade::Void));
     let named =
         Event::Input(Input::Original { trace: Some(9), reference: None, auth_code: None, date: None });
@@ -211,7 +207,7 @@ fn a_void_is_of_the_kind_that_its_original_needs() {
 /// wants; what the message says of the reading is that of the card that pays. Without its PIN nothing is taken.
 #[test]
 fn a_load_from_another_card_asks_for_both() {
-    let mut flow = flow();
+    let mut flow = at_the_menu();
     play(
         &mut flow,
         vec![choose(Trade::TransferLoad), Event::Input(Input::Amount { amount: 500 }), Event::Done],
@@ -241,7 +237,7 @@ fn a_load_from_another_card_asks_for_both() {
 /// A purse is in its chip: when that cannot be read there is no stripe to fall back to.
 #[test]
 fn a_purse_that_cannot_be_read_is_not_loaded() {
-    let mut flow = flow();
+    let mut flow = at_the_menu();
     play(
         &mut flow,
         vec![choose(Trade::Load), Event::Input(Input::Amount { amount: 500 }), Event::Done, ready()],
@@ -261,7 +257,7 @@ fn a_purse_that_cannot_be_read_is_not_loaded() {
 #[test]
 fn a_terminal_that_must_ask_the_host_refuses_the_keys_that_do_not() {
     for trade in Trade::ALL {
-        let mut flow = flow();
+        let mut flow = at_the_menu();
         flow.obey(true, false, 10_000);
         let view = flow.step(choose(trade)).view;
         let refused = matches!(view, View::Trouble { .. });
@@ -274,7 +270,7 @@ fn a_terminal_that_must_ask_the_host_refuses_the_keys_that_do_not() {
 /// itself must do so: one that wants the host does not pay.
 #[test]
 fn offline_sales_keep_to_the_limit() {
-    let mut flow = flow();
+    let mut flow = at_the_menu();
     play(&mut flow, vec![choose(Trade::OfflineSale)]);
     let step = flow.step(Event::Input(Input::Amount { amount: 10_001 }));
     assert!(matches!(step.view, View::Voice { needed: true, wrong: None, .. }), "{step:?}");
@@ -285,7 +281,7 @@ fn offline_sales_keep_to_the_limit() {
         matches!(&step.effect, Effect::Journal(Mark::Accepted(order)) if order.original.auth_code.as_deref() == Some("A1B2C3")),
         "{step:?}"
     );
-    let mut flow = tests_flow();
+    let mut flow = at_the_menu();
     play(&mut flow, vec![choose(Trade::OfflineChip)]);
     let step = flow.step(Event::Input(Input::Amount { amount: 10_001 }));
     assert!(matches!(step.view, View::Amount { wrong: Some(_), .. }), "{step:?}");
@@ -303,7 +299,7 @@ fn offline_sales_keep_to_the_limit() {
 #[test]
 fn a_signature_comes_before_the_slip() {
     let sold = || {
-        let mut flow = flow();
+        let mut flow = at_the_menu();
         flow.rules.esign = true;
         let sign = Some("01241125".to_owned());
         let says = HostSays { status: Some(HostStatus::Approved), trace: 124, sign, ..HostSays::default() };
@@ -344,23 +340,23 @@ fn a_scanned_slip_names_the_original() {
         let line = Line { trace: 124, reference, date: "1124".into(), here, offers, ..Line::default() };
         Event::Scanned(Box::new(line))
     };
-    let mut flow = flow();
+    let mut flow = at_the_menu();
     flow.step(choose(Trade::Void));
     assert_eq!(flow.step(Event::Input(Input::Scan)).effect, Effect::Scan);
     assert_eq!(flow.step(slip(true)).effect, Effect::Find(124));
-    let mut flow = tests_flow();
+    let mut flow = at_the_menu();
     play(&mut flow, vec![choose(Trade::Void), Event::Input(Input::Scan)]);
     let step = flow.step(slip(false));
     assert!(matches!(step.view, View::Original { wrong: Some(_), .. }), "{step:?}");
-    let mut flow = tests_flow();
+    let mut flow = at_the_menu();
     play(&mut flow, vec![choose(Trade::Refund), Event::Input(Input::Scan)]);
     assert!(matches!(flow.step(slip(false)).view, View::Amount { .. }));
-    let mut flow = tests_flow();
+    let mut flow = at_the_menu();
     flow.step(Event::Input(Input::Scan));
     assert!(matches!(flow.step(slip(true)).view, View::Detail { .. }));
     let step = flow.step(Event::Input(Input::Trade { trade: Trade::Void }));
     assert_eq!(step.effect, Effect::Find(124));
-    let mut flow = tests_flow();
+    let mut flow = at_the_menu();
     play(&mut flow, vec![choose(Trade::Void), Event::Input(Input::Scan)]);
     let step = flow.step(Event::NoCard(Why::Cancelled));
     assert!(matches!(step.view, View::Original { wrong: None, .. }), "the numbers may be keyed: {step:?}");
@@ -369,7 +365,7 @@ fn a_scanned_slip_names_the_original() {
 /// The printer stops in the middle: the trade stays, the whole slip is printed again with its mark, or given up.
 #[test]
 fn paper_never_changes_an_outcome() {
-    let mut flow = flow();
+    let mut flow = at_the_menu();
     play(
         &mut flow,
         vec![
@@ -484,7 +480,7 @@ fn a_settlement_that_was_cut_off_goes_on_by_itself() {
 #[test]
 fn only_a_card_in_the_slot_is_to_be_taken() {
     for (card, to_be_taken) in [(Card::Inserted, true), (Card::Tapped, false)] {
-        let mut flow = flow();
+        let mut flow = at_the_menu();
         play(
             &mut flow,
             vec![
@@ -511,7 +507,7 @@ fn only_a_card_in_the_slot_is_to_be_taken() {
 #[test]
 fn a_torn_tap_goes_on_with_the_same_card_or_ends_clearly() {
     let torn = || {
-        let mut flow = flow();
+        let mut flow = at_the_menu();
         play(
             &mut flow,
             vec![
@@ -639,7 +635,7 @@ mod any_event {
         /// accepted its end is journaled before it is given back.
         #[test]
         fn nothing_is_sent_or_told_before_it_is_written_down(numbers in proptest::collection::vec(0_u8..SINGLE + 18, 1..120)) {
-            let mut flow = flow();
+            let mut flow = at_the_menu();
             flow.rules.esign = true;
             let (mut accepted, mut numbered, mut ended) = (false, false, false);
             for number in numbers {

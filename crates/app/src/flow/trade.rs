@@ -90,26 +90,8 @@ impl Flow {
                 self.accepted = false;
                 self.trouble(trouble)
             }
-            (
-                Place::Original
-                | Place::ConfirmOriginal
-                | Place::Supervisor
-                | Place::Amount
-                | Place::Periods
-                | Place::Points
-                | Place::Voice,
-                Event::Input(Input::Cancel),
-            ) => self.give_up(Why::Cancelled),
-            (
-                Place::Original
-                | Place::ConfirmOriginal
-                | Place::Supervisor
-                | Place::Amount
-                | Place::Periods
-                | Place::Points
-                | Place::Voice,
-                Event::Idle,
-            ) => self.give_up(Why::TimedOut),
+            (place, Event::Input(Input::Cancel)) if place.asks_the_cashier() => self.give_up(Why::Cancelled),
+            (place, Event::Idle) if place.asks_the_cashier() => self.give_up(Why::TimedOut),
             (Place::Original, Event::Input(Input::Original { trace, reference, auth_code, date })) => {
                 self.named(trace, reference, auth_code, date)
             }

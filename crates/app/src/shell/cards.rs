@@ -423,14 +423,7 @@ impl Shell {
                 Event::Pin(PinSays::Entered)
             }
             Ok(OnlinePin::Bypassed) => Event::Pin(PinSays::Bypassed),
-            Err(error) => {
-                let error = self.lit(error)?;
-                match error.kind {
-                    ErrorKind::UserCancelled => Event::NoCard(Why::Cancelled),
-                    ErrorKind::Timeout => Event::NoCard(Why::TimedOut),
-                    _ => Event::Failed(device(&error)),
-                }
-            }
+            Err(error) => self.nobody(error)?,
         })
     }
 

@@ -6,8 +6,7 @@ use hal::{Camera, ErrorKind, Scanner, SignaturePad};
 use receipt::{Element, Line, ReceiptDoc};
 
 use super::{Lit, Shell};
-use crate::faults::device;
-use crate::flow::{Event, SignSays, Why};
+use crate::flow::{Event, SignSays};
 use crate::host;
 use crate::signature;
 
@@ -81,14 +80,7 @@ impl Shell {
                 Ok(line) => Event::Scanned(Box::new(line)),
                 Err(trouble) => Event::Failed(trouble),
             },
-            Err(error) => {
-                let error = self.lit(error)?;
-                match error.kind {
-                    ErrorKind::UserCancelled => Event::NoCard(Why::Cancelled),
-                    ErrorKind::Timeout => Event::NoCard(Why::TimedOut),
-                    _ => Event::Failed(device(&error)),
-                }
-            }
+            Err(error) => self.nobody(error)?,
         })
     }
 }

@@ -70,13 +70,7 @@ async fn a_day_without_card_numbers_is_reversed_uploaded_and_settled() {
     assert_eq!(lab.payments(&[dinner.rrn.as_deref().unwrap()])[0]["adjusted_fen"], json!(10_500));
 
     drop(terminal);
-    lab.edit_terminal(FIRST, |state| {
-        let journal = state["journal"].as_array_mut().unwrap();
-        let mut dreamt = journal[0].clone();
-        dreamt["trace"] = json!(900);
-        journal.push(dreamt);
-    });
-    let mut terminal = lab.reopen(FIRST);
+    let mut terminal = dreams(&lab);
     let settled = terminal.settle().await.unwrap();
     assert_eq!(code(&settled), "00", "{settled:?}");
     let notices = settled.notices.join("\n");
@@ -85,6 +79,17 @@ async fn a_day_without_card_numbers_is_reversed_uploaded_and_settled() {
     let named = differences.lines().any(|line| line.contains("000900") && line.contains("only_terminal"));
     assert!(named && differences.lines().count() == 2, "{differences}");
     books_agree(&lab).await;
+}
+
+/// The terminal comes back with a transaction in its journal that never was.
+fn dreams(lab: &Lab) -> Terminal {
+    lab.edit_terminal(FIRST, |state| {
+        let journal = state["journal"].as_array_mut().unwrap();
+        let mut dreamt = journal[0].clone();
+        dreamt["trace"] = json!(900);
+        journal.push(dreamt);
+    });
+    lab.reopen(FIRST)
 }
 
 /// The same messages from a smart POS (type 04), which has its cards' numbers and must tell them: the void and the upload are
@@ -98,13 +103,7 @@ async fn another_device_without_card_numbers_is_refused() {
     let sale = sold(&mut terminal, request).await;
     assert_eq!(code(&terminal.void(VoidRequest::by_trace(sale.trace)).await.unwrap()), "30");
     drop(terminal);
-    lab.edit_terminal(FIRST, |state| {
-        let journal = state["journal"].as_array_mut().unwrap();
-        let mut dreamt = journal[0].clone();
-        dreamt["trace"] = json!(900);
-        journal.push(dreamt);
-    });
-    let mut terminal = lab.reopen(FIRST);
+    let mut terminal = dreams(&lab);
     let settled = terminal.settle().await.unwrap();
     assert!(
         settled.notices.iter().any(|notice| notice.contains("2 items of the batch were refused")),
