@@ -2,10 +2,9 @@
 // An MPOS: the phone beside its reader, which has a display, keys and slots of its own. Words, the reader, and the screen on
 // which a phone pairs.
 Object.assign(WORDS, {
-  m_reader: ["读卡器", "card reader"], m_battery: ["电量", "battery"], m_label: ["标签码", "label code"], m_linked: ["已连接", "connected"], m_unlinked: ["未连接", "not connected"],
+  m_reader: ["读卡器", "card reader"], m_label: ["标签码", "label code"], m_linked: ["已连接", "connected"], m_unlinked: ["未连接", "not connected"],
   m_unpaired: ["未配对", "not paired"], m_cut: ["断开蓝牙", "cut the link"], m_mend: ["恢复蓝牙", "mend the link"], m_pair: ["连接读卡器", "Pair with the reader"],
-  m_pairhint: ["输入或扫描读卡器背面的标签码", "Key or scan the code on the reader's label"], m_scan: ["扫描标签", "scan the label"], m_onreader: ["请在读卡器上输入密码", "Enter the PIN on the reader"],
-  m_there: ["请在读卡器上操作", "Use the reader"], m_eslip: ["电子签购单", "e-slip"]
+  m_pairhint: ["输入或扫描读卡器背面的标签码", "Key or scan the code on the reader's label"], m_scan: ["扫描标签", "scan the label"], m_onreader: ["请在读卡器上输入密码", "Enter the PIN on the reader"]
 });
 
 // Where cards and PINs go: the reader, where there is one.

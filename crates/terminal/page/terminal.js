@@ -340,7 +340,7 @@ const SCREENS = {
   voice: (s) => [appHead(w("offline_sale"), yuan(s.amount)), wrong(s.wrong), ...form([["code", w("voicecode"), { max: 6, text: true }]], (v) => press({ do: "voice", code: v.code || null }), el("p", { class: "sub" }, `${s.needed ? w("voiceneeded") : w("voicefree")} ${yuan(s.limit)}`))],
   original: (s) => {
     const fields = { trace: [["trace", w("trace_no"), { max: 6 }]], reference: [["reference", w("ref"), { max: 12, text: true }], ["date", w("date"), { max: 4 }]], authorisation: [["auth_code", w("auth"), { max: 6, text: true }], ["date", w("date"), { max: 4 }]] }[s.names];
-    return [appHead(w(s.trade), w("original")), wrong(s.wrong && WORDS[s.wrong] ? s.wrong : s.wrong), ...form(fields, (v) => press({ do: "original", trace: v.trace ? Number(v.trace) : null, reference: v.reference || null, auth_code: v.auth_code || null, date: v.date || null }), el("div", { class: "row1" }, button(`▦ ${w("orscan")}`, { do: "scan" }, "wide", "scan")))];
+    return [appHead(w(s.trade), w("original")), wrong(s.wrong), ...form(fields, (v) => press({ do: "original", trace: v.trace ? Number(v.trace) : null, reference: v.reference || null, auth_code: v.auth_code || null, date: v.date || null }), el("div", { class: "row1" }, button(`▦ ${w("orscan")}`, { do: "scan" }, "wide", "scan")))];
   },
   confirm_original: (s) => [appHead(w(s.trade), w("thisone")), el("div", { class: "big" }, yuan(s.line.amount)), lineTable(s.line), yesNo({ do: "confirm" }, { do: "cancel" })],
   card: (s) => {
