@@ -508,13 +508,14 @@ impl Engine {
         let Journaled { merchant, id, kind, rrn, .. } = journaled;
         let at = self.now();
         let (event, entry) = match outcome {
-            // We sent it once, so the network has it twice from somewhere else: what became of the first is not told.
-            Outcome::Answered(answer) if answer.answer.code == ResponseCode::DUPLICATE => {
+            Outcome::Answered(answer) if tells_nothing(answer.answer.code) => {
+                let code = answer.answer.code;
                 metrics::counter!("posp_network_no_answer_total").increment(1);
                 tracing::warn!(
                     payment = id.0,
                     kind = kind.code(),
-                    "the network calls it a duplicate: outcome unknown"
+                    code = code.as_str(),
+                    "the network's answer does not tell the outcome: unknown"
                 );
                 (
                     Event::NoAnswer(Answer::own(ResponseCode::TIMEOUT, at)),
@@ -752,4 +753,11 @@ pub(crate) fn account_number(request: &PaymentRequest, track2: Option<&Secret>) 
         }
     }
     found.cloned().ok_or(Refusal::new(ResponseCode::FORMAT_ERROR, "no account number"))
+}
+
+/// Answers that do not say what became of a request. 94: we sent it once, so the network has it twice from somewhere else,
+/// and the first is what counts. A0: a copy that came after a change of keys, or the request itself; and the terminal must
+/// never hear it, since it would take it for a word about its own keys, sign in anew and ask again for ever.
+fn tells_nothing(code: ResponseCode) -> bool {
+    [ResponseCode::DUPLICATE, ResponseCode::MAC_ERROR].contains(&code)
 }

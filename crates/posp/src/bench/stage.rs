@@ -141,6 +141,8 @@ impl Stage {
         // A copy of its own: a build beside the run must not change the program half way.
         let program = dir.join("posp");
         std::fs::copy(std::env::current_exe()?, &program)?;
+        // Left to the system it would go to the disk half a minute later, in the middle of what is measured.
+        std::fs::File::open(&program)?.sync_all()?;
         let [pos, ops, inbound, network, control] = free_ports(5)?[..] else { bail!("no free ports") };
         config.node.data = dir.join("data");
         if let Some(url) = database {
