@@ -23,8 +23,8 @@ use crate::writer::count;
 
 /// Operations of the writer after which the thread makes a pass. While a pass flushes, a commit waits for the same disk:
 /// the less there is to flush the shorter everybody waits, so a pass is short and comes often. At ten thousand payments a
-/// second a pass over 4,000 operations (16 MB) took 20 to 40 ms and came five times a second, which one payment in ten
-/// met; over 200 it takes 2 to 5 ms.
+/// second a pass over 4,000 operations took 20 to 40 ms and came five times a second, which one payment in ten met;
+/// over 200 it mostly takes 2 to 5 ms.
 const PASS_EVERY: usize = 200;
 
 /// A pass this short left little behind for the next.
