@@ -42,6 +42,10 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../migrations/postgres/0016_days.sql"),
     },
     both(include_str!("../migrations/0017_forward_family.sql")),
+    Migration {
+        sqlite: include_str!("../migrations/sqlite/0018_statistics.sql"),
+        postgres: include_str!("../migrations/postgres/0018_statistics.sql"),
+    },
 ];
 
 /// The table that says which were applied, and when.

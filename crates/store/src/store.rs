@@ -289,7 +289,7 @@ impl Store {
 
     /// Appends a line to the history of each payment, in one transaction; how many of them do not exist.
     pub async fn append_each(&self, lines: Vec<HistoryLine>) -> Result<usize, StoreError> {
-        let touches = lines.iter().map(|(merchant, id, _)| Touch::Payment(*merchant, *id)).collect();
+        let touches = lines.iter().map(|(merchant, id, _)| Touch::History(*merchant, *id)).collect();
         self.db.write(Admission::Wait, touches, move |db| payments::append_each(db, &lines)).await
     }
 

@@ -164,8 +164,8 @@ async fn a_detached_day_can_come_back() {
     assert_eq!(lines(&store).await.len(), 1);
 }
 
-/// Nodes that start at the same moment on a database without days: each of the days ahead is there once, and payments
-/// of today go to today's.
+/// Nodes that start at the same moment on a database without days: each of the days ahead is there once, payments of
+/// today go to today's, and the server gathers of each day what it gathers of the whole.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn nodes_that_start_at_once_make_each_day_once() {
     let url = server::shared().database().await;
@@ -192,6 +192,31 @@ async fn nodes_that_start_at_once_make_each_day_once() {
         assert_eq!(days, made);
         assert!(lines(&node).await.iter().all(|(day, ..)| day.is_some()), "{:?}", lines(&node).await);
     }
+    let gathered = "SELECT attname::text, MIN(attstattarget)::int4, MAX(attstattarget)::int4 FROM pg_attribute \
+         WHERE attnum > 0 AND attrelid IN (SELECT 'journal_entry'::regclass UNION SELECT inhrelid FROM pg_inherits \
+         WHERE inhparent = 'journal_entry'::regclass) GROUP BY attname";
+    for row in admin.query(gathered, &[]).await.unwrap() {
+        let (column, least, most): (String, i32, i32) = (row.get(0), row.get(1), row.get(2));
+        let wanted = if ["merchant", "payment", "sequence", "day"].contains(&&*column) { 20 } else { 0 };
+        assert_eq!((least, most), (wanted, wanted), "{column}");
+    }
+}
+
+/// What a terminal was told is one more line of a history and needs the payment neither read nor locked: it waits for
+/// nobody who holds the payment. (Reading it took a quarter of the database's time for a payment.)
+#[tokio::test]
+async fn what_a_terminal_was_told_waits_for_nobody() {
+    let url = server::shared().database().await;
+    let (store, admin) = (open(&url), server::connect(&url).await);
+    let now = SystemClock.now();
+    begin(&store, sale(1, 1, now)).await;
+    approve(&store, 1, now).await;
+    admin.batch_execute("BEGIN; SELECT 1 FROM payment FOR UPDATE").await.unwrap();
+    let told = store.append_each(vec![(merchant_id(), PaymentId(1), line(now, "told"))]);
+    let told = tokio::time::timeout(Duration::from_secs(30), told).await.expect("it waits for the payment");
+    assert_eq!(told.unwrap(), 0);
+    admin.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(notes(&store, 1).await, ["came", "answered", "pending → approved", "told"]);
 }
 
 /// Whoever locks all other days away holds no payment up: a new payment, its outcome on the node that began it and on

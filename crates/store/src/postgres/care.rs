@@ -108,5 +108,6 @@ fn clean(db: &Connection) -> Result<(), tokio_postgres::Error> {
     if size < LARGE {
         return Ok(());
     }
-    db.simple("VACUUM (SKIP_LOCKED) payment_under_way")
+    // Giving the empty end of the file back would lock the table against the payments, which need it again at once.
+    db.simple("VACUUM (SKIP_LOCKED, TRUNCATE off) payment_under_way")
 }

@@ -1,0 +1,1 @@
+-- Statistics that the engine gathers by itself are a matter of PostgreSQL; SQLite gathers none unless it is asked.
