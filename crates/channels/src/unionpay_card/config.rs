@@ -68,7 +68,7 @@ impl LineConfig {
             reconnect: Duration::from_secs(1),
             management_patience: Duration::from_secs(10),
             key_overlap: Duration::from_secs(60),
-            in_flight_max: 4_096,
+            in_flight_max: 65_536,
             shared: false,
             management_from: 0,
         }

@@ -13,6 +13,7 @@ use iso8583::{CUPS, Message};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,9 @@ use crate::{Correlation, LineStatus, NetworkAnswer, Outcome, Prepared, Unsolicit
 pub(super) const FRAME_MAX: usize = 4_096;
 /// Frames that may wait for the writer.
 const WRITER_QUEUE: usize = 1_024;
+/// How long a request waits for its place among them. It adds to the time after which another node may reverse it, so it
+/// is short.
+const PLACE_MAX: Duration = Duration::from_secs(1);
 /// What is wrong with a peer that takes nothing.
 const DEAF: &str = "the network does not take what we send";
 /// Bytes that share one write.
@@ -146,8 +150,15 @@ async fn ask(
         waiting.insert(correlation, answer);
     }
     let _waiter = Waiter { line, correlation };
-    if writer.try_send(frame).is_err() {
-        return Sent::Not("the line does not take requests");
+    match writer.try_send(frame) {
+        Ok(()) => {}
+        Err(TrySendError::Closed(_)) => return Sent::Not("the line is down"),
+        // A group of payments becomes durable at once, and may be larger than the queue.
+        Err(TrySendError::Full(frame)) => match timeout(patience.min(PLACE_MAX), writer.send(frame)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Sent::Not("the line is down"),
+            Err(_) => return Sent::Not("the line does not take requests"),
+        },
     }
     match timeout(patience, arrives).await {
         Ok(Ok(arrived)) => Sent::Arrived(arrived),
