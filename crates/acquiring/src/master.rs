@@ -71,12 +71,19 @@ pub struct TerminalSession {
     pub previous_keys: Option<WorkingKeys>,
     /// When it signed in; `None` after sign-off.
     pub signed_in_at: Option<Timestamp>,
+    /// The same of the keys before: who still holds those has not heard of the newest sign-in, and stands where it stood.
+    pub previous_signed_in_at: Option<Timestamp>,
     /// Current batch.
     pub batch: BatchNo,
 }
 
 impl TerminalSession {
     /// A terminal that has never signed in.
-    pub const NEW: TerminalSession =
-        TerminalSession { keys: None, previous_keys: None, signed_in_at: None, batch: BatchNo::FIRST };
+    pub const NEW: TerminalSession = TerminalSession {
+        keys: None,
+        previous_keys: None,
+        signed_in_at: None,
+        previous_signed_in_at: None,
+        batch: BatchNo::FIRST,
+    };
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use acquiring::kind::{Kind, KindSpec};
 use acquiring::{BatchNo, Beijing, MerchantId, ResponseCode, TerminalId};
 use hsm::MacAlgorithm;
+use jiff::Timestamp;
 
-use crate::directory::{Known, LiveKeys, TerminalEntry};
+use crate::directory::{Known, LiveKeys, Session, TerminalEntry};
 use crate::{Engine, Refusal};
 
 /// Refusals that a newer session would lift.
@@ -153,7 +154,7 @@ impl Engine {
         tracing::error!(%merchant, %terminal, in_a_row,
             "ALARM: too many wrong MACs; the terminal must sign in again");
         metrics::counter!("posp_terminal_locked_total").increment(1);
-        entry.change_session(|s| s.signed_in_at = None);
+        entry.change_session(Session::end);
         entry.clear_wrong_macs();
         // Else the next look at the store would bring the session back.
         if self.0.store.is_shared()
@@ -218,29 +219,28 @@ impl Engine {
             return Ok(Authenticated { entry, keys: None, spec });
         }
         let session = entry.session();
-        let verified = || {
-            let claim = message.mac?;
-            let verifies = |keys: &&Arc<LiveKeys>| {
+        let verified = message.mac.and_then(|claim| {
+            let verifies = |keys: &LiveKeys| {
                 self.0
                     .hsm
                     .verify_mac(&keys.mac, message.mac_algorithm, claim.block, claim.value)
                     .unwrap_or(false)
             };
-            session.keys.iter().chain(&session.previous).find(verifies).cloned()
-        };
+            let newest = session.keys.iter().map(|keys| (keys, session.signed_in_at));
+            let before = session.previous.iter().map(|keys| (keys, session.previous_signed_in_at));
+            newest.chain(before).find(|(keys, _)| verifies(keys)).map(|(keys, at)| (Arc::clone(keys), at))
+        });
+        // Who holds the keys before has not heard of the newest sign-in: a copy of what it was refused for want of one
+        // stays refused.
+        let signed_in_at = verified.as_ref().map_or(session.signed_in_at, |(_, at)| *at);
+        let verified = verified.map(|(keys, _)| keys);
         // Signed with what the terminal holds: it may have missed the answer that brought the newest keys.
         let refused = |code, reason| Refused {
             refusal: Refusal::new(code, reason),
-            keys: verified().or_else(|| session.keys.clone()),
+            keys: verified.clone().or_else(|| session.keys.clone()),
         };
-        let Some(signed_in_at) = session.signed_in_at else {
-            return Err(refused(ResponseCode::SIGN_IN_AGAIN, NOT_SIGNED_IN));
-        };
-        if self.0.config.sign_in_daily {
-            let today = Beijing::of(self.now()).yyyymmdd();
-            if Beijing::of(signed_in_at).yyyymmdd() != today {
-                return Err(refused(ResponseCode::SIGN_IN_AGAIN, NOT_TODAY));
-            }
+        if let Err(reason) = self.sign_in_stands(signed_in_at) {
+            return Err(refused(ResponseCode::SIGN_IN_AGAIN, reason));
         }
         if let Some(batch) = message.batch
             && !batch_fits(spec.kind, batch, session.batch)
@@ -254,9 +254,19 @@ impl Engine {
         if message.mac.is_none() {
             return Err(refused(ResponseCode::MAC_ERROR, "MAC missing"));
         }
-        match verified() {
+        match verified {
             Some(keys) => Ok(Authenticated { entry: Arc::clone(&entry), keys: Some(keys), spec }),
             None => Err(refused(ResponseCode::MAC_ERROR, WRONG_MAC)),
+        }
+    }
+
+    /// Whether a sign-in of that moment is still good; why it is not.
+    pub(crate) fn sign_in_stands(&self, signed_in_at: Option<Timestamp>) -> Result<(), &'static str> {
+        let at = signed_in_at.ok_or(NOT_SIGNED_IN)?;
+        let today = || Beijing::of(self.now()).yyyymmdd();
+        match self.0.config.sign_in_daily && Beijing::of(at).yyyymmdd() != today() {
+            true => Err(NOT_TODAY),
+            false => Ok(()),
         }
     }
 

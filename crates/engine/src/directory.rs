@@ -33,11 +33,19 @@ pub struct Session {
     pub previous: Option<Arc<LiveKeys>>,
     /// When it signed in.
     pub signed_in_at: Option<Timestamp>,
+    /// The same of the keys before.
+    pub previous_signed_in_at: Option<Timestamp>,
     /// Current batch.
     pub batch: BatchNo,
 }
 
 impl Session {
+    /// The terminal must sign in before its next transaction; its keys still sign what it is answered.
+    pub(crate) fn end(&mut self) {
+        self.signed_in_at = None;
+        self.previous_signed_in_at = None;
+    }
+
     pub(crate) fn read(stored: &TerminalSession) -> Option<Session> {
         let read = |keys: &Option<WorkingKeys>| match keys {
             Some(keys) => read_keys(keys).map(Some),
@@ -47,6 +55,7 @@ impl Session {
             keys: read(&stored.keys)?,
             previous: read(&stored.previous_keys)?,
             signed_in_at: stored.signed_in_at,
+            previous_signed_in_at: stored.previous_signed_in_at,
             batch: stored.batch,
         })
     }

@@ -122,20 +122,17 @@ async fn look(engine: &Engine, busy: &BTreeSet<Family>) -> Result<Look, StoreErr
     inner.forward_depth.store(depth, Ordering::Relaxed);
     // One moment for both questions: what becomes due between two would be found by neither.
     let now = engine.now();
-    let found = due(engine, now, busy).await?;
-    if found.is_empty() {
+    if due(engine, now, busy).await?.is_empty() {
         let Some(at) = inner.store.next_forward_at(line, now).await? else { return Ok(Look::Again(LOOK)) };
         let wait = Duration::try_from(at.duration_since(now)).unwrap_or_default();
         return Ok(Look::Again(wait.min(LOOK)));
     }
     inner.channel.ready().await;
-    if !inner.store.is_shared() {
-        return Ok(Look::Due(found));
-    }
-    // Nodes share the queue: one of them works a line at a time, and what is due may be other things since it was read.
-    if !lease(engine).await? {
+    // Nodes that share the queue: one of them works a line at a time.
+    if inner.store.is_shared() && !lease(engine).await? {
         return Ok(Look::Again(LOOK));
     }
+    // The line may have been down for long: what an operator has released meanwhile goes before what follows it.
     Ok(Look::Due(due(engine, engine.now(), busy).await?))
 }
 

@@ -7,7 +7,7 @@ use hsm::{HsmError, KeyAlgorithm, KeyBlobLayout, WrappedKey};
 use jiff::Timestamp;
 
 use crate::authenticate::Authenticated;
-use crate::directory::LiveKeys;
+use crate::directory::{LiveKeys, Session};
 use crate::{Engine, Refusal};
 
 /// How a terminal's profile wants its working keys.
@@ -77,7 +77,9 @@ impl Engine {
             self.read_session_again(entry.merchant.id, entry.id).await.map_err(failed)?;
         }
         let session = entry.session();
-        let unproved = session.keys.as_ref().filter(|_| session.previous.is_some());
+        // Who was refused under them because it had to sign in gets others, or a late copy of that request would be taken.
+        let stands = self.sign_in_stands(session.signed_in_at).is_ok();
+        let unproved = session.keys.as_ref().filter(|_| session.previous.is_some() && stands);
         let again = unproved.and_then(|keys| self.same_keys(keys, layout, form, &entry.master_key));
         let (fresh, blob) = match again {
             Some(again) => again,
@@ -106,6 +108,7 @@ impl Engine {
             // before stay the fallback.
             if session.previous.is_none() {
                 session.previous = session.keys.take();
+                session.previous_signed_in_at = session.signed_in_at;
             }
             session.keys = Some(std::sync::Arc::new(fresh));
             session.signed_in_at = Some(at);
@@ -164,7 +167,7 @@ impl Engine {
             tracing::error!(%error, "a sign-off could not be made durable");
             Refusal::new(ResponseCode::MALFUNCTION, "store cannot take the sign-off")
         })?;
-        entry.change_session(|session| session.signed_in_at = None);
+        entry.change_session(Session::end);
         tracing::info!(merchant = %entry.merchant.id, terminal = %entry.id, "signed off");
         Ok(at)
     }

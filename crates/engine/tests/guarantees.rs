@@ -534,6 +534,38 @@ async fn a_refusal_is_signed_with_the_keys_that_the_terminal_holds() {
     assert!(Arc::ptr_eq(&refused.keys.unwrap(), &held));
 }
 
+/// What was refused because the terminal had to sign in stays refused once it has, should a copy of it come late: the
+/// terminal has taken it for ended. It does not matter whether it held keys that had proved themselves. (Seed 11459 of the
+/// simulation: refused after midnight, signed in, and the copy was approved, which no slip and no total of the terminal knew.)
+#[tokio::test]
+async fn g4_a_copy_of_what_was_refused_for_want_of_a_sign_in_stays_refused() {
+    let stage = Stage::set().await;
+    assert!(stage.authenticate(Kind::Sale).await.is_ok());
+    for proved in [true, false] {
+        let held = stage.engine.identify(merchant(), common::terminal()).unwrap().session().keys.unwrap();
+        let value =
+            hsm::Hsm::mac(stage.vault.as_ref(), &held.mac, hsm::MacAlgorithm::CupEcb, b"block").unwrap();
+        let sale = engine::TerminalMessage {
+            spec: Kind::Sale.spec(),
+            merchant: merchant(),
+            terminal: common::terminal(),
+            batch: Some(BatchNo::FIRST),
+            mac: Some(engine::MacClaim { block: b"block", value: &value }),
+            mac_algorithm: hsm::MacAlgorithm::CupEcb,
+        };
+        let refused = || async {
+            let answer = stage.engine.authenticate(&sale).await;
+            answer.map(|_| ()).map_err(|rejected| rejected.refusal().unwrap().code)
+        };
+        stage.engine.sign_off(&stage.authenticate(Kind::SignOff).await.unwrap()).await.unwrap();
+        assert_eq!(refused().await, Err(ResponseCode::SIGN_IN_AGAIN));
+        stage.sign_in().await;
+        let late = if proved { ResponseCode::SIGN_IN_AGAIN } else { ResponseCode::MAC_ERROR };
+        assert_eq!(refused().await, Err(late));
+    }
+    assert!(stage.authenticate(Kind::Sale).await.is_ok(), "with the newest keys");
+}
+
 /// When as many payments are under way as may be, one more is refused at once: neither journal nor network hear of it,
 /// those that were accepted end well, and the same request is taken when there is room again.
 #[tokio::test]

@@ -54,6 +54,7 @@ fn terminal(c: &mut Columns<'_>) -> Op<Terminal> {
             keys: keys(c)?,
             previous_keys: keys(c)?,
             signed_in_at: c.maybe_time("signed_in_at")?,
+            previous_signed_in_at: c.maybe_time("signed_in_before")?,
             batch: c.batch()?,
         },
     })
@@ -68,7 +69,7 @@ macro_rules! merchant_columns {
 macro_rules! terminal_columns {
     () => {
         "merchant, terminal, active, cipher, master_key, pin_key, mac_key, track_key, \
-         pin_key_before, mac_key_before, track_key_before, signed_in_at, batch"
+         pin_key_before, mac_key_before, track_key_before, signed_in_at, signed_in_before, batch"
     };
 }
 
@@ -238,7 +239,8 @@ fn save_session(
     // The counter's row is locked until the commit, so that versions become visible in their order.
     let version = advance(db, SESSION_VERSION, 1)?;
     let update = "UPDATE terminal SET pin_key = ?3, mac_key = ?4, track_key = ?5, pin_key_before = ?6, \
-         mac_key_before = ?7, track_key_before = ?8, signed_in_at = ?9, batch = ?10, session_version = ?11 \
+         mac_key_before = ?7, track_key_before = ?8, signed_in_at = ?9, batch = ?10, session_version = ?11, \
+         signed_in_before = ?12 \
          WHERE merchant = ?1 AND terminal = ?2";
     let (keys, before) = (session.keys.as_ref(), session.previous_keys.as_ref());
     db.execute(
@@ -254,7 +256,8 @@ fn save_session(
             before.and_then(|k| k.track.as_deref()),
             session.signed_in_at.map(millis),
             session.batch.get(),
-            version
+            version,
+            session.previous_signed_in_at.map(millis)
         ],
     )?;
     Ok(())

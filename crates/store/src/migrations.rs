@@ -46,6 +46,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/sqlite/0018_statistics.sql"),
         postgres: include_str!("../migrations/postgres/0018_statistics.sql"),
     },
+    both(include_str!("../migrations/0019_signed_in_before.sql")),
 ];
 
 /// The table that says which were applied, and when.

@@ -571,7 +571,10 @@ impl Store {
         self.session(merchant, terminal, move |session| {
             // Keys that never verified a message may not have reached the terminal: the ones before them stay.
             let newest = session.keys.replace(keys.clone());
-            session.previous_keys = session.previous_keys.take().or(newest);
+            if session.previous_keys.is_none() {
+                session.previous_keys = newest;
+                session.previous_signed_in_at = session.signed_in_at;
+            }
             session.signed_in_at = Some(at);
         })
         .await
@@ -591,6 +594,7 @@ impl Store {
         let change = move |session: &mut TerminalSession| {
             if session.keys.as_ref().is_some_and(|newest| newest.mac == proved) {
                 session.previous_keys = None;
+                session.previous_signed_in_at = None;
             }
         };
         self.session(merchant, terminal, change).await
@@ -606,7 +610,11 @@ impl Store {
         merchant: MerchantId,
         terminal: TerminalId,
     ) -> Result<TerminalSession, StoreError> {
-        self.session(merchant, terminal, |session| session.signed_in_at = None).await
+        let off = |session: &mut TerminalSession| {
+            session.signed_in_at = None;
+            session.previous_signed_in_at = None;
+        };
+        self.session(merchant, terminal, off).await
     }
 
     async fn session(

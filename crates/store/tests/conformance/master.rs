@@ -34,6 +34,7 @@ pub async fn master_data_comes_back_whole(store: Store) {
             keys: Some(keys(2)),
             previous_keys: Some(keys(1)),
             signed_in_at: Some(at(5)),
+            previous_signed_in_at: Some(at(4)),
             batch: acquiring::BatchNo::new(42).unwrap(),
         },
         ..terminal()
@@ -92,6 +93,7 @@ pub async fn sign_in_keeps_the_keys_before_until_they_are_dropped(store: Store) 
         keys: Some(keys(2)),
         previous_keys: Some(keys(1)),
         signed_in_at: Some(at(2)),
+        previous_signed_in_at: Some(at(1)),
         batch: acquiring::BatchNo::FIRST,
     };
     assert_eq!(second, expected);
@@ -101,9 +103,9 @@ pub async fn sign_in_keeps_the_keys_before_until_they_are_dropped(store: Store) 
     let late = store.drop_previous_keys(merchant, terminal, keys(1).mac).await.unwrap();
     assert_eq!(late, expected);
     let dropped = store.drop_previous_keys(merchant, terminal, keys(2).mac).await.unwrap();
-    assert_eq!(dropped, TerminalSession { previous_keys: None, ..expected });
+    assert_eq!(dropped, TerminalSession { previous_keys: None, previous_signed_in_at: None, ..expected });
     let off = store.save_sign_off(merchant, terminal).await.unwrap();
-    assert_eq!(off.signed_in_at, None);
+    assert_eq!((off.signed_in_at, off.previous_signed_in_at), (None, None));
     assert_eq!(session(&store).await, off);
 }
 
