@@ -4,7 +4,7 @@
 
 use jbig::{Options, decode, encode};
 
-/// As many dots as a signature may have, and few enough to try thousands of images a second.
+/// Few enough to try hundreds of images a second.
 const DOTS_MAX: u64 = 1 << 16;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {

@@ -203,7 +203,7 @@ async fn nodes_that_start_at_once_make_each_day_once() {
 }
 
 /// What a terminal was told is one more line of a history and needs the payment neither read nor locked: it waits for
-/// nobody who holds the payment. (Reading it took a quarter of the database's time for a payment.)
+/// nobody who holds the payment. (Reading it took a fifth of the database's time for a payment.)
 #[tokio::test]
 async fn what_a_terminal_was_told_waits_for_nobody() {
     let url = server::shared().database().await;

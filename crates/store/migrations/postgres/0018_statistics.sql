@@ -1,5 +1,5 @@
 -- The server looks through a sample of each table that has grown, for every column by default: a third of a second of a
--- processor for the payments of an hour, while payments wait for it. What no statement looks for needs no statistics, and
+-- processor for the payments, while payments wait for it. What no statement looks for needs no statistics, and
 -- for what is found by a key a small sample will do. Rows by the day say the same (see days.rs).
 DO $$
 DECLARE

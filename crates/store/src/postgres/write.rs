@@ -197,7 +197,7 @@ impl Written<'_> {
             l => l.line.entry.bytes.as_slice(),
             l => l.line.entry.note.as_str(),
         );
-        // A row that is new for certain costs two thirds of one that may be there.
+        // A row that is new for certain needs no record in the server's log that confirms it.
         let begun: Vec<_> = self.made.iter().filter(|r| is_under_way(r.state)).copied().collect();
         let moved = self.moved.iter().map(|(record, _)| *record);
         let (resumed, ended): (Vec<_>, Vec<_>) = moved.partition(|record| is_under_way(record.state));
