@@ -47,6 +47,10 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../migrations/postgres/0018_statistics.sql"),
     },
     both(include_str!("../migrations/0019_signed_in_before.sql")),
+    Migration {
+        sqlite: include_str!("../migrations/sqlite/0020_slow_cleaning.sql"),
+        postgres: include_str!("../migrations/postgres/0020_slow_cleaning.sql"),
+    },
 ];
 
 /// The table that says which were applied, and when.

@@ -165,7 +165,8 @@ async fn a_detached_day_can_come_back() {
 }
 
 /// Nodes that start at the same moment on a database without days: each of the days ahead is there once, payments of
-/// today go to today's, and the server gathers of each day what it gathers of the whole.
+/// today go to today's, and the server gathers of each day what it gathers of the whole and cleans each as slowly as the
+/// payments.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn nodes_that_start_at_once_make_each_day_once() {
     let url = server::shared().database().await;
@@ -200,6 +201,15 @@ async fn nodes_that_start_at_once_make_each_day_once() {
         let wanted = if ["merchant", "payment", "sequence", "day"].contains(&&*column) { 20 } else { 0 };
         assert_eq!((least, most), (wanted, wanted), "{column}");
     }
+    let hasty = "SELECT relname::text FROM pg_class WHERE relkind = 'r' \
+         AND (relname = 'payment' OR relname ~ '^journal_entry') \
+         AND (reloptions IS NULL OR NOT 'autovacuum_vacuum_cost_delay=20' = ANY (reloptions))";
+    let hasty = admin.query(hasty, &[]).await.unwrap();
+    assert!(
+        hasty.is_empty(),
+        "cleaned in haste: {:?}",
+        hasty.iter().map(|row| row.get(0)).collect::<Vec<String>>()
+    );
 }
 
 /// What a terminal was told is one more line of a history and needs the payment neither read nor locked: it waits for

@@ -1,0 +1,1 @@
+-- Cleaning that the engine does by itself is a matter of PostgreSQL.
