@@ -17,9 +17,13 @@ pub struct EngineConfig {
     pub wrong_macs_max: u32,
     /// Above this many queued reversals and repeats no new payment is taken (96).
     pub forward_depth_max: u64,
-    /// Payments under way at a time, those that wait for the network included. Above it a new one is refused (96), so that
-    /// the others do not wait for it.
+    /// Payments under way at a time, those that wait for the network included. Above it a new one is refused (96): the
+    /// bound of the memory that they take.
     pub under_way_max: usize,
+    /// Payments that are made ready at a time, up to their durable intent.
+    pub intake_max: usize,
+    /// How long a new payment waits for its place among them before it is refused (96).
+    pub intake_wait: Duration,
     /// First wait before a reversal or repeat is sent again; doubled up to `forward_pause_max`.
     pub forward_pause: Duration,
     /// Longest wait between two attempts.
@@ -56,7 +60,9 @@ impl EngineConfig {
             sign_in_daily: true,
             wrong_macs_max: 20,
             forward_depth_max: 100_000,
-            under_way_max: 4_000,
+            under_way_max: 20_000,
+            intake_max: 256,
+            intake_wait: Duration::from_secs(1),
             forward_pause: Duration::from_secs(1),
             forward_pause_max: Duration::from_secs(60),
             forward_refusals_max: 10,

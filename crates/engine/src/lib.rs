@@ -17,6 +17,7 @@ pub mod config;
 pub mod directory;
 pub mod downloads;
 pub mod forward;
+pub mod intake;
 pub mod numbers;
 pub mod payment;
 pub mod recovery;
@@ -24,6 +25,7 @@ mod replies;
 pub mod reversal;
 pub mod sign_in;
 pub mod signature;
+mod traces;
 mod upkeep;
 
 use std::sync::Arc;
@@ -40,6 +42,7 @@ use tokio_util::task::TaskTracker;
 pub use authenticate::{Authenticated, MacClaim, Rejected, TerminalMessage};
 pub use config::EngineConfig;
 pub use directory::{Directory, OwnProfile, TerminalEntry};
+pub use intake::{Place, Turn};
 pub use payment::{PaymentRequest, Reply};
 pub use signature::open_signature;
 
@@ -95,6 +98,7 @@ pub(crate) struct Inner {
     /// Length of the store-and-forward queue as it was last looked at.
     pub(crate) forward_depth: AtomicU64,
     pub(crate) replies: replies::Replies,
+    pub(crate) intake: intake::Intake,
     /// How many payments are under way.
     pub(crate) under_way: AtomicUsize,
     /// Payments under way; they finish even when the door that brought them is gone.
@@ -121,6 +125,7 @@ impl Engine {
             true => format!("{} run {}", config.node, store.reserve_numbers("node", 1).await?),
             false => config.node.clone(),
         };
+        let intake = intake::Intake::new(config.intake_max, config.intake_wait);
         let engine = Engine(Arc::new(Inner {
             config,
             store,
@@ -133,6 +138,7 @@ impl Engine {
             node,
             forward_wake: Notify::new(),
             forward_depth: AtomicU64::new(0),
+            intake,
             under_way: AtomicUsize::new(0),
             replies: replies::Replies::default(),
             tasks: TaskTracker::new(),
@@ -149,6 +155,12 @@ impl Engine {
         tokio::spawn(downloads::keep_fresh(engine.clone()));
         tokio::spawn(upkeep::run(engine.clone()));
         Ok(engine)
+    }
+
+    /// Where a door waits before it takes a new payment from a message: what it is given goes to [`Engine::pay`], or with
+    /// the request to [`Engine::turn_away`].
+    pub fn intake(&self) -> &intake::Intake {
+        &self.0.intake
     }
 
     /// The store, for the query side.

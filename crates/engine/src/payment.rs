@@ -19,7 +19,7 @@ use store::{Begun, StoreError};
 use tokio::time::Instant;
 
 use crate::authenticate::Authenticated;
-use crate::{Engine, Refusal};
+use crate::{Engine, Inner, Place, Refusal};
 
 /// A financial request as a door read it.
 pub struct PaymentRequest {
@@ -93,6 +93,9 @@ pub struct OriginalNumbers {
     pub date: Option<u16>,
 }
 
+/// What is refused because its turn did not come.
+const TURNED_AWAY: Refusal = Refusal::new(ResponseCode::MALFUNCTION, "too many payments wait");
+
 /// What the door answers.
 #[derive(Clone, Debug)]
 pub struct Reply {
@@ -157,15 +160,56 @@ enum Begin {
 }
 
 impl Engine {
-    /// Takes a payment through. The work goes on to its durable outcome even when the caller goes away.
-    pub async fn pay(&self, auth: Authenticated, request: PaymentRequest) -> Result<Reply, Silent> {
+    /// Takes a payment through. The work goes on to its durable outcome even when the caller goes away. Its place is given
+    /// back when its intent is durable.
+    pub async fn pay(
+        &self,
+        auth: Authenticated,
+        request: PaymentRequest,
+        place: Option<Place>,
+    ) -> Result<Reply, Silent> {
         let engine = self.clone();
         // Boxed, a large future is moved once and not at each step into its task.
-        let work = self.0.tasks.spawn(Box::pin(async move { engine.pay_through(auth, request).await }));
+        let work =
+            self.0.tasks.spawn(Box::pin(async move { engine.pay_through(auth, request, place).await }));
         work.await.unwrap_or(Err(Silent))
     }
 
-    async fn pay_through(&self, auth: Authenticated, request: PaymentRequest) -> Result<Reply, Silent> {
+    /// Refuses a request whose turn did not come, when it is new for certain: the journal is asked once for a terminal and
+    /// batch. Else it is left to [`Engine::turn_away`].
+    pub async fn turn_away_new(&self, auth: &Authenticated, batch: BatchNo, trace: Trace) -> Option<Refusal> {
+        let Inner { store, .. } = &*self.0;
+        if store.is_shared() || store.is_failed() {
+            return None;
+        }
+        let entry = &auth.entry;
+        let known = entry.traces().is_new(batch, trace);
+        let new = match known {
+            Some(new) => new,
+            None => {
+                let highest = store.highest_trace(entry.merchant.id, entry.id, batch).await.ok()?;
+                let mut traces = entry.traces();
+                traces.read(batch, highest);
+                traces.is_new(batch, trace)?
+            }
+        };
+        metrics::counter!("posp_refused_total", "reason" => TURNED_AWAY.reason).increment(u64::from(new));
+        new.then_some(TURNED_AWAY)
+    }
+
+    /// Refuses a request whose turn did not come. When it was here before, its outcome is the answer.
+    pub async fn turn_away(&self, auth: &Authenticated, request: &PaymentRequest) -> Result<Reply, Silent> {
+        let reply = self.refuse(TURNED_AWAY);
+        let numbers = (auth.entry.merchant.id, auth.entry.id, request.batch, request.trace);
+        self.unless_known(*reply, numbers, &request.digest).await
+    }
+
+    async fn pay_through(
+        &self,
+        auth: Authenticated,
+        request: PaymentRequest,
+        place: Option<Place>,
+    ) -> Result<Reply, Silent> {
         let _under_way = UnderWay::enter(&self.0.under_way);
         let kind = auth.spec.kind;
         let (started, began) = (self.now(), Instant::now());
@@ -178,6 +222,7 @@ impl Engine {
             Ok(admitted) => match self.journal(admitted).await {
                 Begin::Done(reply) => reply,
                 Begin::Go(journaled) => {
+                    drop(place);
                     let outcome = self.send(&journaled, began).await;
                     self.complete(journaled, outcome).await?
                 }
@@ -352,6 +397,7 @@ impl Engine {
         at: Timestamp,
     ) -> PaymentRecord {
         let day = Beijing::of(at);
+        auth.entry.traces().note(request.batch, request.trace);
         PaymentRecord {
             id,
             merchant: auth.entry.merchant.id,

@@ -102,7 +102,7 @@ async fn a_crash_during_a_completion_gives_the_preauth_back() {
     stage.script.expect([Act::When(when)]);
     let auth = stage.authenticate(Kind::Completion).await.unwrap();
     let engine = stage.engine.clone();
-    let paying = tokio::spawn(async move { engine.pay(auth, about(2, 9_000)).await });
+    let paying = tokio::spawn(async move { engine.pay(auth, about(2, 9_000), None).await });
     stage.script.until_seen(2).await;
     let (directory, vault) = stage.crash().await;
     drop(told);

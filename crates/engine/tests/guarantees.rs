@@ -6,12 +6,14 @@
 mod common;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use acquiring::kind::Kind;
 use acquiring::payment::EntryKind;
-use acquiring::{BatchNo, PaymentState, ResponseCode};
+use acquiring::{BatchNo, PaymentState, ResponseCode, Trace};
 use channels::Unsolicited;
 use common::{Act, Seen, Stage, merchant, refund_of, request, void_of};
+use engine::Turn;
 use store::ForwardFilter;
 use tokio::sync::oneshot;
 
@@ -85,7 +87,7 @@ async fn g4_a_repeat_of_a_request_in_work_gets_09() {
     stage.script.expect([Act::When(told)]);
     let auth = stage.authenticate(Kind::Sale).await.unwrap();
     let engine = stage.engine.clone();
-    let first = tokio::spawn(async move { engine.pay(auth, request(1, 10_000)).await.unwrap() });
+    let first = tokio::spawn(async move { engine.pay(auth, request(1, 10_000), None).await.unwrap() });
     stage.script.until_seen(1).await;
     let again = stage.pay(Kind::Sale, request(1, 10_000)).await;
     assert_eq!(again.answer.code, ResponseCode::IN_PROCESS);
@@ -102,7 +104,7 @@ async fn g5_an_approval_after_the_terminals_reversal_never_counts() {
     stage.script.expect([Act::When(told), Act::Code("00")]);
     let auth = stage.authenticate(Kind::Sale).await.unwrap();
     let engine = stage.engine.clone();
-    let sale = tokio::spawn(async move { engine.pay(auth, request(1, 10_000)).await.unwrap() });
+    let sale = tokio::spawn(async move { engine.pay(auth, request(1, 10_000), None).await.unwrap() });
     stage.script.until_seen(1).await;
     let reversal = stage.reverse(1, 10_000).await;
     assert_eq!(reversal.answer.code, ResponseCode::APPROVED);
@@ -158,7 +160,7 @@ async fn g2_a_crash_leaves_nothing_unknown() {
             Kind::Refund => refund_of(trace, 4_000, sold.rrn.unwrap()),
             _ => request(trace, 10_000),
         };
-        tokio::spawn(async move { engine.pay(auth, request).await });
+        tokio::spawn(async move { engine.pay(auth, request, None).await });
         stage.script.until_seen(trace as usize).await;
     }
     let (directory, vault) = stage.crash().await;
@@ -185,7 +187,7 @@ async fn a_void_holds_its_sale_until_its_outcome_is_known() {
     stage.script.expect([Act::When(told)]);
     let auth = stage.authenticate(Kind::SaleVoid).await.unwrap();
     let engine = stage.engine.clone();
-    let void = tokio::spawn(async move { engine.pay(auth, void_of(2, 1, rrn)).await.unwrap() });
+    let void = tokio::spawn(async move { engine.pay(auth, void_of(2, 1, rrn), None).await.unwrap() });
     stage.script.until_seen(2).await;
     let second = stage.pay(Kind::SaleVoid, void_of(3, 1, rrn)).await;
     assert_eq!(second.answer.code, ResponseCode::INVALID_TRANSACTION);
@@ -591,4 +593,43 @@ async fn g12_what_is_more_than_may_be_under_way_is_refused_at_once() {
     assert_eq!([first.answer.code, second.answer.code], [ResponseCode::APPROVED; 2]);
     assert_eq!(stage.script.seen().len(), 2);
     assert_eq!(stage.sale(3, Act::Code("00")).await.answer.code, ResponseCode::APPROVED);
+}
+
+/// More comes than there are places: who waits too long is refused, and neither journal nor network hear of it; the same
+/// request sent again after it was paid hears its outcome, even then. A payment gives its place back when its intent is
+/// durable, so a slow network takes none.
+#[tokio::test]
+async fn g12_what_has_no_turn_is_refused_and_a_slow_network_takes_no_place() {
+    let stage = Stage::with_intake(1, Duration::from_millis(50)).await;
+    let paid = stage.sale(1, Act::Code("00")).await;
+    let Turn::Begin(held) = stage.engine.intake().enter().await else { panic!("the place is free") };
+    let Turn::Refuse(refused) = stage.engine.intake().enter().await else { panic!("there is one place") };
+    let auth = stage.authenticate(Kind::Sale).await.unwrap();
+    let turned_away = stage.engine.turn_away(&auth, &request(2, 10_000)).await.unwrap();
+    assert_eq!(turned_away.answer.code, ResponseCode::MALFUNCTION);
+    assert_eq!((turned_away.reason, turned_away.payment), (Some("too many payments wait"), None));
+    let new = async |trace| {
+        let trace = Trace::new(trace).unwrap();
+        stage.engine.turn_away_new(&auth, BatchNo::FIRST, trace).await.map(|refusal| refusal.code)
+    };
+    assert_eq!(
+        [new(1).await, new(2).await],
+        [None, Some(ResponseCode::MALFUNCTION)],
+        "the first was here before"
+    );
+    let repeated = stage.engine.turn_away(&auth, &request(1, 10_000)).await.unwrap();
+    assert_eq!((repeated.answer.code, repeated.payment), (ResponseCode::APPROVED, paid.payment));
+    assert_eq!(stage.script.seen().len(), 1);
+    drop(refused);
+
+    let (say, heard) = oneshot::channel();
+    stage.script.expect([Act::When(heard)]);
+    let pays = stage.engine.pay(auth, request(2, 10_000), Some(held));
+    let others = async {
+        stage.script.until_seen(2).await;
+        assert!(matches!(stage.engine.intake().enter().await, Turn::Begin(_)), "the network takes a place");
+        say.send("00").unwrap();
+    };
+    let (approved, ()) = tokio::join!(pays, others);
+    assert_eq!(approved.unwrap().answer.code, ResponseCode::APPROVED);
 }

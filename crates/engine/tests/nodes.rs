@@ -36,7 +36,7 @@ async fn a_node_that_starts_leaves_the_payments_of_the_others_alone() {
     let auth = first.authenticate(Kind::Sale).await.unwrap();
     let paying = tokio::spawn({
         let engine = first.engine.clone();
-        async move { engine.pay(auth, request(1, 10_000)).await }
+        async move { engine.pay(auth, request(1, 10_000), None).await }
     });
     first.script.until_seen(1).await;
     let second = node(&url, &vault, false).await;
@@ -60,7 +60,7 @@ async fn what_a_dead_node_left_open_is_reversed_by_another() {
     let auth = first.authenticate(Kind::Sale).await.unwrap();
     let paying = tokio::spawn({
         let engine = first.engine.clone();
-        async move { engine.pay(auth, request(1, 10_000)).await }
+        async move { engine.pay(auth, request(1, 10_000), None).await }
     });
     first.script.until_seen(1).await;
     second.script.expect([Act::Code("00")]);
@@ -217,7 +217,7 @@ async fn a_payment_in_flight_on_one_node_is_repeated_and_reversed_at_another() {
     let auth = first.authenticate(Kind::Sale).await.unwrap();
     let paying = tokio::spawn({
         let engine = first.engine.clone();
-        async move { engine.pay(auth, request(1, 10_000)).await }
+        async move { engine.pay(auth, request(1, 10_000), None).await }
     });
     first.script.until_seen(1).await;
     let repeated = second.pay(Kind::Sale, request(1, 10_000)).await;

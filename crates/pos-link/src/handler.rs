@@ -8,7 +8,7 @@ use acquiring::kind::Kind;
 use acquiring::settlement::BlockResult;
 use engine::authenticate::{Authenticated, MacClaim, Refused, Rejected, TerminalMessage};
 use engine::payment::Silent;
-use engine::{OwnProfile, Refusal, TerminalEntry};
+use engine::{OwnProfile, Refusal, TerminalEntry, Turn};
 use iso8583::frame;
 use iso8583::{BalanceAnswer, Message, Mti};
 
@@ -40,6 +40,11 @@ pub async fn handle(link: &Link, payload: &[u8], peer: SocketAddr, out: &mut Vec
         }
     };
     let address = Address { tpdu: frame.tpdu, header: frame.header };
+    // What can be put off waits before it costs anything; all else is about what was begun.
+    let mut turn = match is_put_off(frame.body) {
+        true => Some(link.engine.intake().enter().await),
+        false => None,
+    };
     let message = match link.spoken().dialect.parse(frame.body) {
         Ok(message) => message,
         Err(error) => {
@@ -109,7 +114,7 @@ pub async fn handle(link: &Link, payload: &[u8], peer: SocketAddr, out: &mut Vec
         }
     };
     match authenticate(way, &entry).await {
-        Ok(auth) => serve(way, auth, out, peer).await,
+        Ok(auth) => serve(way, auth, &mut turn, out, peer).await,
         Err(Rejected::Refused(why)) => {
             refused(why.refusal);
             refuse(way, Some(entry), why, out)
@@ -138,6 +143,12 @@ const UNKNOWN_PROFILE: Refusal =
 
 const FORMAT: Refusal = Refusal::new(ResponseCode::FORMAT_ERROR, "malformed message");
 const UNKNOWN_TYPE: Refusal = Refusal::new(ResponseCode::NOT_SUPPORTED, "unknown message type");
+
+/// Whether a message asks for a new payment (0100, 0200): nothing is lost while it waits. Reversals, advices and settlements
+/// go on at once.
+fn is_put_off(body: &[u8]) -> bool {
+    matches!(body, [0x01 | 0x02, 0x00, ..])
+}
 
 /// The type of a message that could not be parsed, when its first bytes are one of a known request.
 fn request_mti(spoken: &Spoken, body: &[u8]) -> Option<Mti> {
@@ -267,12 +278,18 @@ impl From<Refusal> for Served {
     }
 }
 
-async fn serve(way: Way<'_>, auth: Authenticated, out: &mut Vec<u8>, peer: SocketAddr) -> Verdict {
+async fn serve(
+    way: Way<'_>,
+    auth: Authenticated,
+    turn: &mut Option<Turn>,
+    out: &mut Vec<u8>,
+    peer: SocketAddr,
+) -> Verdict {
     let Way { link, spoken, message, head, address } = way;
     let entry = Arc::clone(auth.entry());
     let algorithm = spoken.mac_algorithm(entry.cipher);
     let keys = auth.keys().cloned();
-    let served = match transact(way, auth).await {
+    let served = match transact(way, auth, turn).await {
         Ok(served) => served,
         Err(error) => {
             tracing::error!(%error, "an answer could not be made");
@@ -327,7 +344,13 @@ fn masked_copy(message: &Message<'_>) -> Vec<u8> {
     masked
 }
 
-async fn transact(way: Way<'_>, auth: Authenticated) -> Result<Served, AnswerError> {
+/// The refusal of a request whose turn did not come, when that is all there is to it.
+async fn turn_away_new(way: Way<'_>, auth: &Authenticated) -> Option<Refusal> {
+    let (batch, trace) = (way.head.batch().ok()?, request::trace(way.message).ok()?);
+    way.link.engine.turn_away_new(auth, batch, trace).await
+}
+
+async fn transact(way: Way<'_>, auth: Authenticated, turn: &mut Option<Turn>) -> Result<Served, AnswerError> {
     let Way { link, spoken, message, head, .. } = way;
     let engine = &link.engine;
     let acquirer = engine.config().acquirer.as_str();
@@ -355,6 +378,11 @@ async fn transact(way: Way<'_>, auth: Authenticated) -> Result<Served, AnswerErr
         | Kind::OfflineChip
         | Kind::Adjust
         | Kind::Tip => {
+            if turn.as_ref().is_some_and(|turn| matches!(turn, Turn::Refuse(_)))
+                && let Some(refusal) = turn_away_new(way, &auth).await
+            {
+                return Ok(refusal.into());
+            }
             let digest = match engine.digest(message.mac_block().unwrap_or_default()) {
                 Ok(digest) => digest,
                 Err(refusal) => return Ok(refusal.into()),
@@ -364,9 +392,12 @@ async fn transact(way: Way<'_>, auth: Authenticated) -> Result<Served, AnswerErr
                 Ok(request) => request,
                 Err(refusal) => return Ok(refusal.into()),
             };
-            let reply = match head.spec.told {
-                true => engine.advise(auth, request).await,
-                false => engine.pay(auth, request).await,
+            let reply = match turn.take_if(|turn| matches!(turn, Turn::Begin(_))) {
+                _ if head.spec.told => engine.advise(auth, request).await,
+                Some(Turn::Begin(place)) => engine.pay(auth, request, Some(place)).await,
+                // Its place among the refusals is kept until the refusal is signed.
+                _ if turn.is_some() => engine.turn_away(&auth, &request).await,
+                _ => engine.pay(auth, request, None).await,
             };
             let Ok(reply) = reply else { return Ok(Served::Silent) };
             answer.payment(&reply, head.spec, acquirer)?;

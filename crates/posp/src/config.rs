@@ -300,6 +300,10 @@ pub struct Engine {
     pub forward_depth_max: u64,
     /// Payments under way above which a new one is refused.
     pub under_way_max: usize,
+    /// Payments that are made ready at a time, up to their durable intent.
+    pub intake_max: usize,
+    /// Milliseconds that a new payment waits for its place among them before it is refused.
+    pub intake_wait_ms: u64,
     /// Milliseconds before a reversal is sent again, doubled each time.
     pub forward_pause_ms: u64,
     /// Longest pause between two attempts, milliseconds.
@@ -326,7 +330,9 @@ impl Default for Engine {
             sign_in_daily: true,
             wrong_macs_max: 20,
             forward_depth_max: 100_000,
-            under_way_max: 4_000,
+            under_way_max: 20_000,
+            intake_max: 256,
+            intake_wait_ms: 1_000,
             forward_pause_ms: 1_000,
             forward_pause_max_ms: 60_000,
             forward_refusals_max: 10,
@@ -411,6 +417,8 @@ impl Config {
             wrong_macs_max: e.wrong_macs_max,
             forward_depth_max: e.forward_depth_max,
             under_way_max: e.under_way_max,
+            intake_max: e.intake_max,
+            intake_wait: Duration::from_millis(e.intake_wait_ms),
             forward_pause: Duration::from_millis(e.forward_pause_ms),
             forward_pause_max: Duration::from_millis(e.forward_pause_max_ms),
             forward_refusals_max: e.forward_refusals_max,

@@ -17,6 +17,11 @@ const METRICS: &[(&str, Shape, &str)] = &[
     ("posp_payments_total", Counter, "Payments answered, by transaction and response code."),
     ("posp_payment_seconds", Histogram, "From the authenticated request to the durable outcome."),
     ("posp_refused_total", Counter, "Requests refused by our own rules, with the sentence that the log has."),
+    (
+        "posp_intake_wait_seconds",
+        Histogram,
+        "How long new payments that found no free place (`engine.intake_max`) waited, until they had one or were refused.",
+    ),
     ("posp_repeats_total", Counter, "Requests that had been here before."),
     ("posp_reversals_total", Counter, "Reversals from terminals, by the code we answered."),
     ("posp_sign_ins_total", Counter, "Sign-ins that got keys."),

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use acquiring::limit::LimitHold;
 use acquiring::payment::{Answer, EntryKind, JournalEntry, PaymentRecord, PaymentState};
 use acquiring::transition::{self, BeyondEffect, Change, Event, Forward, OriginalEffect, Reception};
-use acquiring::{AuthCode, Beijing, MerchantId, PaymentId, ResponseCode, Rrn};
+use acquiring::{AuthCode, BatchNo, Beijing, MerchantId, PaymentId, ResponseCode, Rrn, TerminalId, Trace};
 use jiff::Timestamp;
 
 use crate::db::{Db, Fault, Key, Lock, Op, params};
@@ -21,6 +21,8 @@ pub(crate) const BY_TRACE: &str = concat!(
     payment_columns!(),
     " FROM payment WHERE merchant = ?1 AND terminal = ?2 AND batch = ?3 AND trace = ?4"
 );
+pub(crate) const HIGHEST_TRACE: &str =
+    "SELECT MAX(trace) AS number FROM payment WHERE merchant = ?1 AND terminal = ?2 AND batch = ?3";
 pub(crate) const BY_ID: &str =
     concat!("SELECT ", payment_columns!(), " FROM payment WHERE merchant = ?1 AND id = ?2");
 pub(crate) const BY_REFERENCE: &str = concat!(
@@ -53,6 +55,18 @@ pub(crate) fn pending_before_text(under_way: &str) -> String {
 pub(crate) fn by_trace(db: &dyn Db, key: Key) -> Op<Option<PaymentRecord>> {
     let params = params![key.merchant.as_str(), key.terminal.as_str(), key.batch.get(), key.trace.get()];
     one(db, BY_TRACE, params, |c| c.payment())
+}
+
+/// The highest trace number of a terminal's batch.
+pub(crate) fn highest_trace(
+    db: &dyn Db,
+    merchant: MerchantId,
+    terminal: TerminalId,
+    batch: BatchNo,
+) -> Op<Option<Trace>> {
+    let params = params![merchant.as_str(), terminal.as_str(), batch.get()];
+    let highest = number_of(db, HIGHEST_TRACE, params)?;
+    Ok(u64::try_from(highest).ok().and_then(|number| Trace::new(number).ok()))
 }
 
 pub(crate) fn by_id(db: &dyn Db, merchant: MerchantId, id: PaymentId) -> Op<Option<PaymentRecord>> {

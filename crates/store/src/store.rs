@@ -318,6 +318,16 @@ impl Store {
         self.db.read(move |db| payments::by_trace(db, key)).await
     }
 
+    /// The highest trace number of a terminal's batch in the journal.
+    pub async fn highest_trace(
+        &self,
+        merchant: MerchantId,
+        terminal: TerminalId,
+        batch: BatchNo,
+    ) -> Result<Option<Trace>, StoreError> {
+        self.db.read(move |db| payments::highest_trace(db, merchant, terminal, batch)).await
+    }
+
     /// The newest payment with this reference number.
     pub async fn by_reference(
         &self,

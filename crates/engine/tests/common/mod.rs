@@ -233,10 +233,20 @@ impl Stage {
 
     /// As [`Stage::set`], with room for so many payments at a time and all the patience for them.
     pub async fn with_room(under_way_max: usize) -> Stage {
+        let network_patience = Duration::from_secs(30);
+        Stage::tuned(EngineConfig { under_way_max, network_patience, ..config() }).await
+    }
+
+    /// As [`Stage::set`], with so many places for what is made ready, and so long a wait for one.
+    pub async fn with_intake(intake_max: usize, intake_wait: Duration) -> Stage {
+        let network_patience = Duration::from_secs(30);
+        Stage::tuned(EngineConfig { intake_max, intake_wait, network_patience, ..config() }).await
+    }
+
+    async fn tuned(config: EngineConfig) -> Stage {
         let directory = tempfile::tempdir().unwrap();
         let vault = Arc::new(SoftVault::ephemeral().unwrap());
         let store = Store::open(StoreOptions::new(directory.path())).unwrap();
-        let config = EngineConfig { under_way_max, network_patience: Duration::from_secs(30), ..config() };
         let stage = Stage::configured(config, [], store, directory, vault, true).await;
         stage.sign_in().await;
         stage
@@ -319,7 +329,7 @@ impl Stage {
 
     pub async fn pay(&self, kind: Kind, request: PaymentRequest) -> Reply {
         let auth = self.authenticate(kind).await.unwrap();
-        self.engine.pay(auth, request).await.unwrap()
+        self.engine.pay(auth, request, None).await.unwrap()
     }
 
     pub async fn sale(&self, trace: u64, act: Act) -> Reply {

@@ -154,6 +154,7 @@ impl Stage {
         config.pos.connections_max = config.pos.connections_max.max(terminals.saturating_mul(2));
         // All terminals of a load come from one address, and all at once.
         config.pos.connects_per_second_max = config.pos.connects_per_second_max.max(CONNECTS);
+        config.pos.frames_per_address_max = config.pos.frames_per_address_max.max(terminals);
         config.ops.listen = ops;
         config.unionpay.network = network.to_string();
         config.unionpay.listen = inbound;

@@ -312,7 +312,7 @@ mod tests {
     use rusqlite::Connection;
 
     use crate::payments::{
-        BY_AUTHORISATION, BY_ID, BY_NETWORK_KEY, BY_REFERENCE, BY_TRACE, pending_before_text,
+        BY_AUTHORISATION, BY_ID, BY_NETWORK_KEY, BY_REFERENCE, BY_TRACE, HIGHEST_TRACE, pending_before_text,
     };
     use crate::{forwards, migrations};
 
@@ -326,6 +326,7 @@ mod tests {
         }
         let plans = [
             (BY_TRACE, "payment_key (merchant=? AND terminal=? AND batch=? AND trace=?)"),
+            (HIGHEST_TRACE, "payment_key (merchant=? AND terminal=? AND batch=?)"),
             (BY_ID, "INTEGER PRIMARY KEY (rowid=?)"),
             (super::EXISTS, "INTEGER PRIMARY KEY (rowid=?)"),
             (super::HISTORY, "journal_entry_payment (payment=?)"),

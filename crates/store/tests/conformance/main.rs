@@ -58,6 +58,7 @@ conformance!(sqlite, postgres:
         a_repeat_gets_what_stands
         one_of_many_repeats_is_journaled
         a_number_is_never_used_twice
+        the_highest_trace_is_that_of_the_batch
         only_a_pending_intent_begins
         an_answer_is_kept_and_the_history_says_what_moved
         a_late_answer_is_recorded_and_moves_nothing

@@ -3,10 +3,10 @@
 use acquiring::kind::Kind;
 use acquiring::payment::{EntryKind, JournalEntry, PaymentRecord, PaymentState};
 use acquiring::transition::{Event, Forward, Reception};
-use acquiring::{PaymentId, ResponseCode, Rrn};
+use acquiring::{BatchNo, PaymentId, ResponseCode, Rrn, TerminalId, Trace};
 use store::{Begun, Store, StoreError};
 
-use crate::common::{answer, at, merchant_id, message, payment};
+use crate::common::{answer, at, merchant_id, message, payment, terminal_id};
 
 pub async fn begin(store: &Store, intent: PaymentRecord) -> Begun {
     let entries = vec![message(intent.id.0, EntryKind::TerminalIn, 294)];
@@ -81,6 +81,18 @@ pub async fn a_repeat_gets_what_stands(store: Store) {
     assert_eq!(store.by_id(merchant_id(), PaymentId(2)).await.unwrap(), None);
     // The repeat itself leaves no line in the first one's history.
     assert_eq!(store.history(merchant_id(), PaymentId(1)).await.unwrap().len(), 2);
+}
+
+/// Whatever came last, and whatever other batches and terminals have.
+pub async fn the_highest_trace_is_that_of_the_batch(store: Store) {
+    let highest = async |terminal, batch| store.highest_trace(merchant_id(), terminal, batch).await.unwrap();
+    assert_eq!(highest(terminal_id(), BatchNo::FIRST).await, None);
+    for (id, trace) in [(1, 5), (2, 9), (3, 7)] {
+        begin(&store, PaymentRecord { trace: Trace::new(trace).unwrap(), ..payment(id, Kind::Sale) }).await;
+    }
+    assert_eq!(highest(terminal_id(), BatchNo::FIRST).await, Trace::new(9).ok());
+    assert_eq!(highest(terminal_id(), BatchNo::FIRST.next()).await, None);
+    assert_eq!(highest(TerminalId::new("99999999").unwrap(), BatchNo::FIRST).await, None);
 }
 
 pub async fn one_of_many_repeats_is_journaled(store: Store) {
