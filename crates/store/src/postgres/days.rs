@@ -243,7 +243,12 @@ fn list(db: &Connection, count: bool) -> Result<Vec<HistoryDay>, StoreError> {
             let name: String = row.try_get(0)?;
             let mut lines: i64 = row.try_get(3)?;
             if count {
-                lines = number(db, &format!("SELECT COUNT(*) FROM {name}"), &[])?;
+                lines = match number(db, &format!("SELECT COUNT(*) FROM {name}"), &[]) {
+                    Ok(lines) => lines,
+                    // A node has dropped it since: it is older than is kept.
+                    Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => continue,
+                    Err(error) => return Err(error),
+                };
             }
             days.push(HistoryDay {
                 day: day_of(&name),
