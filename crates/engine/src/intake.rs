@@ -6,7 +6,7 @@
 //! places of its own, because a refusal too has its MAC verified and its answer signed.
 //!
 //! A burst is waited out; a crowd that stays is not: it would only make everybody wait as long as they can. So the
-//! patience is a tenth once somebody has had to wait for a whole patience, until for as long nobody had to.
+//! patience is a tenth once there was always somebody waiting for a whole patience, until for as long nobody had to.
 //!
 //! Metric: `posp_intake_wait_seconds` (of those who found no free place, until they had one or were refused).
 

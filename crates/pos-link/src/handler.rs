@@ -541,3 +541,22 @@ async fn batch_up(
 ) -> Result<jiff::Timestamp, Refusal> {
     link.engine.batch_up(auth, head.batch()?, details?, masked_copy(message)).await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Payments, pre-authorisations and inquiries can wait; what is about something begun cannot.
+    #[test]
+    fn only_what_is_new_is_put_off() {
+        for body in [[0x01, 0x00], [0x02, 0x00]] {
+            assert!(is_put_off(&body), "{body:02x?}");
+        }
+        for body in
+            [[0x02, 0x20], [0x03, 0x20], [0x04, 0x00], [0x05, 0x00], [0x06, 0x20], [0x08, 0x00], [0x02, 0x10]]
+        {
+            assert!(!is_put_off(&body), "{body:02x?}");
+        }
+        assert!(!is_put_off(&[0x02]));
+    }
+}
