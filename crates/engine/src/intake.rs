@@ -14,14 +14,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use acquiring::{BatchNo, ResponseCode, Trace};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
+
+use crate::authenticate::Authenticated;
+use crate::payment::{PaymentRequest, Reply, Silent};
+use crate::{Engine, Inner, Refusal};
 
 /// Refusals at a time. With few, they take little of the processors from what was begun.
 const REFUSALS: usize = 16;
 
 /// By so much the patience is less while a crowd stays.
 const CROWDED: u32 = 10;
+
+/// What is refused because its turn did not come.
+const TURNED_AWAY: Refusal = Refusal::new(ResponseCode::MALFUNCTION, "too many payments wait");
 
 /// The places, and who waits for one.
 pub struct Intake {
@@ -102,6 +110,37 @@ impl Intake {
             true => self.patience / CROWDED,
             false => self.patience,
         }
+    }
+}
+
+impl Engine {
+    /// Refuses a request whose turn did not come, when it is new for certain: the journal is asked once for a terminal and
+    /// batch. Else it is left to [`Engine::turn_away`].
+    pub async fn turn_away_new(&self, auth: &Authenticated, batch: BatchNo, trace: Trace) -> Option<Refusal> {
+        let Inner { store, .. } = &*self.0;
+        if store.is_shared() || store.is_failed() {
+            return None;
+        }
+        let entry = &auth.entry;
+        let known = entry.traces().is_new(batch, trace);
+        let new = match known {
+            Some(new) => new,
+            None => {
+                let highest = store.highest_trace(entry.merchant.id, entry.id, batch).await.ok()?;
+                let mut traces = entry.traces();
+                traces.read(batch, highest);
+                traces.is_new(batch, trace)?
+            }
+        };
+        metrics::counter!("posp_refused_total", "reason" => TURNED_AWAY.reason).increment(u64::from(new));
+        new.then_some(TURNED_AWAY)
+    }
+
+    /// Refuses a request whose turn did not come. When it was here before, its outcome is the answer.
+    pub async fn turn_away(&self, auth: &Authenticated, request: &PaymentRequest) -> Result<Reply, Silent> {
+        let reply = self.refuse(TURNED_AWAY);
+        let numbers = (auth.entry.merchant.id, auth.entry.id, request.batch, request.trace);
+        self.unless_known(*reply, numbers, &request.digest).await
     }
 }
 

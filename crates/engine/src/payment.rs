@@ -19,7 +19,7 @@ use store::{Begun, StoreError};
 use tokio::time::Instant;
 
 use crate::authenticate::Authenticated;
-use crate::{Engine, Inner, Place, Refusal};
+use crate::{Engine, Place, Refusal};
 
 /// A financial request as a door read it.
 pub struct PaymentRequest {
@@ -92,9 +92,6 @@ pub struct OriginalNumbers {
     /// 61.3, MMDD.
     pub date: Option<u16>,
 }
-
-/// What is refused because its turn did not come.
-const TURNED_AWAY: Refusal = Refusal::new(ResponseCode::MALFUNCTION, "too many payments wait");
 
 /// What the door answers.
 #[derive(Clone, Debug)]
@@ -173,35 +170,6 @@ impl Engine {
         let work =
             self.0.tasks.spawn(Box::pin(async move { engine.pay_through(auth, request, place).await }));
         work.await.unwrap_or(Err(Silent))
-    }
-
-    /// Refuses a request whose turn did not come, when it is new for certain: the journal is asked once for a terminal and
-    /// batch. Else it is left to [`Engine::turn_away`].
-    pub async fn turn_away_new(&self, auth: &Authenticated, batch: BatchNo, trace: Trace) -> Option<Refusal> {
-        let Inner { store, .. } = &*self.0;
-        if store.is_shared() || store.is_failed() {
-            return None;
-        }
-        let entry = &auth.entry;
-        let known = entry.traces().is_new(batch, trace);
-        let new = match known {
-            Some(new) => new,
-            None => {
-                let highest = store.highest_trace(entry.merchant.id, entry.id, batch).await.ok()?;
-                let mut traces = entry.traces();
-                traces.read(batch, highest);
-                traces.is_new(batch, trace)?
-            }
-        };
-        metrics::counter!("posp_refused_total", "reason" => TURNED_AWAY.reason).increment(u64::from(new));
-        new.then_some(TURNED_AWAY)
-    }
-
-    /// Refuses a request whose turn did not come. When it was here before, its outcome is the answer.
-    pub async fn turn_away(&self, auth: &Authenticated, request: &PaymentRequest) -> Result<Reply, Silent> {
-        let reply = self.refuse(TURNED_AWAY);
-        let numbers = (auth.entry.merchant.id, auth.entry.id, request.batch, request.trace);
-        self.unless_known(*reply, numbers, &request.digest).await
     }
 
     async fn pay_through(
