@@ -46,7 +46,7 @@ pub struct Intake {
 /// A place among those that are made ready, or that are refused; given back when dropped.
 #[derive(Debug)]
 pub struct Place {
-    _permit: OwnedSemaphorePermit,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 /// What becomes of a request.
@@ -74,19 +74,18 @@ impl Intake {
     /// Waits for a place, in the order of coming.
     pub async fn enter(&self) -> Turn {
         if let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() {
-            return Turn::Begin(Place { _permit: permit });
+            return Turn::Begin(Place { _permit: Some(permit) });
         }
         let began = Instant::now();
         let patience = self.patience_at(began);
         let waited = timeout(patience, Arc::clone(&self.places).acquire_owned()).await;
         self.last_full.store(self.moment(Instant::now()), Ordering::Relaxed);
         let turn = match waited {
-            Ok(Ok(permit)) => Turn::Begin(Place { _permit: permit }),
-            // Neither semaphore is ever closed; a closed one would refuse.
-            Ok(Err(_)) | Err(_) => match Arc::clone(&self.refusals).acquire_owned().await {
-                Ok(permit) => Turn::Refuse(Place { _permit: permit }),
-                Err(_) => std::future::pending().await,
-            },
+            Ok(Ok(permit)) => Turn::Begin(Place { _permit: Some(permit) }),
+            // Neither semaphore is ever closed; if they were, all would be refused.
+            Ok(Err(_)) | Err(_) => {
+                Turn::Refuse(Place { _permit: Arc::clone(&self.refusals).acquire_owned().await.ok() })
+            }
         };
         metrics::histogram!("posp_intake_wait_seconds").record(began.elapsed().as_secs_f64());
         turn

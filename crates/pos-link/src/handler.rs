@@ -378,9 +378,8 @@ async fn transact(way: Way<'_>, auth: Authenticated, turn: &mut Option<Turn>) ->
         | Kind::OfflineChip
         | Kind::Adjust
         | Kind::Tip => {
-            if turn.as_ref().is_some_and(|turn| matches!(turn, Turn::Refuse(_)))
-                && let Some(refusal) = turn_away_new(way, &auth).await
-            {
+            let refused = matches!(turn, Some(Turn::Refuse(_)));
+            if refused && let Some(refusal) = turn_away_new(way, &auth).await {
                 return Ok(refusal.into());
             }
             let digest = match engine.digest(message.mac_block().unwrap_or_default()) {
@@ -392,12 +391,14 @@ async fn transact(way: Way<'_>, auth: Authenticated, turn: &mut Option<Turn>) ->
                 Ok(request) => request,
                 Err(refusal) => return Ok(refusal.into()),
             };
-            let reply = match turn.take_if(|turn| matches!(turn, Turn::Begin(_))) {
-                _ if head.spec.told => engine.advise(auth, request).await,
-                Some(Turn::Begin(place)) => engine.pay(auth, request, Some(place)).await,
+            let reply = if head.spec.told {
+                engine.advise(auth, request).await
+            } else if refused {
                 // Its place among the refusals is kept until the refusal is signed.
-                _ if turn.is_some() => engine.turn_away(&auth, &request).await,
-                _ => engine.pay(auth, request, None).await,
+                engine.turn_away(&auth, &request).await
+            } else {
+                let place = turn.take().map(|(Turn::Begin(place) | Turn::Refuse(place))| place);
+                engine.pay(auth, request, place).await
             };
             let Ok(reply) = reply else { return Ok(Served::Silent) };
             answer.payment(&reply, head.spec, acquirer)?;

@@ -89,10 +89,10 @@ async fn deliver(world: &Arc<World>, frame: &[u8]) -> Option<Vec<u8>> {
     let reply = CUP_POS.parse(out.get(HEAD..)?).ok()?;
     let mut code = reply.text(39).unwrap_or_default().to_owned();
     // What a network declined with 96 is told so to whoever asks again.
-    let declined =
-        |key| world.books(|books| books.by_key(key).is_some_and(|payment| payment.state == "declined"));
-    let outcome = asked.as_ref().is_some_and(|asked| declined(&asked.key));
-    if node.life.has_failed() && code == "96" && !outcome {
+    let declined = asked.as_ref().is_some_and(|asked| {
+        world.books(|books| books.by_key(&asked.key).is_some_and(|payment| payment.state == "declined"))
+    });
+    if node.life.has_failed() && code == "96" && !declined {
         // Found by the kill test: a terminal that uploaded its batch asked three times in ten milliseconds, and gave up.
         world.broken(
             Guarantee::G7,

@@ -173,7 +173,9 @@ pub async fn release_parked(world: &Arc<World>) {
     });
     if let (Some(sequence), Some(node)) = (parked, world.any_node()) {
         world.note(format!("the operator releases {sequence}"));
-        let _ = node.store.release_forward(LINE, sequence).await;
+        // A node that dies at it says nothing any more; the operator comes again and asks another.
+        let _ =
+            tokio::time::timeout(Duration::from_secs(60), node.store.release_forward(LINE, sequence)).await;
     }
 }
 

@@ -26,10 +26,11 @@ fn a_seed_is_a_test_case() {
 /// 11459: a sale was refused with 77 after midnight, its terminal signed in, and a copy of it that came late was approved:
 /// the keys of the day before still verified it. 12892: while the line was down, an operator released a parked reversal, and
 /// what followed it in its family was sent before it, because it had been chosen before. 21966: the guarantee took the 96
-/// with which a network had declined a payment for a failed node's "cannot".
+/// with which a network had declined a payment for a failed node's "cannot". 32280: the operator waited for ever for a node that had died, and what was parked after that
+/// stayed so.
 #[test]
 fn what_was_broken_once_is_whole() {
-    for seed in [11_459, 12_892, 21_966] {
+    for seed in [11_459, 12_892, 21_966, 32_280] {
         if let Some(violation) = world(seed).violation {
             panic!("{violation}");
         }
