@@ -4,6 +4,8 @@
 //! with its place in the queue of the line, the terminal hears that, and the queue sees to it that the network hears
 //! it too, however long that takes.
 
+use std::sync::Arc;
+
 use acquiring::kind::{Kind, Side};
 use acquiring::payment::{Answer, EntryKind, JournalEntry, PaymentRecord, PaymentState};
 use acquiring::{Amount, BatchNo, ResponseCode, Rrn, Secret, Trace};
@@ -85,13 +87,15 @@ impl Engine {
 
     async fn advise_through(&self, auth: Authenticated, request: PaymentRequest) -> Result<Reply, Silent> {
         let kind = auth.spec.kind;
-        let numbers = (auth.entry.merchant.id, auth.entry.id, request.batch, request.trace);
+        let (entry, numbers) = (Arc::clone(&auth.entry), (request.batch, request.trace));
+        let making = entry.traces().make(request.batch, request.trace);
         let digest = request.digest;
         let hidden = request.number_hidden;
         let mut pan = None;
         let mut reply = self.told(auth, request, &mut pan).await.unwrap_or_else(|refused| *refused);
+        drop(making);
         if reply.payment.is_none() {
-            reply = self.unless_known(reply, numbers, &digest).await?;
+            reply = self.unless_known(reply, &entry, numbers, &digest).await?;
         }
         reply.pan = pan.filter(|_| !hidden);
         metrics::counter!("posp_payments_total", "kind" => kind.code(),

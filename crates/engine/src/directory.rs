@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use acquiring::limit::Limits;
 use acquiring::master::{Merchant, Terminal, TerminalCipher, TerminalSession, WorkingKeys};
@@ -11,7 +11,7 @@ use hsm::WrappedKey;
 use jiff::Timestamp;
 use store::Store;
 
-use crate::traces::Traces;
+use crate::traces::SharedTraces;
 use crate::{Engine, EngineError};
 
 /// Working keys of a terminal, read once from their stored form.
@@ -100,7 +100,7 @@ pub struct TerminalEntry {
     pub master_key: WrappedKey,
     session: Arc<RwLock<Session>>,
     wrong_macs: Arc<AtomicU32>,
-    traces: Arc<Mutex<Traces>>,
+    traces: SharedTraces,
 }
 
 impl TerminalEntry {
@@ -127,8 +127,8 @@ impl TerminalEntry {
     }
 
     /// The trace numbers of its batch.
-    pub(crate) fn traces(&self) -> MutexGuard<'_, Traces> {
-        self.traces.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn traces(&self) -> &SharedTraces {
+        &self.traces
     }
 
     /// Counts a wrong MAC; returns how many came in a row.
@@ -284,7 +284,7 @@ fn live(
     let unreadable = || EngineError::Key { merchant: merchant.id, terminal: terminal.id };
     let master_key: WrappedKey = terminal.master_key.parse().map_err(|_| unreadable())?;
     // Whoever still holds the entry before notes what it journals in the same place.
-    let traces = before.map(|entry| Arc::clone(&entry.traces)).unwrap_or_default();
+    let traces = before.map(|entry| entry.traces.clone()).unwrap_or_default();
     let kept = before.filter(|entry| entry.master_key == master_key);
     let (session, wrong_macs) = match kept {
         Some(entry) => (Arc::clone(&entry.session), Arc::clone(&entry.wrong_macs)),

@@ -121,12 +121,12 @@ impl Engine {
             return None;
         }
         let entry = &auth.entry;
-        let known = entry.traces().is_new(batch, trace);
+        let known = entry.traces().lock().is_new(batch, trace);
         let new = match known {
             Some(new) => new,
             None => {
                 let highest = store.highest_trace(entry.merchant.id, entry.id, batch).await.ok()?;
-                let mut traces = entry.traces();
+                let mut traces = entry.traces().lock();
                 traces.read(batch, highest);
                 traces.is_new(batch, trace)?
             }
@@ -138,8 +138,7 @@ impl Engine {
     /// Refuses a request whose turn did not come. When it was here before, its outcome is the answer.
     pub async fn turn_away(&self, auth: &Authenticated, request: &PaymentRequest) -> Result<Reply, Silent> {
         let reply = self.refuse(TURNED_AWAY);
-        let numbers = (auth.entry.merchant.id, auth.entry.id, request.batch, request.trace);
-        self.unless_known(*reply, numbers, &request.digest).await
+        self.unless_known(*reply, &auth.entry, (request.batch, request.trace), &request.digest).await
     }
 }
 

@@ -1,5 +1,6 @@
 //! A payment from an authenticated request to a durable outcome.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use acquiring::kind::{FoundBy, Kind, KindSpec, Side};
@@ -10,7 +11,7 @@ use acquiring::payment::{
 use acquiring::transition::{Event, Reception};
 use acquiring::{
     Amount, AuthCode, BatchNo, Beijing, EntryMode, Expiry, MerchantId, Pan, PaymentId, ResponseCode, Rrn,
-    Secret, TerminalId, Trace,
+    Secret, Trace,
 };
 use channels::{NetworkRequest, OriginalRef, Outcome, Prepared, TerminalPin};
 use hsm::EncryptedPinBlock;
@@ -19,7 +20,7 @@ use store::{Begun, StoreError};
 use tokio::time::Instant;
 
 use crate::authenticate::Authenticated;
-use crate::{Engine, Place, Refusal};
+use crate::{Engine, Place, Refusal, TerminalEntry};
 
 /// A financial request as a door read it.
 pub struct PaymentRequest {
@@ -182,7 +183,8 @@ impl Engine {
         let kind = auth.spec.kind;
         let (started, began) = (self.now(), Instant::now());
         let mut pan = None;
-        let numbers = (auth.entry.merchant.id, auth.entry.id, request.batch, request.trace);
+        let (entry, numbers) = (Arc::clone(&auth.entry), (request.batch, request.trace));
+        let mut making = Some(entry.traces().make(request.batch, request.trace));
         let digest = request.digest;
         let hidden = request.number_hidden;
         let mut reply = match self.admit(auth, request, &mut pan).await {
@@ -190,14 +192,16 @@ impl Engine {
             Ok(admitted) => match self.journal(admitted).await {
                 Begin::Done(reply) => reply,
                 Begin::Go(journaled) => {
+                    making = None;
                     drop(place);
                     let outcome = self.send(&journaled, began).await;
                     self.complete(journaled, outcome).await?
                 }
             },
         };
+        drop(making);
         if reply.payment.is_none() {
-            reply = self.unless_known(reply, numbers, &digest).await?;
+            reply = self.unless_known(reply, &entry, numbers, &digest).await?;
         }
         reply.pan = pan.filter(|_| !hidden);
         let took = self.now().duration_since(started);
@@ -365,7 +369,6 @@ impl Engine {
         at: Timestamp,
     ) -> PaymentRecord {
         let day = Beijing::of(at);
-        auth.entry.traces().note(request.batch, request.trace);
         PaymentRecord {
             id,
             merchant: auth.entry.merchant.id,
@@ -583,14 +586,21 @@ impl Engine {
 
     /// A refusal of a request that never reached the journal says nothing about an earlier sending of the same
     /// request: when there was one, its outcome is the answer. A refund that is repeated after a new sign-in
-    /// still has its track under the old key, and must not be told that it failed when it went through.
+    /// still has its track under the old key, and must not be told that it failed when it went through. While an
+    /// earlier sending is on its way to the journal, no refusal can say what becomes of it.
     pub(crate) async fn unless_known(
         &self,
         refusal: Reply,
-        (merchant, terminal, batch, trace): (MerchantId, TerminalId, BatchNo, Trace),
+        entry: &TerminalEntry,
+        (batch, trace): (BatchNo, Trace),
         digest: &[u8; 32],
     ) -> Result<Reply, Silent> {
-        match self.0.store.by_trace(merchant, terminal, batch, trace).await {
+        if entry.traces().lock().is_being_made(batch, trace) {
+            metrics::counter!("posp_repeats_total").increment(1);
+            let answer = Answer::own(ResponseCode::IN_PROCESS, self.now());
+            return Ok(Reply { answer, repeated: true, reason: Some("still in work"), ..refusal });
+        }
+        match self.0.store.by_trace(entry.merchant.id, entry.id, batch, trace).await {
             Ok(Some(existing)) => Ok(self.repeat(&existing, digest)),
             // A commit has failed: what could not be written may be on the disk all the same, and live on after the next
             // start. A refusal would be a promise that it does not.

@@ -595,6 +595,30 @@ async fn g12_what_is_more_than_may_be_under_way_is_refused_at_once() {
     assert_eq!(stage.sale(3, Act::Code("00")).await.answer.code, ResponseCode::APPROVED);
 }
 
+/// A copy comes while the first sending is on its way to the journal, and there is no place for it: it hears that the
+/// payment is in work, since a refusal would be heard beside an approval.
+#[tokio::test]
+async fn g4_a_copy_of_what_is_being_made_ready_is_not_refused() {
+    let stage = Stage::with_intake(1, Duration::from_millis(50)).await;
+    stage.script.expect([Act::Code("00")]);
+    let first = stage.authenticate(Kind::Sale).await.unwrap();
+    let copy = stage.authenticate(Kind::Sale).await.unwrap();
+    let pays = stage.engine.pay(first, request(1, 10_000), None);
+    let comes = async {
+        // The first runs until it waits for the journal, whose thread has its answer; there is one thread here.
+        tokio::task::yield_now().await;
+        assert_eq!(stage.script.seen().len(), 0);
+        stage.engine.turn_away(&copy, &request(1, 10_000)).await.unwrap()
+    };
+    let (paid, turned_away) = tokio::join!(biased; pays, comes);
+    assert_eq!(turned_away.answer.code, ResponseCode::IN_PROCESS);
+    assert!(turned_away.repeated && turned_away.payment.is_none());
+    let paid = paid.unwrap();
+    assert_eq!(paid.answer.code, ResponseCode::APPROVED);
+    let again = stage.engine.turn_away(&copy, &request(1, 10_000)).await.unwrap();
+    assert_eq!((again.answer.code, again.payment), (ResponseCode::APPROVED, paid.payment));
+}
+
 /// More comes than there are places: who waits too long is refused, and neither journal nor network hear of it; the same
 /// request sent again after it was paid hears its outcome, even then. A payment gives its place back when its intent is
 /// durable, so a slow network takes none.
