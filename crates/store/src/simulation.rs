@@ -45,6 +45,8 @@ pub trait Pace: Send + Sync + 'static {
     fn after_commit(&self) -> Wait<'_, ()>;
     /// Before a read.
     fn before_read(&self) -> Wait<'_, ()>;
+    /// After it, before whoever asked goes on with what it found.
+    fn after_read(&self) -> Wait<'_, ()>;
 }
 
 /// One value of a row.
@@ -143,7 +145,9 @@ pub(crate) struct AtOnce {
 impl AtOnce {
     pub(crate) async fn read<T>(&self, op: impl FnOnce(&dyn Db) -> Op<T>) -> Result<T, StoreError> {
         self.pace.before_read().await;
-        self.disk.read(op).map_err(failure)
+        let found = self.disk.read(op).map_err(failure);
+        self.pace.after_read().await;
+        found
     }
 }
 

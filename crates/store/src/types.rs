@@ -60,13 +60,18 @@ pub struct StoreOptions {
     /// How many days of history are kept before today's; for ever when none is said. PostgreSQL only, and at least
     /// [`HISTORY_DAYS_MIN`].
     pub history_days: Option<u32>,
+    /// The longest time of an answer of the database's server, after which one that does not say what it waits for has
+    /// failed: a node stops then, as when the connection ends, and a read comes to nothing. PostgreSQL only.
+    pub answer_max: Duration,
     /// Time of what happens inside the store: reserved number blocks, migrations, released forwards.
     pub clock: Arc<dyn Clock>,
 }
 
 impl StoreOptions {
     /// The usual figures. 4,096 waiting operations are about a quarter of a second of work; groups of 256
-    /// share the cost of a flush well while none waits long for the others.
+    /// share the cost of a flush well while none waits long for the others. A server is waited for 30 seconds: the
+    /// slowest disk has flushed by then, and terminals have long given up their payments and would rather be served by
+    /// another node.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         StoreOptions {
             directory: directory.into(),
@@ -75,6 +80,7 @@ impl StoreOptions {
             group_max: 256,
             wait_max: Duration::from_millis(200),
             history_days: None,
+            answer_max: Duration::from_secs(30),
             clock: Arc::new(SystemClock),
         }
     }

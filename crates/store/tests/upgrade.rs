@@ -13,6 +13,9 @@ use acquiring::{BatchNo, PaymentId, ResponseCode, Trace};
 use common::{answer, at, merchant_id, message, payment, terminal_id};
 use store::{BatchFilter, Begun, ForwardFilter, JOURNAL_FILE, Page, Store, StoreError, StoreOptions};
 
+/// How long a poll goes on.
+const DEADLINE: std::time::Duration = std::time::Duration::from_secs(30);
+
 /// The release that made the data: its schema.
 const OLD: [&str; 4] = [
     include_str!("../migrations/0001_journal.sql"),
@@ -120,13 +123,19 @@ async fn an_old_journal_of_sqlite_goes_on() {
     goes_on(Store::open(StoreOptions::new(directory.path())).unwrap()).await;
 }
 
-#[tokio::test]
-async fn an_old_database_of_postgresql_goes_on() {
+/// A database of the old release.
+async fn old_database() -> String {
     let url = server::shared().database().await;
     let admin = server::connect(&url).await;
     for sql in OLD.iter().chain(&[VERSIONS, data("decode(repeat('00', 32), 'hex')").as_str()]) {
         admin.batch_execute(sql).await.unwrap();
     }
+    url
+}
+
+#[tokio::test]
+async fn an_old_database_of_postgresql_goes_on() {
+    let url = old_database().await;
     let reader = Store::open_url_read_only(&url).err().unwrap();
     assert!(matches!(reader, StoreError::OlderSchema { found: 4, .. }), "{reader}");
     let store = Store::open_url(&url, StoreOptions::new("")).unwrap();
@@ -135,4 +144,36 @@ async fn an_old_database_of_postgresql_goes_on() {
         days.iter().filter(|day| day.lines > 0).map(|day| (day.day, day.lines)).collect();
     assert_eq!(with_lines, [(Some(20_251_124), 4)], "history is kept by the day of its payment");
     goes_on(store).await;
+}
+
+/// Two nodes of the new release start on the old database at the same moment, as after a failure of both: one brings it
+/// up to date, the other waits for that and finds it done, and both serve. A lock of the test's own holds the first one
+/// at its first look at the schema until the second has come, so that they do meet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_nodes_that_upgrade_at_once_both_serve() {
+    let url = old_database().await;
+    let (gate, watcher) = (server::connect(&url).await, server::connect(&url).await);
+    gate.batch_execute("BEGIN; LOCK TABLE schema_version IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let nodes = [(); 2].map(|()| {
+        let url = url.clone();
+        tokio::task::spawn_blocking(move || Store::open_url(&url, StoreOptions::new("")))
+    });
+    let waiting = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
+                   AND application_name = 'posp' AND wait_event_type = 'Lock'";
+    let begun = std::time::Instant::now();
+    while watcher.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) < 2 {
+        assert!(begun.elapsed() < DEADLINE, "the nodes do not both come to the schema");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await; // the next poll of who waits
+    }
+    gate.batch_execute("COMMIT").await.unwrap();
+    let [first, second] = nodes;
+    let (first, second) = (first.await.unwrap().unwrap(), second.await.unwrap().unwrap());
+    let versions = "SELECT COUNT(*), COUNT(DISTINCT version), MAX(version) FROM schema_version";
+    let row = watcher.query_one(versions, &[]).await.unwrap();
+    let (rows, distinct, newest): (i64, i64, i64) = (row.get(0), row.get(1), row.get(2));
+    assert_eq!((rows, distinct), (newest, newest), "each version is brought once");
+    goes_on(first).await;
+    assert_eq!(second.check().await.unwrap(), Vec::<String>::new());
+    let next = acquiring::PaymentRecord { batch: BatchNo::new(2).unwrap(), ..payment(1_003, Kind::Sale) };
+    assert_eq!(second.begin(next, vec![]).await.unwrap(), Begun::Journaled);
 }

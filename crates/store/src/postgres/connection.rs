@@ -1,19 +1,22 @@
 //! One connection with its own event loop: the thread that uses it also drives it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
+use std::pin::pin;
 
 use acquiring::payment::{PaymentRecord, PaymentState};
 use acquiring::{MerchantId, TerminalId};
 use jiff::Timestamp;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls, Row, Statement};
 
 use super::Address;
+use super::alive::Question;
 use super::rows::{PgRow, parameter};
 use crate::db::{Cells, Db, Fault, Lock, Op, Value, params};
 use crate::error::StoreError;
@@ -125,6 +128,8 @@ struct Session {
     client: Client,
     /// Ends when the connection does.
     driver: JoinHandle<()>,
+    /// The server's process for it.
+    process: i32,
     statements: HashMap<String, Statement>,
 }
 
@@ -134,6 +139,10 @@ pub(super) struct Connection {
     runtime: Runtime,
     address: Address,
     purpose: Purpose,
+    /// The schema is being brought up to date: the server may work for long.
+    migrates: Cell<bool>,
+    /// The last session was given up because the server did not answer.
+    unanswered: Cell<bool>,
 }
 
 impl Connection {
@@ -143,8 +152,15 @@ impl Connection {
             .build()
             .map_err(|e| address.cannot_open(e.to_string()))?;
         let session =
-            runtime.block_on(connect(&address, purpose)).map_err(|e| address.cannot_open(sentence(&e)))?;
-        let connection = Connection { session: RefCell::new(session), runtime, address, purpose };
+            runtime.block_on(connect(&address, purpose)).map_err(|reason| address.cannot_open(reason))?;
+        let connection = Connection {
+            session: RefCell::new(session),
+            runtime,
+            address,
+            purpose,
+            migrates: Cell::new(false),
+            unanswered: Cell::new(false),
+        };
         let version =
             connection.server_version().map_err(|e| connection.address.cannot_open(sentence(&e)))?;
         supported(version).map_err(|reason| connection.address.cannot_open(reason))?;
@@ -159,7 +175,48 @@ impl Connection {
     /// Lets `work` use the client, and drives the connection until it is done.
     pub(super) fn with<T>(&self, work: impl AsyncFnOnce(&Client) -> T) -> T {
         let session = self.session.borrow();
-        self.runtime.block_on(work(&session.client))
+        self.answered(&session, work(&session.client))
+    }
+
+    /// Waits for an answer of the server: for a time, and then for as long as the server says that the wait is a
+    /// normal one; see [`super::alive`]. After that the session is ended, and whatever waits for it hears what it
+    /// hears when the server ends it: nobody knows what became of it, and it is not tried again.
+    fn answered<T>(&self, session: &Session, work: impl Future<Output = T>) -> T {
+        let question = match self.purpose {
+            Purpose::Write if !self.migrates.get() => Question::InTheWay,
+            Purpose::Write | Purpose::Read | Purpose::Care => Question::AtWork,
+        };
+        self.runtime.block_on(async {
+            let mut work = pin!(work);
+            loop {
+                if let Ok(value) = timeout(self.address.answer_max, work.as_mut()).await {
+                    return value;
+                }
+                let waits_on = tokio::select! {
+                    // An answer that came is taken, although the time was over: this process may have slept itself.
+                    biased;
+                    value = work.as_mut() => return value,
+                    told = question.ask(&self.address, session.process) => told,
+                };
+                if !waits_on {
+                    break;
+                }
+                let (purpose, process) = (self.purpose, session.process);
+                tracing::warn!(?purpose, ?question, process, "the database takes long, and is waited for");
+            }
+            tracing::error!(purpose = ?self.purpose, "the database does not answer: the connection is ended");
+            self.unanswered.set(true);
+            session.driver.abort();
+            work.await
+        })
+    }
+
+    /// Why the connection failed: the driver says only that it is closed when we ended it.
+    pub(super) fn why(&self, reason: String) -> String {
+        match self.unanswered.get() {
+            true => format!("the database did not answer within {:?}", self.address.answer_max),
+            false => reason,
+        }
     }
 
     /// Resolves when the connection has ended.
@@ -181,7 +238,7 @@ impl Connection {
             return Ok(statement.clone());
         }
         let text = sql.replace('?', "$");
-        let statement = self.runtime.block_on(session.client.prepare(&text))?;
+        let statement = self.answered(&session, session.client.prepare(&text))?;
         if session.statements.len() >= STATEMENTS {
             session.statements.clear();
         }
@@ -209,6 +266,7 @@ impl Connection {
         match self.runtime.block_on(connect(&self.address, self.purpose)) {
             Ok(session) => {
                 self.session.replace(session);
+                self.unanswered.set(false);
                 true
             }
             Err(_) => false,
@@ -232,9 +290,26 @@ impl Connection {
         Ok(newest.try_get::<_, Option<i64>>(0)?.unwrap_or(0))
     }
 
+    /// Settings of the server as this session has them, with their names.
+    pub(super) fn settings(&self, names: &[&str]) -> Result<Vec<(String, String)>, StoreError> {
+        let sql = "SELECT name, current_setting(name) FROM pg_settings WHERE name = ANY ($1) ORDER BY name";
+        let read = || -> Result<Vec<(String, String)>, tokio_postgres::Error> {
+            let rows = self.with(async |client| client.query(sql, &[&names]).await)?;
+            rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+        };
+        read().map_err(|e| self.address.cannot_open(sentence(&e)))
+    }
+
     /// Brings the schema up to date, one node at a time; refuses one that a newer release wrote.
     pub(super) fn migrate(&self, now: Timestamp) -> Result<(), StoreError> {
-        let cannot = |e: tokio_postgres::Error| self.address.cannot_open(sentence(&e));
+        self.migrates.set(true);
+        let result = self.bring_up_to_date(now);
+        self.migrates.set(false);
+        result
+    }
+
+    fn bring_up_to_date(&self, now: Timestamp) -> Result<(), StoreError> {
+        let cannot = |e: tokio_postgres::Error| self.address.cannot_open(self.why(sentence(&e)));
         self.simple("BEGIN").map_err(cannot)?;
         let lock = sequence_lock(MIGRATION_LOCK);
         self.with(async |client| client.execute("SELECT pg_advisory_xact_lock($1)", &[&lock]).await)
@@ -276,8 +351,9 @@ async fn drive(connection: impl Future<Output = Result<(), tokio_postgres::Error
     let _ = connection.await;
 }
 
-async fn connect(address: &Address, purpose: Purpose) -> Result<Session, tokio_postgres::Error> {
-    let (client, driver) = match &address.tls {
+/// A connection, and what drives it.
+pub(super) async fn dial(address: &Address) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
+    Ok(match &address.tls {
         Some(tls) => {
             let (client, connection) = address.config.connect(tls.clone()).await?;
             (client, tokio::spawn(drive(connection)))
@@ -286,9 +362,24 @@ async fn connect(address: &Address, purpose: Purpose) -> Result<Session, tokio_p
             let (client, connection) = address.config.connect(NoTls).await?;
             (client, tokio::spawn(drive(connection)))
         }
+    })
+}
+
+/// A session with its settings. A server that takes the connection and then says nothing is not waited for; each host
+/// of the address has its time.
+async fn connect(address: &Address, purpose: Purpose) -> Result<Session, String> {
+    let connected = async {
+        let (client, driver) = dial(address).await?;
+        client.batch_execute(purpose.settings()).await?;
+        let process = client.query_one("SELECT pg_backend_pid()", &[]).await?.try_get(0)?;
+        Ok::<Session, tokio_postgres::Error>(Session { client, driver, process, statements: HashMap::new() })
     };
-    client.batch_execute(purpose.settings()).await?;
-    Ok(Session { client, driver, statements: HashMap::new() })
+    let hosts = u32::try_from(address.config.get_hosts().len()).unwrap_or(1).max(1);
+    let time = address.answer_max.saturating_mul(hosts);
+    match timeout(time, connected).await {
+        Ok(result) => result.map_err(|e| sentence(&e)),
+        Err(_) => Err(format!("the database did not answer within {time:?}")),
+    }
 }
 
 fn boxed<'a>(statement: &Statement, params: &'a [Value<'a>]) -> Vec<Box<dyn ToSql + Sync + 'a>> {
@@ -315,9 +406,13 @@ impl Connection {
 impl Db for Connection {
     fn rows(&self, sql: &str, params: &[Value<'_>], read: &mut dyn FnMut(&dyn Cells) -> Op<bool>) -> Op<()> {
         let rows = match self.query(sql, params) {
-            Err(_) if self.revive() => self.query(sql, params)?,
-            result => result?,
+            Err(_) if self.revive() => self.query(sql, params),
+            result => result,
         };
+        let rows = rows.map_err(|error| match Fault::from(error) {
+            Fault::Engine(reason) => Fault::Engine(self.why(reason)),
+            fault => fault,
+        })?;
         for row in &rows {
             if !read(&PgRow(row))? {
                 break;

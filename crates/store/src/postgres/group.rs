@@ -110,21 +110,9 @@ impl PostgresJournal {
         metrics::histogram!("posp_store_commit_seconds").record(began.elapsed().as_secs_f64());
         Ok(stand)
     }
-}
 
-impl Journal for PostgresJournal {
-    fn receive(
-        &mut self,
-        queue: &mut mpsc::Receiver<Command>,
-        group: &mut Vec<Command>,
-        max: usize,
-    ) -> Result<usize, String> {
-        let received = self.db.wait_or_end(queue.recv_many(group, max));
-        received.ok_or_else(|| "the connection to the database has ended".to_owned())
-    }
-
-    fn commit(&mut self, group: &mut Vec<Operation>) -> Result<(), String> {
-        self.groups += 1;
+    /// Runs what waits and answers it; what is left in the group on an error is not answered.
+    fn work(&self, group: &mut Vec<Operation>) -> Result<(), String> {
         if self.groups.is_power_of_two() || self.groups.is_multiple_of(PLANNED_FOR) {
             self.db.forget_plans();
         }
@@ -144,5 +132,22 @@ impl Journal for PostgresJournal {
             group.remove(0).reply(None);
         }
         Ok(())
+    }
+}
+
+impl Journal for PostgresJournal {
+    fn receive(
+        &mut self,
+        queue: &mut mpsc::Receiver<Command>,
+        group: &mut Vec<Command>,
+        max: usize,
+    ) -> Result<usize, String> {
+        let received = self.db.wait_or_end(queue.recv_many(group, max));
+        received.ok_or_else(|| "the connection to the database has ended".to_owned())
+    }
+
+    fn commit(&mut self, group: &mut Vec<Operation>) -> Result<(), String> {
+        self.groups += 1;
+        self.work(group).map_err(|reason| self.db.why(reason))
     }
 }

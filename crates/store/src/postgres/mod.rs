@@ -8,13 +8,16 @@
 //!
 //! Locks are taken in that order everywhere, for a whole group at once. Should the server still find a circle, it
 //! undoes one of the transactions before its commit, and its operations are run again, each by itself. A commit
-//! is sent once: when its outcome is unknown, the store has failed.
+//! is sent once: when its outcome is unknown, the store has failed. A server that does not answer has failed as one
+//! that ended the connection has ([`alive`]).
 //!
 //! Connections are encrypted when the address asks for it ([`tls`]).
 
+mod alive;
 mod care;
 mod connection;
 pub(crate) mod days;
+mod durable;
 mod group;
 mod known;
 mod rows;
@@ -25,6 +28,7 @@ mod write;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_postgres::Config;
 use tokio_postgres::config::Host;
@@ -58,10 +62,12 @@ pub(crate) struct Address {
     /// None without encryption.
     tls: Option<MakeRustlsConnect>,
     name: Arc<str>,
+    /// The longest time of an answer.
+    answer_max: Duration,
 }
 
 impl Address {
-    fn parse(url: &str) -> Result<Self, StoreError> {
+    fn parse(url: &str, answer_max: Duration) -> Result<Self, StoreError> {
         // The text may contain a password.
         let cannot =
             |reason: String| StoreError::CannotOpen { path: PathBuf::from("postgres://…"), reason };
@@ -72,6 +78,7 @@ impl Address {
         if config.get_application_name().is_none() {
             config.application_name("posp");
         }
+        alive::look_after(&mut config, answer_max);
         let host = match config.get_hosts().first() {
             Some(Host::Tcp(host)) => host.clone(),
             #[cfg(unix)]
@@ -79,7 +86,7 @@ impl Address {
             None => String::new(),
         };
         let name = format!("postgres://{host}/{}", config.get_dbname().unwrap_or_default());
-        let mut address = Address { config, tls: None, name: name.into() };
+        let mut address = Address { config, tls: None, name: name.into(), answer_max };
         address.tls = wanted.connector().map_err(|reason| address.cannot_open(reason))?;
         #[cfg(unix)]
         if address.tls.is_some() && address.config.get_hosts().iter().any(|h| matches!(h, Host::Unix(_))) {
@@ -100,15 +107,18 @@ impl Address {
 
 /// Opens the store behind a URL; the directory of the options is not used.
 pub(crate) fn open(url: &str, options: StoreOptions, mode: Mode) -> Result<Handles, StoreError> {
-    let StoreOptions { readers, queue, group_max, wait_max, clock, history_days, .. } = options;
-    let address = Address::parse(url)?;
+    let StoreOptions { readers, queue, group_max, wait_max, clock, history_days, answer_max, .. } = options;
+    let address = Address::parse(url, answer_max)?;
     let writer = match mode {
         Mode::Serve | Mode::Beside => {
             let (address, now) = (address.clone(), clock.now());
             let open = move || {
                 let connection = Connection::open(address, Purpose::Write)?;
                 match mode {
-                    Mode::Serve => connection.migrate(now)?,
+                    Mode::Serve => {
+                        connection.migrate(now)?;
+                        durable::warn(&connection)?;
+                    }
                     Mode::Beside if connection.is_empty()? => connection.migrate(now)?,
                     Mode::Beside | Mode::Read => connection.check()?,
                 }

@@ -56,6 +56,37 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
+fn children(of: u32) -> Vec<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
+    children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
+/// Processes that are stopped where they are; they go on when this is dropped.
+pub struct Hung(Vec<u32>);
+
+impl Hung {
+    pub fn of(processes: Vec<u32>) -> Hung {
+        let mut hung = Hung(Vec::new());
+        hung.stop(processes);
+        hung
+    }
+
+    fn stop(&mut self, processes: Vec<u32>) {
+        for pid in processes {
+            assert!(Command::new("kill").args(["-STOP", &pid.to_string()]).status().unwrap().success());
+            self.0.push(pid);
+        }
+    }
+}
+
+impl Drop for Hung {
+    fn drop(&mut self) {
+        for pid in &self.0 {
+            let _ = Command::new("kill").args(["-CONT", &pid.to_string()]).status();
+        }
+    }
+}
+
 impl Server {
     pub fn start() -> Server {
         Server::start_with(5432, |_| String::new())
@@ -117,13 +148,26 @@ impl Server {
             .current_dir("/"));
     }
 
+    /// The process that starts the server's others.
+    fn first_process(&self) -> u32 {
+        let file = std::fs::read_to_string(self.directory.join("data/postmaster.pid")).unwrap();
+        file.lines().next().unwrap().trim().parse().unwrap()
+    }
+
+    /// Stops every process of the server where it is, connections left as they are, until the result is dropped.
+    pub fn hang(&self) -> Hung {
+        let first = self.first_process();
+        // The first one first, so that it starts no others.
+        let mut hung = Hung::of(vec![first]);
+        hung.stop(children(first));
+        hung
+    }
+
     /// Kills every process of the server with SIGKILL; returns when they are gone.
     pub fn kill(&self) {
-        let file = std::fs::read_to_string(self.directory.join("data/postmaster.pid")).unwrap();
-        let first: u32 = file.lines().next().unwrap().trim().parse().unwrap();
-        let children = std::fs::read_to_string(format!("/proc/{first}/task/{first}/children"));
+        let first = self.first_process();
         let mut all = vec![first];
-        all.extend(children.unwrap_or_default().split_whitespace().map(|pid| pid.parse::<u32>().unwrap()));
+        all.extend(children(first));
         // The first one first, so that it starts no others. Those that are gone already are as good.
         for pid in &all {
             let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).stderr(Stdio::null()).status();
