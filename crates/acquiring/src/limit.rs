@@ -1,11 +1,11 @@
 //! Limits 限额 by merchant, terminal, transaction and kind of card. Pure: which of them hold for a payment, what a
 //! single payment may not exceed, and what must be reserved of a day.
 //!
-//! Every limit that fits a payment must hold. A limit without a transaction is for payments from the cardholder; one
-//! for refunds names them. Zero forbids.
+//! Every limit that fits a payment must hold. A limit without a transaction is for payments from the cardholder, and for
+//! what changes their sum; one for refunds, pre-authorisations or loads names them. Zero forbids.
 
 use crate::ids::{MerchantId, TerminalId};
-use crate::kind::{Kind, Side};
+use crate::kind::{Hold, Kind, Side};
 use crate::money::Amount;
 use crate::payment::PaymentRecord;
 use crate::response_code::ResponseCode;
@@ -49,6 +49,12 @@ pub struct LimitScope {
     pub card: Option<CardClass>,
 }
 
+/// Whether its amount is what the cardholder pays: of an adjustment or a tip the new sum.
+fn takes_from_cardholder(kind: Kind) -> bool {
+    let spec = kind.spec();
+    spec.side == Side::Debit || spec.stands_on.is_some_and(|rule| rule.hold == Hold::Adjust)
+}
+
 impl LimitScope {
     /// The scope as one text: merchant, terminal, transaction, card, with a star for everything.
     pub fn text(&self) -> String {
@@ -65,7 +71,7 @@ impl LimitScope {
     fn fits(&self, payment: &PaymentRecord, card: Option<CardClass>) -> bool {
         let kind = match self.kind {
             Some(kind) => kind == payment.kind,
-            None => payment.kind.spec().side == Side::Debit,
+            None => takes_from_cardholder(payment.kind),
         };
         kind && self.merchant.is_none_or(|merchant| merchant == payment.merchant)
             && self.terminal.is_none_or(|terminal| terminal == payment.terminal)

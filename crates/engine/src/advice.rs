@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use acquiring::kind::{Kind, Side};
 use acquiring::payment::{Answer, EntryKind, JournalEntry, PaymentRecord, PaymentState};
-use acquiring::{Amount, BatchNo, ResponseCode, Rrn, Secret, Trace};
+use acquiring::{Amount, BatchNo, Beijing, ResponseCode, Rrn, Secret, Trace};
 use store::{Begun, PartKept};
 
 use crate::authenticate::Authenticated;
@@ -140,7 +140,13 @@ impl Engine {
         };
         record.original = original.as_ref().map(|o| o.id);
         let percent = inner.config.tip_percent_max;
-        if let Err(refusal) = check(&auth, &request, &record, original.as_ref(), percent) {
+        let day = Beijing::of(at).yyyymmdd();
+        // It has happened and takes nothing of a day any more; what is forbidden, or too much at once, stays so.
+        let allowed = check(&auth, &request, &record, original.as_ref(), percent).and_then(|()| {
+            let judged = inner.directory.limits().judge(&record, pan.reveal(), day);
+            judged.map(|_| ()).map_err(|code| Refusal::new(code, "a limit does not allow it"))
+        });
+        if let Err(refusal) = allowed {
             return Err(self.decline(record, refusal, request.masked).await);
         }
         let payload = match &request.chip {
@@ -210,7 +216,8 @@ fn check(
     if record.amount.is_zero() {
         return refuse(ResponseCode::INVALID_AMOUNT, "amount is zero");
     }
-    if auth.spec.side == Side::Debit
+    // The amount of an adjustment is what the sale comes to.
+    if (auth.spec.side == Side::Debit || original.is_some())
         && auth.entry.merchant.limit_single.is_some_and(|limit| record.amount > limit)
     {
         return refuse(ResponseCode::OVER_LIMIT, "above the merchant's limit");

@@ -101,6 +101,13 @@ impl Downloads {
         Arc::clone(&self.catalogue.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Whether a card is on the blacklist, by the keyed digest of its number.
+    pub(crate) fn is_blacklisted(&self, digest: &[u8; 32]) -> bool {
+        let catalogue = self.catalogue();
+        let cards = catalogue.items.get(&(List::Blacklist, Scope::Everyone));
+        cards.is_some_and(|cards| !cards.is_empty() && cards.contains_key(&hex::encode(digest)))
+    }
+
     fn is_hinted(&self, key: &TerminalKey) -> bool {
         self.hinted.read().unwrap_or_else(PoisonError::into_inner).contains(key)
     }

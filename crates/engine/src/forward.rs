@@ -13,6 +13,7 @@ use channels::{ForwardRequest, NetworkAnswer, Outcome};
 use jiff::{SignedDuration, Timestamp};
 use store::{ForwardItem, StoreError};
 use tokio::task::{Id, JoinSet};
+use tokio::time::{Instant, timeout};
 
 use crate::Engine;
 use crate::advice::CHIP_CONTEXT;
@@ -32,9 +33,9 @@ struct UnderWay {
 }
 
 impl UnderWay {
-    fn start(&mut self, engine: &Engine, item: ForwardItem) {
+    fn start(&mut self, engine: &Engine, item: ForwardItem, leased: Instant) {
         let (engine, family) = (engine.clone(), (item.merchant, item.family));
-        let task = self.tasks.spawn(async move { send(&engine, &item).await });
+        let task = self.tasks.spawn(async move { send(&engine, &item, leased).await });
         self.families.insert(task.id(), family);
     }
 
@@ -70,9 +71,9 @@ pub(crate) async fn run(engine: Engine) {
         };
         let pause = match looked {
             Ok(None) => continue,
-            Ok(Some(Look::Due(items))) => {
+            Ok(Some(Look::Due(items, leased))) => {
                 for item in items {
-                    under_way.start(&engine, item);
+                    under_way.start(&engine, item, leased);
                 }
                 continue;
             }
@@ -108,8 +109,8 @@ pub(crate) async fn run(engine: Engine) {
 
 /// What a look at the queue found.
 enum Look {
-    /// These can go out now.
-    Due(Vec<ForwardItem>),
+    /// These can go out now; the line was taken for them at that moment.
+    Due(Vec<ForwardItem>, Instant),
     /// Nothing just now; look again after this time.
     Again(Duration),
 }
@@ -118,8 +119,7 @@ enum Look {
 async fn look(engine: &Engine, busy: &BTreeSet<Family>) -> Result<Look, StoreError> {
     let inner = &engine.0;
     let line = inner.channel.line();
-    let depth = inner.store.forward_depth(line).await?;
-    inner.forward_depth.store(depth, Ordering::Relaxed);
+    count(engine).await?;
     // One moment for both questions: what becomes due between two would be found by neither.
     let now = engine.now();
     if due(engine, now, busy).await?.is_empty() {
@@ -127,13 +127,24 @@ async fn look(engine: &Engine, busy: &BTreeSet<Family>) -> Result<Look, StoreErr
         let wait = Duration::try_from(at.duration_since(now)).unwrap_or_default();
         return Ok(Look::Again(wait.min(LOOK)));
     }
-    inner.channel.ready().await;
+    while timeout(LOOK, inner.channel.ready()).await.is_err() {
+        // Nothing leaves while the line is down, and the queue grows.
+        count(engine).await?;
+    }
     // Nodes that share the queue: one of them works a line at a time.
+    let leased = Instant::now();
     if inner.store.is_shared() && !lease(engine).await? {
         return Ok(Look::Again(LOOK));
     }
     // The line may have been down for long: what an operator has released meanwhile goes before what follows it.
-    Ok(Look::Due(due(engine, engine.now(), busy).await?))
+    Ok(Look::Due(due(engine, engine.now(), busy).await?, leased))
+}
+
+/// How much waits, by which new payments are refused when it is too much.
+async fn count(engine: &Engine) -> Result<(), StoreError> {
+    let depth = engine.0.store.forward_depth(engine.0.channel.line()).await?;
+    engine.0.forward_depth.store(depth, Ordering::Relaxed);
+    Ok(())
 }
 
 /// As many due items as may be started now.
@@ -157,7 +168,8 @@ async fn lease(engine: &Engine) -> Result<bool, StoreError> {
     inner.store.lease_forward(inner.channel.line(), &inner.node, inner.config.takeover()).await
 }
 
-async fn send(engine: &Engine, item: &ForwardItem) -> Result<(), StoreError> {
+/// Sends an item and writes down what came of it, unless the line may have gone to another node meanwhile.
+async fn send(engine: &Engine, item: &ForwardItem, leased: Instant) -> Result<(), StoreError> {
     let inner = &engine.0;
     let at = engine.now();
     let Some(record) = inner.store.by_id(item.merchant, item.payment).await? else {
@@ -197,6 +209,12 @@ async fn send(engine: &Engine, item: &ForwardItem) -> Result<(), StoreError> {
         // Keys may be missing just now; that is a reason to wait, not to give up.
         Err(error) => return retry(engine, item, false, &error.reason, Vec::new()).await,
     };
+    // A process that was stopped, or its machine, wakes up here: what it had taken another node may be sending, or would
+    // before this one has heard an answer.
+    if inner.store.is_shared() && leased.elapsed() > inner.config.takeover_margin / 2 {
+        tracing::warn!(payment = item.payment.0, "held up for too long on this node: not sent from here");
+        return Ok(());
+    }
     let sent = JournalEntry::message(at, EntryKind::NetworkOut, prepared.masked.clone());
     match inner.channel.send(&prepared, inner.config.network_patience).await {
         Outcome::Answered(answer) => acknowledged(engine, item, sent, answer).await,

@@ -23,6 +23,7 @@ pub mod payment;
 pub mod recovery;
 mod replies;
 pub mod reversal;
+mod rules;
 pub mod sign_in;
 pub mod signature;
 mod traces;

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use acquiring::kind::{FoundBy, Kind, KindSpec, Side};
+use acquiring::kind::{FoundBy, Kind};
 use acquiring::limit::LimitHold;
 use acquiring::payment::{
     Answer, CardRecord, EntryKind, JournalEntry, NetworkKey, PaymentRecord, PaymentState,
 };
-use acquiring::transition::{Event, Reception};
+use acquiring::transition::Event;
 use acquiring::{
     Amount, AuthCode, BatchNo, Beijing, EntryMode, Expiry, MerchantId, Pan, PaymentId, ResponseCode, Rrn,
     Secret, Trace,
@@ -20,6 +20,7 @@ use store::{Begun, StoreError};
 use tokio::time::Instant;
 
 use crate::authenticate::Authenticated;
+use crate::rules::{account_number, check_request, has_amount, is_undoing};
 use crate::{Engine, Place, Refusal, TerminalEntry};
 
 /// A financial request as a door read it.
@@ -296,9 +297,14 @@ impl Engine {
             refuse(ResponseCode::MALFUNCTION, "security module failed")
         })?;
         let id = inner.numbers.next(&inner.store).await.map_err(|e| self.store_refusal(&e))?;
+        let digest = card.digest;
         let mut record = self.intent(&auth, &request, id, card, at);
 
         if let Err(refusal) = check_request(&auth, &request, &record, &pan) {
+            return Err(self.decline(record, refusal, request.masked).await);
+        }
+        if !is_undoing(spec) && inner.downloads.is_blacklisted(&digest) {
+            let refusal = Refusal::new(ResponseCode::RESTRICTED, "the card is on the blacklist");
             return Err(self.decline(record, refusal, request.masked).await);
         }
         let day = Beijing::of(at).yyyymmdd();
@@ -565,9 +571,9 @@ impl Engine {
             self.0.forward_wake.notify_one();
         }
         let record = applied.record;
-        let reply = match (applied.change.reception, record.state) {
+        let reply = match record.state {
             // The terminal reversed it while it was under way: it never becomes an approval.
-            (Reception::Late, _) | (_, PaymentState::Reversing | PaymentState::Reversed) => {
+            PaymentState::Reversing | PaymentState::Reversed => {
                 let code = match &record.answer {
                     Some(answer) if !answer.code.is_approval() => answer.code,
                     _ => ResponseCode::NO_ORIGINAL,
@@ -575,9 +581,10 @@ impl Engine {
                 Reply { answer: Answer::own(code, at), ..reply_of(&record, false) }
             }
             // A refund without an answer: it is being repeated, and so may the terminal.
-            (_, PaymentState::Unresolved) => {
+            PaymentState::Unresolved => {
                 Reply { answer: Answer::own(ResponseCode::IN_PROCESS, at), ..reply_of(&record, false) }
             }
+            // Also when another node took it up meanwhile: what it came to there is its outcome.
             _ => reply_of(&record, false),
         };
         debug_assert_eq!(reply.rrn, Some(rrn));
@@ -681,102 +688,6 @@ pub(crate) fn reply_of(record: &PaymentRecord, repeated: bool) -> Reply {
         repeated,
         reason: None,
     }
-}
-
-/// Whether the transaction has an amount: it is a mandatory field then.
-fn has_amount(spec: &KindSpec) -> bool {
-    spec.mandatory.has(4)
-}
-
-/// Rules that need nothing but the request and the merchant.
-fn check_request(
-    auth: &Authenticated,
-    request: &PaymentRequest,
-    record: &PaymentRecord,
-    pan: &Pan,
-) -> Result<(), Refusal> {
-    let refuse = |code, reason| Err(Refusal::new(code, reason));
-    if request.currency != 156 {
-        return refuse(ResponseCode::FORMAT_ERROR, "currency is not 156");
-    }
-    if has_amount(auth.spec) && record.amount.is_zero() {
-        return refuse(ResponseCode::INVALID_AMOUNT, "amount is zero");
-    }
-    if (auth.spec.side == Side::Debit || auth.spec.kind == Kind::Preauth)
-        && auth.entry.merchant.limit_single.is_some_and(|limit| record.amount > limit)
-    {
-        return refuse(ResponseCode::OVER_LIMIT, "above the merchant's limit");
-    }
-    if auth.spec.chip_data && request.entry_mode.is_chip() && request.chip.is_none() {
-        return refuse(ResponseCode::FORMAT_ERROR, "chip read without chip data");
-    }
-    let plan = request.plan.as_deref();
-    match auth.spec.kind {
-        Kind::Instalment if !plan.is_some_and(is_plan) => {
-            return refuse(ResponseCode::FORMAT_ERROR, "field 62 has no periods and item");
-        }
-        Kind::PointsSale if !plan.is_some_and(is_points) => {
-            return refuse(ResponseCode::FORMAT_ERROR, "field 60.7 names no points, or 62 no item");
-        }
-        Kind::TransferLoad => check_transfer(request, pan)?,
-        _ => {}
-    }
-    if request.entry_mode.has_pin() != request.pin.is_some() {
-        return refuse(ResponseCode::FORMAT_ERROR, "entry mode and PIN disagree");
-    }
-    Ok(())
-}
-
-/// Periods, two digits, at least 2; then the item code, 30 characters of which some may be blank.
-fn is_plan(text: &str) -> bool {
-    let printable = text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
-    let periods = text.get(..2).and_then(|digits| digits.parse::<u8>().ok());
-    printable && text.len() == 32 && periods.is_some_and(|periods| periods >= 2)
-}
-
-/// Whose points (60.7): 048 of the issuer, 065 of the alliance; then the item code.
-fn is_points(text: &str) -> bool {
-    let printable = text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
-    printable && text.len() == 33 && matches!(text.get(..3), Some("048" | "065"))
-}
-
-/// The purse is in the chip of another card than the one that pays; the chip data is the purse's, so that the card that
-/// pays is not read by its own chip (modelled).
-fn check_transfer(request: &PaymentRequest, pan: &Pan) -> Result<(), Refusal> {
-    let refuse = |code, reason| Err(Refusal::new(code, reason));
-    let Some(purse) = &request.transfer_in else {
-        return refuse(ResponseCode::FORMAT_ERROR, "fields 48 and 62 name no card to load");
-    };
-    if !purse.entry_mode.is_chip() || request.entry_mode.is_chip() {
-        return refuse(ResponseCode::FORMAT_ERROR, "entry modes of the two cards do not fit");
-    }
-    if purse.pan == *pan {
-        return refuse(ResponseCode::INVALID_TRANSACTION, "both cards are the same");
-    }
-    Ok(())
-}
-
-/// The account number, from field 2, track 2 or the chip; where two are given they must agree.
-pub(crate) fn account_number(request: &PaymentRequest, track2: Option<&Secret>) -> Result<Pan, Refusal> {
-    let from_track = match track2 {
-        Some(track) => Some(
-            Pan::from_track2(track.reveal_text())
-                .map_err(|_| Refusal::new(ResponseCode::INVALID_CARD, "track 2 has no account number"))?,
-        ),
-        None => None,
-    };
-    let mut found: Option<&Pan> = None;
-    for candidate in
-        [request.pan.as_ref(), from_track.as_ref(), request.chip_pan.as_ref()].into_iter().flatten()
-    {
-        match found {
-            Some(pan) if pan != candidate => {
-                return Err(Refusal::new(ResponseCode::CARD_CHECK, "account numbers disagree"));
-            }
-            _ => found = Some(candidate),
-        }
-    }
-    found.cloned().ok_or(Refusal::new(ResponseCode::FORMAT_ERROR, "no account number"))
 }
 
 /// Answers that do not say what became of a request. 94: we sent it once, so the network has it twice from somewhere else,

@@ -85,8 +85,9 @@ async fn look(
     engine: &Engine,
     seen: &mut HashMap<(MerchantId, PaymentId), Instant>,
 ) -> Result<u64, StoreError> {
-    let now = Instant::now();
     let open = engine.0.store.pending_before(Timestamp::MAX, CHUNK).await?;
+    // After the reading: it may have taken long, and what it found is not older for that.
+    let now = Instant::now();
     let mut still = HashMap::with_capacity(open.len());
     let mut taken = 0;
     for record in open {

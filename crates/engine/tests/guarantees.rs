@@ -10,12 +10,15 @@ use std::time::Duration;
 
 use acquiring::kind::Kind;
 use acquiring::payment::EntryKind;
-use acquiring::{BatchNo, PaymentState, ResponseCode, Trace};
+use acquiring::{AuthCode, BatchNo, PaymentState, ResponseCode, Trace};
 use channels::Unsolicited;
-use common::{Act, Seen, Stage, merchant, refund_of, request, void_of};
-use engine::Turn;
+use common::{Act, Seen, Stage, merchant, refund_of, request, terminal, void_of};
+use engine::{PaymentRequest, Turn};
 use store::ForwardFilter;
 use tokio::sync::oneshot;
+
+/// How long something may take that has to come.
+const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A request leaves only after its intent is durable: when the network sees it, the journal has it.
 #[tokio::test]
@@ -309,7 +312,7 @@ async fn parked(stage: &Stage) -> store::ForwardItem {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(20), parked).await.expect("nothing was parked")
+    tokio::time::timeout(DEADLINE, parked).await.expect("nothing was parked")
 }
 
 /// A reversal that the network refuses again and again is parked for an operator, does not stop those
@@ -330,6 +333,71 @@ async fn g6_a_refused_reversal_is_parked_and_can_be_released() {
     stage.store.release_forward("script", item.sequence).await.unwrap();
     stage.until(1, PaymentState::Reversed).await;
     assert_eq!(stage.script.seen().last().map(|s| s.attempts), Some(0), "not a repeat");
+}
+
+/// While the line is down a parked reversal is released by an operator, and what follows it in its family was about to go:
+/// the released one goes first. (A world of the simulation, seed 12892, had it the other way round.)
+#[tokio::test]
+async fn g6_what_is_released_while_the_line_is_down_goes_before_what_follows_it() {
+    let stage = Stage::set().await;
+    let sale = stage.sale(1, Act::Code("00")).await;
+    stage.script.expect([Act::Code("00"), Act::Code("30"), Act::Code("30"), Act::Code("30")]);
+    stage.pay(Kind::SaleVoid, void_of(2, 1, sale.rrn.unwrap())).await;
+    stage.reverse(2, 10_000).await;
+    let item = parked(&stage).await;
+    stage.script.set_ready(false);
+    stage.reverse(1, 10_000).await;
+    tokio::time::timeout(DEADLINE, stage.script.until_waited_for()).await.expect("nothing is about to go");
+    stage.store.release_forward("script", item.sequence).await.unwrap();
+    let before = stage.script.seen().len();
+    stage.script.expect([Act::Code("00"), Act::Code("00")]);
+    stage.script.set_ready(true);
+    stage.until(1, PaymentState::Reversed).await;
+    let sent: Vec<_> = stage.script.seen().into_iter().skip(before).map(|s| s.trace).collect();
+    assert_eq!(sent, [stage.record(2).await.network.trace, stage.record(1).await.network.trace]);
+}
+
+/// While the line is down what waits for it grows up to a bound: then new payments are refused, and nothing of what waits is
+/// dropped. What a terminal approved by itself is taken all the same, for it has happened. When the queue is worked off
+/// payments are taken again.
+#[tokio::test]
+async fn g6_the_queue_is_bounded() {
+    let stage = Stage::with_queue(1).await;
+    stage.script.set_ready(false);
+    stage.sale(1, Act::Silence).await;
+    stage.sale(2, Act::Silence).await;
+    let full = "too many reversals are waiting";
+    // The length is looked at every now and then, so a payment may still be taken (poll).
+    let refused = async {
+        let mut trace = 3;
+        while stage.sale(trace, Act::Code("00")).await.reason != Some(full) {
+            trace += 1;
+            tokio::task::yield_now().await;
+        }
+        trace
+    };
+    let trace = tokio::time::timeout(DEADLINE, refused).await.expect("the queue grows without bound");
+    let numbers = Trace::new(trace).unwrap();
+    assert_eq!(stage.store.by_trace(merchant(), terminal(), BatchNo::FIRST, numbers).await.unwrap(), None);
+    let auth = stage.authenticate(Kind::OfflineSale).await.unwrap();
+    let told = PaymentRequest { auth_code: AuthCode::new("V12345").ok(), ..request(trace + 1, 5_000) };
+    let told = stage.engine.advise(auth, told).await.unwrap();
+    assert_eq!(told.answer.code, ResponseCode::APPROVED);
+    assert_eq!(stage.store.forward_depth("script").await.unwrap(), 3);
+
+    stage.script.expect([Act::Code("00"), Act::Code("00")]);
+    stage.script.set_ready(true);
+    for trace in [1, 2] {
+        stage.until(trace, PaymentState::Reversed).await;
+    }
+    let taken = async {
+        let mut trace = trace + 2;
+        while stage.sale(trace, Act::Code("00")).await.reason == Some(full) {
+            trace += 1;
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, taken).await.expect("no payment is taken any more");
 }
 
 /// A reversal that the network never answers is parked too, after so many sendings; meanwhile another goes through.

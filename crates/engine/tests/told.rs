@@ -6,6 +6,7 @@
 mod common;
 
 use acquiring::kind::Kind;
+use acquiring::limit::{Limit, LimitScope};
 use acquiring::payment::EntryKind;
 use acquiring::{Amount, BatchNo, PaymentState, ResponseCode, Secret, Trace};
 use common::{Act, Stage, merchant, refund_of, request, void_of};
@@ -174,4 +175,36 @@ async fn a_script_result_reaches_the_network_once() {
     let history = stage.store.history(merchant(), stage.record(1).await.id).await.unwrap();
     let out = history.iter().filter(|entry| entry.kind == EntryKind::NetworkOut).count();
     assert_eq!(out, 3, "the sale, the result, its repeat");
+}
+
+/// A limit holds for what a terminal approved by itself as well: what is forbidden or too much at once is refused, and so is
+/// an adjustment that makes too much of a sale. Nothing is taken of a day's sum, for it has happened.
+#[tokio::test]
+async fn what_is_above_a_limit_is_refused_also_after_the_fact() {
+    let stage = Stage::set().await;
+    let rule = |kind, single, day| Limit {
+        scope: LimitScope { kind, ..LimitScope::default() },
+        single: Amount::from_fen(single),
+        day_amount: Amount::from_fen(day),
+        day_count: None,
+    };
+    stage.store.put_limit(&rule(None, 6_000, 7_000)).await.unwrap();
+    stage.store.put_limit(&rule(Some(Kind::OfflineChip), 0, 1_000)).await.unwrap();
+    let (directory, vault) = stage.crash().await;
+    let stage = Stage::on(directory, vault, false).await;
+    stage.script.set_ready(false);
+    let voice = || acquiring::AuthCode::new("V12345").ok();
+    let told = |trace, fen| PaymentRequest { auth_code: voice(), ..request(trace, fen) };
+    let sale = advise(&stage, Kind::OfflineSale, told(1, 6_000)).await;
+    assert_eq!(sale.answer.code, ResponseCode::APPROVED);
+    let again = advise(&stage, Kind::OfflineSale, told(6, 6_000)).await;
+    assert_eq!(again.answer.code, ResponseCode::APPROVED, "it takes nothing of the day");
+    let above = advise(&stage, Kind::OfflineSale, told(2, 6_001)).await;
+    assert_eq!(above.answer.code, ResponseCode::OVER_LIMIT);
+    let forbidden = advise(&stage, Kind::OfflineChip, told(3, 1_000)).await;
+    assert_eq!(forbidden.answer.code, ResponseCode::NOT_FOR_TERMINAL);
+    let more = advise(&stage, Kind::Adjust, adjustment(4, &sale, 1, 6_001)).await;
+    assert_eq!(more.answer.code, ResponseCode::OVER_LIMIT);
+    let less = advise(&stage, Kind::Adjust, adjustment(5, &sale, 1, 5_000)).await;
+    assert_eq!(less.answer.code, ResponseCode::APPROVED);
 }

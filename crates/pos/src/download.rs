@@ -379,7 +379,7 @@ impl Terminal {
             return Err(PosError::OtherEntry("不允许手工输入卡号 / card numbers must not be keyed here"));
         }
         for sealed in &self.state.downloaded.blacklist {
-            // A number that the reader keeps cannot be looked up here; the host looks.
+            // A number that the reader keeps cannot be looked up here; the host looks at every number.
             if pan.digits() == Some(self.unseal_pan(sealed)?.as_str()) {
                 return Err(PosError::Blacklisted);
             }

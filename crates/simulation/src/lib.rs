@@ -27,6 +27,7 @@ pub mod door;
 pub mod guarantees;
 pub mod network;
 pub mod node;
+pub mod panics;
 pub mod random;
 pub mod sabotage;
 pub mod terminal;

@@ -232,7 +232,25 @@ impl Pace for NodePace {
     }
 
     fn before_read(&self) -> Wait<'_, ()> {
-        Box::pin(self.life.or_never())
+        Box::pin(self.may_stall())
+    }
+
+    fn after_read(&self) -> Wait<'_, ()> {
+        Box::pin(self.may_stall())
+    }
+}
+
+impl NodePace {
+    /// Stands still for a while by lot, as a process does that is stopped, or that waits for its database.
+    async fn may_stall(&self) {
+        self.life.or_never().await;
+        let stalls = self.world.weather().stalls;
+        if stalls > 0 && self.world.draw("stall", |random| random.happens(stalls)) {
+            let ms = self.world.draw("stall", |random| random.between(100, 60_000));
+            self.world.note(format!("node {}.{} stalls for {ms} ms", self.life.place, self.life.number));
+            pause(ms).await;
+            self.life.or_never().await;
+        }
     }
 }
 
@@ -290,6 +308,9 @@ fn sabotage(world: &Arc<World>) {
                     row[1].int()
                 ));
             }
+        }
+        Sabotage::TaskPanics if world.sabotages(what) => {
+            tokio::spawn(async { panic!("a saboteur's") });
         }
         Sabotage::ForwardDropped => {
             if let Some(row) =

@@ -37,11 +37,13 @@ pub enum Sabotage {
     BlockForgotten,
     /// Two payments share a reference number.
     NumberTwice,
+    /// A task of a node panics, and nothing else comes of it.
+    TaskPanics,
 }
 
 impl Sabotage {
     /// All of them, with the guarantee that must notice.
-    pub const ALL: [(Sabotage, Guarantee); 16] = [
+    pub const ALL: [(Sabotage, Guarantee); 17] = [
         (Sabotage::SendBeforeBegin, Guarantee::G1),
         (Sabotage::UnknownIsForgotten, Guarantee::G2),
         (Sabotage::LateAnswerFlips, Guarantee::G3),
@@ -56,6 +58,7 @@ impl Sabotage {
         (Sabotage::ApprovalLost, Guarantee::G7),
         (Sabotage::FenMissing, Guarantee::G8),
         (Sabotage::NetworkHasMore, Guarantee::G8),
+        (Sabotage::TaskPanics, Guarantee::G9),
         (Sabotage::BlockForgotten, Guarantee::G11),
         (Sabotage::NumberTwice, Guarantee::G11),
     ];

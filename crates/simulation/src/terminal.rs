@@ -107,6 +107,9 @@ pub async fn furnish(world: &Arc<World>, hsm: Arc<dyn Hsm>, count: u64) -> Vec<T
         fn before_read(&self) -> Wait<'_, ()> {
             Box::pin(std::future::ready(()))
         }
+        fn after_read(&self) -> Wait<'_, ()> {
+            Box::pin(std::future::ready(()))
+        }
     }
     let store = world.disk.open(world.clock.clone(), Arc::new(Quick), 16, 16, false);
     let merchant = MerchantId::new(MERCHANT).expect("an id");

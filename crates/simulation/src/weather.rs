@@ -50,6 +50,8 @@ pub struct Weather {
     pub disk_ms: u64,
     /// A commit fails.
     pub commit_fails: u64,
+    /// A read takes as long as if its node had been stopped meanwhile.
+    pub stalls: u64,
     /// A node dies at a commit, a message or an answer.
     pub dies: u64,
     /// Most deaths of the world.
@@ -90,6 +92,7 @@ impl Weather {
             late_ms: 0,
             disk_ms: often(40),
             commit_fails: often(60),
+            stalls: 0,
             dies: often(150),
             deaths_max: 6,
             starts_after_noon_s: 0,
@@ -100,6 +103,11 @@ impl Weather {
         weather.late_ms = [500, 5_000, 15_000, 70_000][random.below(4) as usize & 3];
         // One world in four has two nodes on one store.
         weather.nodes = if Random::of(seed, "nodes").below(4) == 0 { 2 } else { 1 };
+        // Where there is another node that goes on meanwhile, nodes stall in every second world; elsewhere in one of eight.
+        let mut random_stalls = Random::of(seed, "stalls");
+        if random_stalls.below(if weather.nodes > 1 { 2 } else { 8 }) == 0 {
+            weather.stalls = random_stalls.between(1, 60);
+        }
         // One world in four lives through midnight, where dates and sign-ins change.
         weather.starts_after_noon_s =
             if random.below(4) == 0 { random.between(42_600, 43_200) } else { random.below(20_000) };
@@ -125,6 +133,7 @@ impl Weather {
             dial_refused: 0,
             key_lost: 0,
             commit_fails: 0,
+            stalls: 0,
             dies: 0,
             ..self
         }

@@ -20,7 +20,7 @@ use crate::random::Random;
 use crate::sabotage::Sabotage;
 use crate::terminal::{self, Terminal};
 use crate::weather::Weather;
-use crate::{network, node};
+use crate::{network, node, panics};
 
 /// Steps of the history that a verdict shows.
 const TAIL: usize = 60;
@@ -244,6 +244,7 @@ pub fn run(options: Options) -> Report {
 }
 
 async fn live(options: Options) -> Report {
+    panics::watch();
     let weather = Weather::of(options.seed);
     // A Beijing noon in the year that the cards of the laboratory are good for.
     let noon = Timestamp::from_second(1_795_492_800).expect("a moment");
@@ -282,6 +283,9 @@ async fn live(options: Options) -> Report {
             let open = world.books(Books::open);
             world.broken(Guarantee::G9, format!("the world does not come to its end; open: {open:?}"));
         }
+    }
+    if let Some(panic) = panics::seen() {
+        world.broken(Guarantee::G9, format!("a panic: {panic}"));
     }
     let mut ends = BTreeMap::new();
     world.books(|books| {

@@ -26,11 +26,15 @@ fn a_seed_is_a_test_case() {
 /// 11459: a sale was refused with 77 after midnight, its terminal signed in, and a copy of it that came late was approved:
 /// the keys of the day before still verified it. 12892: while the line was down, an operator released a parked reversal, and
 /// what followed it in its family was sent before it, because it had been chosen before. 21966: the guarantee took the 96
-/// with which a network had declined a payment for a failed node's "cannot". 32280: the operator waited for ever for a node that had died, and what was parked after that
-/// stayed so.
+/// with which a network had declined a payment for a failed node's "cannot". 32280: the operator waited for ever for a node
+/// that had died, and what was parked after that stayed so.
+///
+/// 95, 616: a node stood still between taking the line and sending, and sent what another one was sending by then. 582,
+/// 661: a node's look at what others had left open took long; what had begun meanwhile counted as old as the look, so that
+/// payments of living nodes were taken up.
 #[test]
 fn what_was_broken_once_is_whole() {
-    for seed in [11_459, 12_892, 21_966, 32_280] {
+    for seed in [95, 582, 616, 661, 11_459, 12_892, 21_966, 32_280] {
         if let Some(violation) = world(seed).violation {
             panic!("{violation}");
         }
@@ -132,6 +136,7 @@ noticed! {
     g7_notices_an_approval_that_is_lost_in_a_crash: ApprovalLost by G7;
     g8_notices_a_missing_fen: FenMissing by G8;
     g8_notices_a_payment_that_only_the_network_has: NetworkHasMore by G8;
+    g9_notices_a_panic: TaskPanics by G9;
     g11_notices_a_gap_that_nothing_explains: BlockForgotten by G11;
     g11_notices_a_number_given_twice: NumberTwice by G11;
 }

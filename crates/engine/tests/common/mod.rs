@@ -80,6 +80,13 @@ impl Script {
         self.ready.send_replace(ready);
     }
 
+    /// Waits until somebody has something to send and the line is not ready for it.
+    pub async fn until_waited_for(&self) {
+        while self.ready.receiver_count() == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Waits until the network has seen so many messages.
     pub async fn until_seen(&self, count: usize) {
         loop {
@@ -241,6 +248,11 @@ impl Stage {
     pub async fn with_intake(intake_max: usize, intake_wait: Duration) -> Stage {
         let network_patience = Duration::from_secs(30);
         Stage::tuned(EngineConfig { intake_max, intake_wait, network_patience, ..config() }).await
+    }
+
+    /// As [`Stage::set`], with so much that may wait for the network before new payments are refused.
+    pub async fn with_queue(forward_depth_max: u64) -> Stage {
+        Stage::tuned(EngineConfig { forward_depth_max, ..config() }).await
     }
 
     async fn tuned(config: EngineConfig) -> Stage {
