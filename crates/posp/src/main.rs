@@ -116,6 +116,9 @@ fn main() -> ExitCode {
     }
 }
 
+/// What `posp pos` ends with when nothing could be done, apart from 1: declined, or no answer.
+const NOTHING_DONE: u8 = 2;
+
 fn reader_left(error: &anyhow::Error) -> bool {
     error
         .chain()
@@ -146,7 +149,16 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Pos(args) => {
             quiet("error")?;
-            Ok(runtime.block_on(pos::cli::run(args, &mut screen))?.code().into())
+            match runtime.block_on(pos::cli::run(args, &mut screen)) {
+                Ok(status) => Ok(status.code().into()),
+                Err(error) => {
+                    let error = anyhow::Error::from(error);
+                    if !reader_left(&error) {
+                        Screen::error(&error);
+                    }
+                    Ok(NOTHING_DONE.into())
+                }
+            }
         }
         Command::Txn(args) => runtime.block_on(txn::run(&load()?, args, &mut screen)),
         Command::Codec(args) => codec::run(load, args, &mut screen),

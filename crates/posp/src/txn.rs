@@ -72,7 +72,7 @@ struct ListArgs {
     /// Only this kind: sale, sale_void, refund, balance.
     #[arg(long, value_parser = kind)]
     kind: Option<Kind>,
-    /// Only this state: pending, approved, declined, unresolved, reversing, reversed, voided.
+    /// Only this state: pending, approved, declined, unresolved, reversing, reversed, voided, completed.
     #[arg(long, value_parser = state)]
     state: Option<PaymentState>,
     /// Created at this time or later, for example 2026-11-24 or 2026-11-24T10:00 (Beijing time).

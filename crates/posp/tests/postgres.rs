@@ -9,7 +9,7 @@ mod support;
 
 use pos::{CardInput, Entry, Pin, SaleRequest};
 use support::raw::{Line, RawTerminal, Reply};
-use support::{FIRST, Lab, Setup};
+use support::{FIRST, Lab, MERCHANT, Process, Setup, TMK, command, text};
 
 fn swipe(fen: u64) -> SaleRequest {
     SaleRequest {
@@ -51,6 +51,58 @@ async fn a_node_on_postgresql_pays_and_survives_a_kill() {
     let before = lab.good(&["store", "partitions", "drop", "--before", "20200101"]);
     assert_eq!(before.trim(), "there is no history of a day before 20200101");
     lab.stop_node().await;
+}
+
+/// The address is said at the start alone, and the configuration stays that of a node on SQLite: the payments are in the
+/// database, and nothing of them is in the file.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_address_of_the_store_is_all_that_is_said_at_the_start() {
+    let store = server::shared().database().await;
+    let mut lab = Lab::start(Setup::default()).await;
+    let mut in_the_file = RawTerminal::signed_in(lab.pos).await;
+    in_the_file.good_sale().await;
+    lab.stop_node().await;
+    let written = std::fs::read(lab.config()).unwrap();
+    let config = lab.config();
+    let config = config.to_str().unwrap();
+    // Other commands have no such option: for them the address is a setting of the environment.
+    let there = |arguments: &[&str]| {
+        let all = [&["--config", config][..], arguments].concat();
+        let output = command(&all).env("POSP_STORE__URL", &store).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    there(&["merchant", "add", MERCHANT, "--name", "实验商户一号店"]);
+    let components = ["--tmk-component", TMK[0], "--tmk-component", TMK[1]];
+    there(&[&["terminal", "add", MERCHANT, FIRST, "--cipher", "des"][..], &components].concat());
+
+    let start = || {
+        let arguments = ["--config", config, "up", "--announce", "--store", &store];
+        let mut node = Process::start(&arguments, &lab.log_file());
+        let announced = node.line();
+        assert!(announced.contains(&lab.pos.to_string()), "{announced}{}", lab.log());
+        node
+    };
+    lab.node = Some(start());
+    lab.ready().await;
+    let (mut terminal, _) = lab.signed_in(FIRST).await;
+    let outcome = terminal.sale(swipe(4_200)).await.unwrap();
+    assert!(outcome.approved, "{outcome:?}");
+    let listed = there(&["txn", "list", "--json"]);
+    let paid: serde_json::Value = serde_json::from_str(listed.trim()).unwrap();
+    assert_eq!((paid["amount_fen"].as_u64(), paid["state"].as_str()), (Some(4_200), Some("approved")));
+    assert_eq!(paid["reference"].as_str(), outcome.rrn.as_deref());
+    let in_file = lab.payments(&[]);
+    assert_eq!((in_file.len(), &in_file[0]["amount_fen"]), (1, &serde_json::json!(100)), "{in_file:?}");
+    lab.stop_node().await;
+    assert_eq!(std::fs::read(config).unwrap(), written, "the flag is not written down");
+
+    // Without the flag the same node is on its file again, where the payment of the database is unknown.
+    lab.start_node().await;
+    lab.ready().await;
+    in_the_file.good_sale().await;
+    assert_eq!(lab.payments(&[]).len(), 2);
+    assert!(there(&["txn", "list", "--json"]).lines().count() == 1);
 }
 
 /// Found by the kill test: a terminal that uploads its batch asks three times and then passes over what "cannot be done"

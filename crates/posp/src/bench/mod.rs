@@ -246,10 +246,13 @@ impl Driven {
         self.tally.answered_steady / self.span.steady.as_secs().max(1)
     }
 
-    /// Whether the node kept up: served what arrived, and did not fall behind.
+    /// Whether the node kept up: served what arrived, and did not fall behind. A payment that found no free terminal
+    /// would stand in no percentile.
     fn sustained(&self) -> bool {
         let Arrival::Open { rate } = self.arrival else { return true };
-        self.throughput() * 100 >= rate * 98 && self.tally.latency().p99 < 200_000 && self.tally.refused == 0
+        let Tally { refused, unsent, .. } = self.tally;
+        let served = self.throughput() * 100 >= rate * 98;
+        served && self.tally.latency().p99 < 200_000 && refused == 0 && unsent == 0
     }
 
     fn step(&self) -> Step {

@@ -97,6 +97,10 @@ async fn a_sign_in_brings_everything_that_is_new() {
     assert!(matches!(refused, Err(PosError::Blacklisted)), "{refused:?}");
     assert_eq!(terminal.next_trace(), trace);
 
+    // A terminal that has no list yet, or whose reader keeps the numbers: the host refuses the card.
+    assert_eq!(other.downloaded().blacklist, 0);
+    let refused = other.sale(sale(500, "M02", Entry::Swipe, None)).await.unwrap();
+    assert_eq!(refused.response_code.as_deref(), Some("62"), "{refused:?}");
     told(&mut other, |t| t.downloaded().blacklist == 1).await;
     assert_eq!((other.config().answer_timeout_ms, other.config().reversal_retries), (45_000, 3));
     assert!(!other.config().merchant_name.contains("二店"));

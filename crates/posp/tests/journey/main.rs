@@ -11,6 +11,7 @@ mod demo;
 mod downloads;
 mod faults;
 mod further;
+mod keeping;
 mod limits;
 mod mpos;
 mod node;
@@ -18,6 +19,7 @@ mod offline;
 mod preauth;
 mod profiles;
 mod rotation;
+mod terminal_commands;
 mod undoing;
 
 #[path = "../support/mod.rs"]

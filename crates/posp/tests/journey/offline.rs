@@ -64,6 +64,61 @@ async fn an_evening_of_offline_sales_and_tips_balances() {
     assert!(listed.contains("balanced") && listed.contains("3 / ¥262.00"), "{listed}");
 }
 
+/// Sales that turned out to be of another amount (结算调整): one that the terminal approved by itself, corrected upwards
+/// with an answer that was lost, and one of the network's, corrected downwards. What stands at the end is the total, at
+/// the terminal, in the journal, at the network and in the settlement; the amount of the sale is still to be seen.
+#[tokio::test]
+async fn a_sale_given_another_total_is_settled_by_it() {
+    let lab = Lab::start(Setup::default()).await;
+    let (mut terminal, line) = lab.signed_in(FIRST).await;
+    let dinner = sold(&mut terminal, swipe(20_000)).await;
+    let drink = terminal.offline_sale(offline(3_000, "M01", Entry::Swipe)).await.unwrap();
+    // While its first message waits, a sale keeps its amount.
+    let early = terminal.adjust(drink.trace, Adjustment::Total(3_600)).await;
+    assert!(matches!(early, Err(pos::PosError::NotAdjustable { .. })), "{early:?}");
+    let uploads = terminal.upload_waiting().await.unwrap();
+    assert!(uploads.iter().all(|upload| upload.approved), "{uploads:?}");
+    all_forwarded(&lab).await;
+
+    let adjusted = terminal.adjust(drink.trace, Adjustment::Total(3_600)).await.unwrap();
+    assert_eq!((adjusted.kind, adjusted.amount_fen), (pos::Kind::Adjust, Some(3_600)));
+    line.drop_next_answer();
+    terminal.upload_waiting().await.unwrap();
+    assert_eq!(terminal.waiting_uploads(), 1, "an adjustment without an answer goes again");
+    terminal.adjust(dinner.trace, Adjustment::Total(18_500)).await.unwrap();
+    let uploads = terminal.upload_waiting().await.unwrap();
+    assert!(uploads.len() == 2 && uploads.iter().all(|upload| upload.approved), "{uploads:?}");
+    let message = iso8583::CUP_POS.parse(&uploads[0].request[13..]).unwrap();
+    assert_eq!(&message.digits(60).unwrap().as_str()[..2], "32");
+    all_forwarded(&lab).await;
+
+    let told = lab.payments(&["--kind", "adjust"]);
+    assert_eq!(told.len(), 2, "the repeat is no second adjustment: {told:?}");
+    for (sale, kind, fen, total) in
+        [(&drink, "offline_sale", 3_000, 3_600), (&dinner, "sale", 20_000, 18_500)]
+    {
+        let found = lab.payments(&["--kind", kind]);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!((&found[0]["amount_fen"], &found[0]["adjusted_fen"]), (&json!(fen), &json!(total)));
+        let adjustment = told.iter().find(|line| line["original"] == found[0]["payment"]).unwrap();
+        assert_eq!((&adjustment["amount_fen"], &adjustment["state"]), (&json!(total), &json!("approved")));
+        assert!(adjustment["settle_date"].is_string(), "{adjustment}");
+        let record = lab.record(adjustment["reference"].as_str().unwrap(), "0220").await.unwrap();
+        assert_eq!((&record["kind"], &record["amount"]), (&json!("adjust"), &json!(total)));
+        assert_eq!((&record["state"], &record["code"]), (&json!("approved"), &json!("00")));
+        let journal = terminal.journal().iter().find(|record| record.trace == sale.trace).unwrap();
+        assert_eq!((journal.amount_fen, journal.adjusted_fen), (fen, Some(total)));
+    }
+    books_agree(&lab).await;
+
+    let settled = terminal.settle().await.unwrap();
+    assert!(settled.approved && settled.notices.is_empty(), "{settled:?}");
+    let listed = lab.good(&["settlement", "list", "--terminal", FIRST]);
+    assert!(listed.contains("balanced") && listed.contains("2 / ¥221.00"), "{listed}");
+    let shown = lab.good(&["settlement", "show", crate::support::MERCHANT, FIRST, "1"]);
+    assert_eq!(shown.matches("2 / ¥221.00").count(), 2, "{shown}");
+}
+
 /// The network is gone when the terminal uploads: the terminal is served all the same, and the network hears of it
 /// when it is back, also when the node was restarted in between.
 #[tokio::test]
@@ -219,5 +274,44 @@ async fn an_unbalanced_batch_is_shown_with_every_detail() {
     assert_eq!(shown.matches("0320").count(), 5, "{shown}");
     assert!(shown.contains("5 items uploaded"), "{shown}");
     assert_eq!(lab.good(&["settlement", "differences", "--terminal", FIRST]).lines().count(), 2, "{shown}");
+    books_agree(&lab).await;
+}
+
+/// A chip refused what the issuer had approved, and the payment was undone: the batch balances without it, and the
+/// terminal tells the card's refusal as a notice of a balanced batch (204), beside the certificate of what the chip did
+/// pay (203). Neither makes a difference.
+#[tokio::test]
+async fn a_chips_refusal_is_a_notice_of_a_balanced_batch() {
+    let lab = Lab::start(Setup::default()).await;
+    let (mut terminal, _) = lab.signed_in(FIRST).await;
+    sold(&mut terminal, swipe(1_000)).await;
+    sold(&mut terminal, sale(2_000, "L02", Entry::Chip, Some("123456"))).await;
+    let refused = terminal.sale(sale(4_000, "L05", Entry::Chip, Some("123456"))).await.unwrap();
+    assert_eq!(refused.status, pos::Status::ChipRefused, "{refused:?}");
+    // And one that the card declined before anybody was asked.
+    let declined = terminal.sale(sale(1_012, "L07", Entry::Chip, Some("123456"))).await.unwrap();
+    assert_eq!(declined.status, pos::Status::DeclinedByChip, "{declined:?}");
+
+    let settled = terminal.settle().await.unwrap();
+    assert!(settled.approved && settled.notices.is_empty(), "{settled:?}");
+    let told: Vec<(String, u32)> = settled
+        .preceding
+        .iter()
+        .filter(|outcome| outcome.kind == pos::Kind::BatchUp)
+        .map(|outcome| {
+            let message = iso8583::CUP_POS.parse(&outcome.request[13..]).unwrap();
+            assert_eq!(code(outcome), "00", "{outcome:?}");
+            (message.digits(60).unwrap().as_str()[8..11].to_owned(), outcome.trace)
+        })
+        .collect();
+    let codes: Vec<&str> = told.iter().map(|(code, _)| code.as_str()).collect();
+    assert_eq!(codes, ["203", "204", "204", "207"], "{told:?}");
+    assert_eq!((told[1].1, told[2].1), (refused.trace, declined.trace));
+    lab.payment_in(&["--amount-min", "40.00", "--amount-max", "40.00"], "reversed").await;
+    let shown = lab.good(&["settlement", "show", crate::support::MERCHANT, FIRST, "1", "--bytes"]);
+    assert!(shown.contains("207, 3 items uploaded") && !shown.contains("不平 differs"), "{shown}");
+    let is_notice = |line: &&str| line.trim_start().starts_with("60.3") && line.ends_with(" 204");
+    assert_eq!(shown.lines().filter(is_notice).count(), 2, "{shown}");
+    assert!(lab.good(&["settlement", "differences"]).contains("Nothing to show"));
     books_agree(&lab).await;
 }
