@@ -3,6 +3,7 @@
 
 use crate::download::{List, Step};
 use crate::kind::{FieldSet, Kind};
+use crate::response_code::ResponseCode;
 
 /// A sentence in both languages.
 #[derive(Clone, Copy, Debug)]
@@ -25,12 +26,22 @@ pub struct About {
     pub optional: FieldSet,
 }
 
+/// A code of ours with which a transaction is refused, beside those that hold for all, those of its original
+/// ([`take_hold`](crate::transition::take_hold)) and those of limits ([`limit`](crate::limit)).
+#[derive(Clone, Copy, Debug)]
+pub struct OwnRefusal {
+    /// Field 39.
+    pub code: ResponseCode,
+    /// When.
+    pub when: Words,
+}
+
 /// How a card was read, its PIN, its chip.
-const CARD: &[u8] = &[2, 4, 14, 23, 26, 35, 36, 52, 53, 55, 59, 63];
+const CARD: &[u8] = &[2, 4, 14, 23, 26, 35, 52, 53, 55, 59, 63];
 /// The same of one that names an original.
-const CARD_WITH_CODE: &[u8] = &[2, 14, 23, 26, 35, 36, 38, 52, 53, 55, 59, 63];
+const CARD_WITH_CODE: &[u8] = &[2, 14, 23, 26, 35, 38, 52, 53, 55, 59, 63];
 /// The same of one that was approved without the network: no PIN.
-const CARD_TOLD: &[u8] = &[2, 14, 23, 35, 36, 37, 38, 53, 55, 59, 63];
+const CARD_TOLD: &[u8] = &[2, 14, 23, 35, 37, 38, 53, 55, 59, 63];
 
 /// How a pre-authorisation is named.
 const ONE_OF_THE_CARD: [&str; 2] = [
@@ -51,7 +62,129 @@ const fn about(purpose: [&'static str; 2], rules: [&'static str; 2], optional: &
     About { purpose, rules: Words { zh, en }, optional: FieldSet::of(optional) }
 }
 
+/// Makes [`OwnRefusal`].
+const fn own(code: ResponseCode, zh: &'static str, en: &'static str) -> OwnRefusal {
+    OwnRefusal { code, when: Words { zh, en } }
+}
+
+/// `engine/src/payment.rs`: `check_request`, `is_plan`.
+const INSTALMENT: &[OwnRefusal] = &[own(
+    ResponseCode::FORMAT_ERROR,
+    "62 域不是 32 个可显示字符，或期数小于 2",
+    "field 62 is not 32 printable characters, or has fewer than 2 periods",
+)];
+/// `engine/src/payment.rs`: `check_request`, `is_points`.
+const POINTS: &[OwnRefusal] = &[own(
+    ResponseCode::FORMAT_ERROR,
+    "60.7 不是 048 或 065，或 62 域不是 30 个可显示字符",
+    "60.7 is neither 048 nor 065, or field 62 is not 30 printable characters",
+)];
+/// `engine/src/payment.rs`: `check_transfer`; `pos-link/src/request.rs`: `transfer_in`.
+const TRANSFER: &[OwnRefusal] = &[
+    own(
+        ResponseCode::INVALID_TRANSACTION,
+        "转出卡与转入卡相同",
+        "the card that pays is the one that is loaded",
+    ),
+    own(
+        ResponseCode::FORMAT_ERROR,
+        "48 域不是 3 位输入方式，62 域没有卡号，转入卡不是读芯片，或转出卡读了芯片",
+        "field 48 is not three digits of an entry mode, field 62 names no card, the purse's card is not read by chip, \
+         or the card that pays is",
+    ),
+    own(
+        ResponseCode::CARD_CHECK,
+        "55 域中的卡号与 62 域不同",
+        "the card number in field 55 is not that of field 62",
+    ),
+];
+/// `engine/src/advice.rs`: `check`; `pos-link/src/request.rs`: `tip`.
+const TIP: &[OwnRefusal] = &[
+    own(ResponseCode::FORMAT_ERROR, "54 域不是数字", "field 54 is no number"),
+    own(
+        ResponseCode::OVER_LIMIT,
+        "小费超过消费金额的 engine.tip_percent_max",
+        "the tip is above `engine.tip_percent_max` per cent of the sale",
+    ),
+    own(
+        ResponseCode::AMOUNT_DIFFERS,
+        "4 域不等于消费金额加小费",
+        "field 4 is not the sale and the tip together",
+    ),
+];
+/// `engine/src/advice.rs`: `script_result`; `pos-link/src/request.rs`: `script_result`.
+const SCRIPT: &[OwnRefusal] = &[
+    own(
+        ResponseCode::NO_ORIGINAL,
+        "没有 61 域所指的交易，或 37 域与之不符",
+        "there is no payment that field 61 names, or field 37 is not its own",
+    ),
+    own(ResponseCode::FORMAT_ERROR, "61 域的批次号或流水号为零", "batch or trace number in field 61 is zero"),
+];
+/// `engine/src/advice.rs`: `keep_signature`.
+const SIGNATURE: &[OwnRefusal] = &[
+    own(
+        ResponseCode::NO_ORIGINAL,
+        "没有该批次号、流水号的交易，或 37 域与之不符",
+        "there is no payment of this batch and trace number, or field 37 is not its own",
+    ),
+    own(ResponseCode::DUPLICATE, "签名已收全", "the signature is there already"),
+];
+/// `engine/src/sign_in.rs`: `sign_in`; `pos-link/src/handler.rs`: `NO_MAC_KEY`.
+const SIGN_IN: &[OwnRefusal] = &[own(
+    ResponseCode::NOT_SUPPORTED,
+    "60.3 要求的密钥格式与终端的算法不符，或没有方言所要的 MAC 密钥长度",
+    "60.3 asks for keys of another cipher than the terminal's, or without a MAC key of the profile's length",
+)];
+/// `pos-link/src/management.rs`: `serve`.
+const IN_62: &[OwnRefusal] = &[own(ResponseCode::FORMAT_ERROR, "62 域无法读取", "field 62 cannot be read")];
+/// `engine/src/reversal.rs`: `reverse_through`; `transition.rs`: `on_event`.
+const REVERSAL: &[OwnRefusal] = &[
+    own(
+        ResponseCode::INVALID_TRANSACTION,
+        "该交易没有冲正，已有退货，已被完成，或有完成、完成撤销正引用它",
+        "the transaction has no reversal, was refunded, or is completed; or a completion or its void stands on it",
+    ),
+    own(ResponseCode::NO_ORIGINAL, "该交易已被撤销", "the transaction was voided"),
+    own(ResponseCode::AMOUNT_DIFFERS, "4 域与该交易不同", "field 4 is not the transaction's"),
+];
+/// `pos-link/src/request.rs`: `totals`; `pos-link/src/handler.rs`: `transact`.
+const SETTLEMENT: &[OwnRefusal] = &[
+    own(ResponseCode::FORMAT_ERROR, "48 域无法读取", "field 48 cannot be read"),
+    own(
+        ResponseCode::RECONCILE_ERROR,
+        "不平，且方言以应答码告知结果",
+        "not balanced, under a profile that tells the result by the code",
+    ),
+];
+/// `pos-link/src/request.rs`: `magnetic_details`, `single_detail`, `uploaded`.
+const IN_DETAIL: &[OwnRefusal] =
+    &[own(ResponseCode::FORMAT_ERROR, "明细无法读取", "the detail cannot be read")];
+
 impl Kind {
+    /// Codes of ours that only this transaction has: kept here by hand, since they are spread over engine and door; each
+    /// list says from where it comes.
+    pub const fn own_refusals(self) -> &'static [OwnRefusal] {
+        match self {
+            Kind::Instalment => INSTALMENT,
+            Kind::PointsSale => POINTS,
+            Kind::TransferLoad => TRANSFER,
+            Kind::Tip => TIP,
+            Kind::ScriptResult => SCRIPT,
+            Kind::ESignature => SIGNATURE,
+            Kind::SignIn => SIGN_IN,
+            Kind::Reversal => REVERSAL,
+            Kind::Settlement => SETTLEMENT,
+            Kind::BatchUpOffline | Kind::BatchUpMagnetic | Kind::BatchUpChip | Kind::BatchUpEnd => IN_DETAIL,
+            Kind::Download(
+                List::PublicKeys | List::Applications | List::BinsB | List::BinsC | List::Blacklist,
+                Step::Query | Step::Get,
+            )
+            | Kind::StatusUpload => IN_62,
+            _ => &[],
+        }
+    }
+
     /// What the transaction is for, its rules in words, its optional fields.
     pub const fn about(self) -> About {
         match self {
@@ -148,7 +281,7 @@ impl Kind {
                   itself: by voice authorisation or below the floor limit.",
                 ],
                 ["授权码在 38 域。", "The code of a voice authorisation comes in field 38."],
-                &[2, 14, 23, 35, 36, 37, 38, 53, 55, 59, 61, 63],
+                &[2, 14, 23, 35, 37, 38, 53, 55, 59, 61, 63],
             ),
             Kind::Adjust => about(
                 ["更改当前批次内一笔消费的金额。", "Makes another amount of a sale of the running batch."],
@@ -171,7 +304,7 @@ impl Kind {
                   chip's certificate.",
                 ],
                 ["", ""],
-                &[14, 23, 35, 36, 37, 38, 53, 59, 61],
+                &[14, 23, 35, 37, 38, 53, 59, 61],
             ),
             Kind::ScriptResult => about(
                 [

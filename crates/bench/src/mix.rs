@@ -119,7 +119,8 @@ pub struct FaultAmount {
     pub code: &'static str,
 }
 
-/// The faults that `--faults` mixes in: a decline, three kinds of silence, a late and a double answer.
+/// The faults that `--faults` mixes in: two declines; an answer that never comes, one that is late, and a request that is
+/// lost, all three unknown to the node (68); an answer that comes twice.
 pub const FAULTS: [FaultAmount; 6] = [
     FaultAmount { tail: 9_151, code: "51" },
     FaultAmount { tail: 9_161, code: "61" },

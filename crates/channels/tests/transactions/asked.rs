@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use acquiring::kind::{KINDS, Kind};
+use acquiring::kind::{FoundBy, KINDS, Kind, KindSpec};
+use acquiring::limit::{CardClass, Limit, LimitScope, Limits};
 use acquiring::payment::{Answer, CardRecord, NetworkKey, PaymentRecord, PaymentState};
 use acquiring::transition::{Event, Forward, Reception, on_event, take_hold};
 use acquiring::{
@@ -160,6 +161,47 @@ pub fn conditions(kind: Kind) -> Option<Conditions> {
     Some(Conditions { kinds, same_batch, days, amount: (least, greatest), codes })
 }
 
+/// How limits reach a transaction.
+pub struct Limited {
+    /// A limit that names no transaction holds for it; else only one that names it.
+    pub unnamed: bool,
+    /// Codes with which a limit refuses it, that of a day's counter among them.
+    pub codes: BTreeSet<&'static str>,
+}
+
+/// Asks the limits, by which the engine judges whatever goes to the network.
+pub fn limited(kind: Kind) -> Option<Limited> {
+    let spec = kind.spec();
+    spec.network?;
+    let mut payment = record(2, kind, PaymentState::Pending);
+    if !spec.mandatory.has(4) {
+        payment.amount = Amount::ZERO;
+    }
+    let judge = |limit: Limit| {
+        Limits { rules: vec![limit], bins: vec![(PAN[..6].to_owned(), CardClass::Debit)] }
+            .judge(&payment, PAN, 20_261_124)
+    };
+    let limit = |scope, fen: Option<u64>| Limit {
+        scope,
+        single: fen.and_then(Amount::from_fen),
+        day_amount: None,
+        day_count: None,
+    };
+    let any = LimitScope::default();
+    let named = LimitScope { kind: Some(kind), ..any };
+    let of_card = LimitScope { card: Some(CardClass::Debit), ..named };
+    let refused = [limit(named, Some(0)), limit(of_card, Some(0)), limit(named, Some(AMOUNT - 1))];
+    let mut codes: BTreeSet<&'static str> =
+        refused.into_iter().filter_map(|limit| judge(limit).err().map(code)).collect();
+    // What a day allows is counted by the store: its count (65), its sum (61) where the payment has an amount. Of what a
+    // terminal approved by itself nothing is counted.
+    let day = Limit { day_count: Some(1), ..limit(named, None) };
+    if !spec.told && judge(day).is_ok_and(|holds| !holds.is_empty()) {
+        codes.insert(code(ResponseCode::OVER_COUNT));
+    }
+    Some(Limited { unnamed: judge(limit(any, Some(0))).is_err(), codes })
+}
+
 /// Kinds that can take hold of this one.
 pub fn undone_by(kind: Kind) -> Vec<Kind> {
     let all = KINDS.iter().map(|line| line.kind);
@@ -171,6 +213,11 @@ pub fn without_answer(kind: Kind) -> (PaymentState, Option<Forward>) {
     let pending = record(1, kind, PaymentState::Pending);
     let change = on_event(&pending, Event::NoAnswer(answer(ResponseCode::TIMEOUT)));
     (change.state, change.forward)
+}
+
+/// What the queue toward the network has of this transaction: told by the terminal, or without an answer.
+pub fn forwarded(kind: Kind) -> Option<Forward> {
+    if kind.spec().told { Some(Forward::Advice) } else { without_answer(kind).1 }
 }
 
 /// What the terminal's reversal meets in each state: the code of its answer, and the state after it.
@@ -233,12 +280,20 @@ fn original_of(kind: Kind) -> Option<OriginalRef> {
     })
 }
 
+/// Whether the authorisation number of the original is always known: what is found by it has one.
+fn names_its_code(spec: &KindSpec) -> bool {
+    spec.stands_on.is_some_and(|rule| rule.found_by == FoundBy::Authorisation)
+}
+
 /// The request toward the network, as the mapping makes it.
 pub fn request(kind: Kind) -> NetworkMessage {
-    if kind.spec().told {
+    let spec = kind.spec();
+    if spec.told {
         return forward(kind, Forward::Advice, 0);
     }
     let make = |rich: bool| {
+        // What the terminal must send is always there.
+        let has = |field: u8| rich || spec.mandatory.has(field);
         let of = record(2, kind, PaymentState::Pending);
         let pin = EncryptedPinBlock::new(PinFormat::Iso0, &[0x5a; 8]).unwrap();
         let request = NetworkRequest {
@@ -248,49 +303,63 @@ pub fn request(kind: Kind) -> NetworkMessage {
             amount: of.amount,
             currency: 156,
             pan: Pan::new(PAN).unwrap(),
-            expiry: of.expiry.filter(|_| rich),
+            expiry: of.expiry.filter(|_| has(14)),
             entry_mode: of.entry_mode,
-            card_sequence: of.card_sequence.filter(|_| rich),
+            card_sequence: of.card_sequence.filter(|_| has(23)),
             condition: 0,
             terminal_traits: [5, 0, 0],
-            track2: rich.then(|| Secret::new(b"6224242000000021D2912101")),
+            track2: has(35).then(|| Secret::new(b"6224242000000021D2912101")),
             pin: None,
-            chip: rich.then(|| Secret::new([0x9f, 0x26, 1, 1])),
+            chip: has(55).then(|| Secret::new([0x9f, 0x26, 1, 1])),
             merchant: of.merchant,
             merchant_name: "实验商户".into(),
             mcc: 5_411,
             terminal: of.terminal,
             plan: Some(format!("{:<32}", "063C")),
             transfer_in: (kind == Kind::TransferLoad).then(|| Pan::new("6224242000000039").unwrap()),
-            auth_code: original_of(kind).and_then(|original| original.auth_code).filter(|_| rich),
+            auth_code: original_of(kind)
+                .and_then(|original| original.auth_code)
+                .filter(|_| has(38) || names_its_code(spec)),
             original: original_of(kind),
             at: at(),
         };
-        message::financial(&parties(), &request, Some(&pin).filter(|_| rich)).unwrap()
+        message::financial(&parties(), &request, Some(&pin).filter(|_| has(52))).unwrap()
     };
     between(&make(true), &make(false))
 }
 
-/// What is forwarded until it is acknowledged.
+/// What is forwarded until it is acknowledged, asked with what the queue has: a payment without track and PIN, and chip
+/// data only with what a terminal told, sealed beside its queue item until the network has it. A reversal and a repeat
+/// of a request have none.
 pub fn forward(kind: Kind, action: Forward, tries: u32) -> NetworkMessage {
+    let spec = kind.spec();
     let make = |rich: bool| {
         let mut payment = record(2, kind, PaymentState::Approved);
         if !rich {
-            (payment.expiry, payment.card_sequence) = (None, None);
+            payment.expiry = payment.expiry.filter(|_| spec.mandatory.has(14));
+            payment.card_sequence = payment.card_sequence.filter(|_| spec.mandatory.has(23));
             payment.answer = Some(Answer::own(ResponseCode::APPROVED, at()));
         }
+        let kept = match action {
+            Forward::Advice => rich || spec.mandatory.has(55),
+            Forward::Script => true,
+            Forward::Reversal | Forward::Repeat => false,
+        };
         let (pan, chip) = (Pan::new(PAN).unwrap(), Secret::new([0x9f, 0x26, 1, 1]));
+        let code_known = rich || names_its_code(spec);
         let request = ForwardRequest {
             action,
             payment: &payment,
             pan: &pan,
             merchant_name: "实验商户",
             mcc: 5_411,
-            original: original_of(kind)
-                .map(|original| OriginalRef { auth_code: original.auth_code.filter(|_| rich), ..original }),
+            original: original_of(kind).map(|original| OriginalRef {
+                auth_code: original.auth_code.filter(|_| code_known),
+                ..original
+            }),
             composed: at(),
             tries,
-            chip: Some(&chip).filter(|_| rich),
+            chip: Some(&chip).filter(|_| kept),
         };
         message::forward(&parties(), &request).unwrap()
     };

@@ -8,6 +8,8 @@
 mod asked;
 mod page;
 
+use acquiring::kind::KINDS;
+use acquiring::transition::Forward;
 use page::Language;
 
 fn check(name: &str, language: Language) {
@@ -34,4 +36,24 @@ fn the_english_page_is_what_the_code_does() {
 #[test]
 fn the_chinese_page_is_what_the_code_does() {
     check("transactions.zh-CN.md", Language::Chinese);
+}
+
+/// The page says in words what our reversals and repeats lack: it must stay so, or the words go.
+#[test]
+fn what_is_not_kept_is_not_sent() {
+    for spec in KINDS.iter().filter(|spec| spec.network.is_some()) {
+        let lacking: &[u8] = match asked::forwarded(spec.kind) {
+            Some(Forward::Reversal) => &[14, 26, 35, 48, 52, 53, 55, 102, 103],
+            Some(Forward::Repeat) => &[14, 26, 35, 52, 53, 55],
+            Some(Forward::Advice | Forward::Script) => &[26, 35, 52, 53],
+            None => continue,
+        };
+        let action = asked::forwarded(spec.kind).unwrap();
+        for tries in [0, 1] {
+            let message = asked::forward(spec.kind, action, tries);
+            let all = message.always.iter().chain(&message.sometimes);
+            let found: Vec<&u8> = all.filter(|field| lacking.contains(field)).collect();
+            assert!(found.is_empty(), "{}: {action:?} has {found:?}", spec.code);
+        }
+    }
 }

@@ -43,8 +43,14 @@ Printed from the code: the table `crates/acquiring/src/kind.rs`, the words besid
 `POSP_WRITE_DOCS=1 cargo test -p channels --test transactions` writes it anew, and a test fails until it was.
 
 Field numbers are those of [the dialects](dialects.md). *Optional* fields are read, or taken, when they are there; a
-request without a *mandatory* field is answered 30. Every answer has 12, 13 and 39, and 32 and 37 when the transaction
-got a number; 15, 38, 44, 54 and 55 when the network told them; 64 where the answer carries a MAC.
+request without a *mandatory* field is answered 30. Any other field of the dialect is passed over, as 36 (track 3): nothing
+reads it. Every answer has 12, 13 and 39, and 32 and 37 when the transaction got a number; 15, 38, 44, 54 and 55 when the
+network told them; 64 where the answer carries a MAC.
+
+What a transaction can be *refused with* stands in three places: the table below, for all; the rows *refused with* of its
+section, which name the codes of its original (asked of `transition.rs`), of limits (asked of `limit.rs`; the day's count is
+the store's), and its own (a list in `about.rs`, by hand, since they are spread over engine and door; each says from where it
+comes). A network request *when known* has those fields that the terminal sent; with a PIN under SM4 it has 63 as well.
 ";
 
 const HEAD_ZH: &str = "\
@@ -54,8 +60,13 @@ const HEAD_ZH: &str = "\
 以及 `crates/channels/src/unionpay_card/message.rs` 实际组成的报文。请勿手工修改；改动代码后用
 `POSP_WRITE_DOCS=1 cargo test -p channels --test transactions` 重新生成，测试会检查是否过期。
 
-域号见[报文方言](dialects.md)。*必填*域缺失时应答 30；*可选*域出现时读取或接受。每个应答都有 12、13、39 域，交易有编号时还有 32、37 域；
+域号见[报文方言](dialects.md)。*必填*域缺失时应答 30；*可选*域出现时读取或接受。方言中的其他域一概忽略，例如 36 域（3 磁道）：没有任何代码读它。
+每个应答都有 12、13、39 域，交易有编号时还有 32、37 域；
 网络返回时有 15、38、44、54、55 域；应答带 MAC 时有 64 域。
+
+一笔交易可能被拒绝的应答码分列三处：下面的通用表；本交易一节里“拒绝应答码”各行，即因原交易（逐一询问 `transition.rs` 得到）、
+因限额（询问 `limit.rs` 得到；当日笔数由库计）；以及本交易特有的（`about.rs` 中手工维护的表，因为分散在引擎和终端入口，每项注明出处）。
+CUPS 请求中“已知时”的域以终端送来的为准；PIN 用 SM4 加密时另有 63 域。
 ";
 
 const COMMON_EN: &str = "
@@ -69,18 +80,29 @@ const COMMON_EN: &str = "
 | terminal unknown or closed | 97 |
 | not signed in (today), another batch: all but sign-in, echo, status upload and downloads (a blacklist needs it) | 77 |
 | MAC missing or wrong, where the request must carry one | A0 |
+| the merchant's own profile reads bytes otherwise than this listener, or is not configured | 31 |
 | the same merchant, terminal, batch and trace again, same bytes | the same answer; 09 while it is in work |
 | the same numbers, other bytes | 94 |
 | a request after its own reversal | 25 |
 | no room, database or security module in trouble; nothing was sent | 96 |
 | currency other than 156, entry mode and PIN disagree, chip read without chip data | 30 |
-| amount zero / above the merchant's limit | 13 / 61 |
+| amount zero / above the merchant's limit, of what takes money from the cardholder, sets it aside or changes the sum | 13 / 61 |
+| a limit (`posp limit set`): it forbids / it forbids this kind of card / single amount or day's sum / day's count | 58 / 57 / 61 / 65 |
+| the card is on the blacklist, whatever list the terminal has; not where something is undone, nor after the fact (modelled) | 62 |
 | account number malformed / given twice and not the same | 14 / 59 |
+| track under a track key that the terminal has not got / track that cannot be decrypted | 77 / 30 |
 | PIN block that cannot be translated | 99 |
+| the line to the network is down / has no keys yet / the security module cannot sign for it; nothing was sent | 91 / 92 / A7 |
 | the network's own codes | passed on |
 
 A reversal (0400) is answered 00 as soon as it is durable, also when its transaction never came. Toward the network an
 outcome that is unknown is reversed (0420, then 0421) or repeated (0221) until it is acknowledged, across restarts.
+
+**A deviation.** Track, PIN and chip data are not kept after the request was sent, and neither are field 48 and the accounts
+in 102 and 103; the expiry is kept, and left out. So our 0420 and 0421 copy neither 48 nor 55 of the original and have no 14,
+26, 35, 52, 53, 102 or 103, and a repeated 0221 of a refund or a completion advice lacks 14, 26, 35, 52, 53 and 55 that the
+0220 before it may have had. What a terminal told (offline sale, adjustment, tip, script result) goes out without 26, 35, 52
+and 53 from the first; its chip data waits sealed with its queue item, so every repeat has the 55 of the first.
 ";
 
 const COMMON_ZH: &str = "
@@ -94,17 +116,26 @@ const COMMON_ZH: &str = "
 | 终端未知或停用 | 97 |
 | 未签到（当天）、批次不符：签到、回响、状态上送和下载除外（黑名单下载须签到） | 77 |
 | 请求应带 MAC 而缺失或错误 | A0 |
+| 商户自己的方言与本监听地址读报文的方式不同，或没有配置 | 31 |
 | 商户、终端、批次、流水号及内容都相同的重复请求 | 同一应答；处理中则 09 |
 | 号码相同而内容不同 | 94 |
 | 冲正之后才到的原请求 | 25 |
 | 过载、数据库或加密机故障；未发出任何报文 | 96 |
 | 货币不是 156、输入方式与 PIN 不符、读芯片而无芯片数据 | 30 |
-| 金额为零 / 超过商户限额 | 13 / 61 |
+| 金额为零 / 超过商户限额（向持卡人收款、预授权和更改金额的交易） | 13 / 61 |
+| 限额（`posp limit set`）：禁止 / 禁止此类卡 / 超过单笔或当日金额 / 超过当日笔数 | 58 / 57 / 61 / 65 |
+| 卡在黑名单内（不论终端持有哪一版名单）；撤销、退货和事后上送的交易除外（自定） | 62 |
 | 卡号格式错误 / 两处卡号不一致 | 14 / 59 |
+| 磁道已加密而终端没有磁道密钥 / 磁道无法解密 | 77 / 30 |
 | PIN 无法转加密 | 99 |
+| 网络线路中断 / 尚无密钥 / 加密机无法签名；未发出任何报文 | 91 / 92 / A7 |
 | 网络的应答码 | 原样转发 |
 
 冲正（0400）一旦落盘即回 00，原交易从未到达也一样。对网络而言，结果未知的交易一直冲正（0420、0421）或重复（0221），直到得到确认，重启也不中断。
+
+**与常规的差异。** 请求发出之后不保存磁道、PIN 和芯片数据，也不保存 48 域和 102、103 域的账户；有效期虽然保存，但不再送出。因此 0420、0421 不照抄
+原交易的 48、55 域，也没有 14、26、35、52、53、102、103 域；退货和预授权完成（通知）重复时的 0221 没有先前 0220 可能有的 14、26、35、52、53、55 域。
+终端事后上送的交易（离线结算、调整、小费、脚本结果）从第一次起就没有 26、35、52、53 域；其芯片数据随队列项加密保存，因此每次重复都带有与第一次相同的 55 域。
 ";
 
 fn numbers(fields: impl IntoIterator<Item = u8>) -> String {
@@ -223,6 +254,21 @@ fn section(out: &mut String, spec: &KindSpec, l: Language) {
     if let Some(on) = asked::conditions(spec.kind) {
         stands_on(&mut line, spec, &on, l);
     }
+    if let Some(limited) = asked::limited(spec.kind) {
+        let codes: Vec<&str> = limited.codes.iter().copied().collect();
+        let which = match limited.unnamed {
+            true => l.of("every limit that fits", "每个适用的限额"),
+            false => l.of("only limits that name the transaction", "只有指明本交易的限额"),
+        };
+        line(
+            l.of("refused with, by limits", "拒绝应答码（限额）"),
+            format!("{}{}{which}", codes.join(" "), l.of(": ", "：")),
+        );
+    }
+    let own = spec.kind.own_refusals().iter();
+    let own: Vec<String> =
+        own.map(|refusal| format!("{} {}", refusal.code, l.of(refusal.when.en, refusal.when.zh))).collect();
+    line(l.of("refused with, its own", "拒绝应答码（本交易）"), own.join(l.of("; ", "；")));
     let by = asked::undone_by(spec.kind);
     line(l.of("taken hold of by", "可被其引用"), l.names(&by));
     if spec.network.is_some() {
@@ -298,7 +344,7 @@ fn stands_on(line: &mut impl FnMut(&str, String), spec: &KindSpec, on: &asked::C
         },
     );
     let codes: Vec<&str> = on.codes.iter().copied().collect();
-    line(l.of("refused with", "拒绝应答码"), codes.join(" "));
+    line(l.of("refused with, for its original", "拒绝应答码（原交易）"), codes.join(" "));
 }
 
 fn message_text(message: &asked::NetworkMessage, l: Language) -> String {
