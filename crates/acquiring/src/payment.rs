@@ -195,6 +195,9 @@ pub struct PaymentRecord {
     pub answer: Option<Answer>,
     /// Field 39 of the reversal that undid it: 98, 06, A0, or 68 when we gave up waiting.
     pub reversal_reason: Option<ResponseCode>,
+    /// The date on which the network settles that reversal, MMDD (field 15 of its answer): after the network's cut-over
+    /// not that of the payment. None when it had nothing to reverse, or people settled the matter.
+    pub reversed_on: Option<u16>,
     /// It has taken its part of a limit's day, and gives it back when it comes to nothing.
     pub limited: bool,
     /// When the intent became durable.

@@ -22,8 +22,8 @@ pub enum Event {
     NotSent(Answer),
     /// The terminal reverses it, with field 39 of its 0400.
     CancelRequested(ResponseCode),
-    /// The network acknowledged the reversal.
-    ReversalDone,
+    /// The network acknowledged the reversal, and settles it on this date, MMDD; none when it had nothing to reverse.
+    ReversalDone(Option<u16>),
     /// The network took what had been approved without it: an offline sale, an adjustment.
     Advised(Answer),
     /// The network has heard what became of the commands for the chip.
@@ -116,6 +116,8 @@ pub struct Change {
     pub answer: Option<Answer>,
     /// Field 39 of the reversal, when one begins.
     pub reversal_reason: Option<ResponseCode>,
+    /// The date on which the network settles the reversal, when it is done.
+    pub reversed_on: Option<u16>,
     /// What to queue toward the network, in the same transaction.
     pub forward: Option<Forward>,
     /// What happens to the original.
@@ -132,6 +134,7 @@ impl Change {
             state: payment.state,
             answer: None,
             reversal_reason: None,
+            reversed_on: None,
             forward: None,
             original: OriginalEffect::Keep,
             beyond: BeyondEffect::Keep,
@@ -144,6 +147,7 @@ impl Change {
             state,
             answer: None,
             reversal_reason: None,
+            reversed_on: None,
             forward: None,
             original: OriginalEffect::Keep,
             beyond: BeyondEffect::Keep,
@@ -230,10 +234,10 @@ pub fn on_event(payment: &PaymentRecord, event: Event) -> Change {
             Change::stay(payment, Reception::NothingToUndo)
         }
 
-        (Event::ReversalDone, Reversing) => {
-            Change { original: effect_of_failure(payment), ..Change::to(Reversed) }
+        (Event::ReversalDone(reversed_on), Reversing) => {
+            Change { original: effect_of_failure(payment), reversed_on, ..Change::to(Reversed) }
         }
-        (Event::ReversalDone, _) => Change::stay(payment, Reception::Repeated),
+        (Event::ReversalDone(_), _) => Change::stay(payment, Reception::Repeated),
 
         // The outcome is the terminal's; the network adds its date, and its code where the terminal had none.
         (Event::Advised(answer), Approved | Voided) if payment.kind.spec().told => {

@@ -234,7 +234,9 @@ async fn acknowledged(
     let code = answer.answer.code;
     let entries = vec![sent, JournalEntry::message(at, EntryKind::NetworkIn, answer.masked)];
     let event = match item.action {
-        Forward::Reversal if code.ends_reversal() => Event::ReversalDone,
+        Forward::Reversal if code.ends_reversal() => {
+            Event::ReversalDone(answer.answer.settle_date.filter(|_| code.is_approval()))
+        }
         // The network knows the request and has its outcome: that is what we asked for.
         Forward::Repeat if !means_try_later(code) => Event::Answered(answer.answer),
         Forward::Advice if code.is_approval() => Event::Advised(answer.answer),

@@ -401,6 +401,7 @@ impl Engine {
             refunded: Amount::ZERO,
             answer: None,
             reversal_reason: None,
+            reversed_on: None,
             limited: false,
             created: at,
         }

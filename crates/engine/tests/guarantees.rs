@@ -42,6 +42,7 @@ async fn g2_silence_is_reversed_until_acknowledged() {
     stage.until(1, PaymentState::Reversed).await;
     let attempts: Vec<_> = stage.script.seen().into_iter().map(|s| (s.what, s.attempts)).collect();
     assert_eq!(attempts, [("sale", 0), ("reversal", 0), ("reversal", 1), ("reversal", 0)]);
+    assert_eq!(stage.record(1).await.reversed_on, Some(1124), "the network's date of the reversal");
 }
 
 /// A reversal that the line did not take has not been sent: its first sending is a 0420, however often the line

@@ -249,7 +249,7 @@ async fn list(config: &Config, args: ListArgs, screen: &mut Screen) -> anyhow::R
     } else if args.csv {
         screen.line(
             "payment,time,merchant,terminal,batch,trace,kind,amount,card,state,code,reference,auth_code,\
-             settle_date",
+             settle_date,reversal_settle_date",
         )?;
         for record in &found.items {
             screen.line(csv(record))?;
@@ -438,6 +438,9 @@ fn print_payment(record: &PaymentRecord, screen: &mut Screen) -> anyhow::Result<
     if let Some(reason) = record.reversal_reason {
         screen.line(format!("{} {reason} {}", pad("冲正原因 reversal", 24), reason.en()))?;
     }
+    if let Some(date) = record.reversed_on {
+        screen.line(format!("{} {date:04}", pad("冲正清算日期 settled", 24)))?;
+    }
     Ok(())
 }
 
@@ -614,6 +617,7 @@ fn summary(record: &PaymentRecord) -> serde_json::Value {
         "original": record.original.map(|id| id.0),
         "refunded_fen": record.refunded.fen(),
         "reversal_reason": record.reversal_reason,
+        "reversal_settle_date": record.reversed_on.map(|date| format!("{date:04}")),
     })
 }
 
@@ -634,6 +638,7 @@ fn csv(record: &PaymentRecord) -> String {
         record.rrn.to_string(),
         answer.and_then(|a| a.auth_code).map_or(String::new(), |c| c.to_string()),
         answer.and_then(|a| a.settle_date).map_or(String::new(), |d| format!("{d:04}")),
+        record.reversed_on.map_or(String::new(), |d| format!("{d:04}")),
     ]
     .join(",")
 }

@@ -51,6 +51,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/sqlite/0020_slow_cleaning.sql"),
         postgres: include_str!("../migrations/postgres/0020_slow_cleaning.sql"),
     },
+    both(include_str!("../migrations/0021_reversed_on.sql")),
 ];
 
 /// The table that says which were applied, and when.

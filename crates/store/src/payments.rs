@@ -211,7 +211,7 @@ pub(crate) fn insert_row(db: &dyn Db, record: &PaymentRecord) -> Op<()> {
         "INSERT INTO payment (",
         payment_columns!(),
         ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, \
-         ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37)"
+         ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38)"
     );
     let card = record.card.as_ref();
     let answer = record.answer.as_ref();
@@ -255,6 +255,7 @@ pub(crate) fn insert_row(db: &dyn Db, record: &PaymentRecord) -> Op<()> {
             u8::from(record.limited),
             millis(record.created),
             answer.and_then(|a| a.plan.as_deref()),
+            record.reversed_on,
         ],
     )?;
     Ok(())
@@ -266,7 +267,7 @@ macro_rules! payment_update {
         concat!(
             "UPDATE payment SET state = ?3, claimed_by = ?4, refunded = ?5, answer_code = ?6, auth_code = ?7, \
              settle_date = ?8, issuer = ?9, balance = ?10, answer_chip = ?11, answered_at = ?12, \
-             reversal_reason = ?13, adjusted = ?14, answer_plan = ?15",
+             reversal_reason = ?13, adjusted = ?14, answer_plan = ?15, reversed_on = ?16",
             $more,
             " WHERE merchant = ?1 AND id = ?2"
         )
@@ -295,6 +296,7 @@ pub(crate) fn update_row(db: &dyn Db, update: &str, record: &PaymentRecord) -> O
             record.reversal_reason.as_ref().map(|c| c.as_str()),
             record.adjusted.map(fen),
             answer.and_then(|a| a.plan.as_deref()),
+            record.reversed_on,
         ],
     )?;
     Ok(())
@@ -432,7 +434,7 @@ pub(crate) fn apply(
     let record = db.payment_by_id(merchant, id)?.ok_or(StoreError::UnknownPayment { merchant, id })?;
     let at = match event {
         Event::Answered(answer) | Event::NoAnswer(answer) | Event::NotSent(answer) => answer.at,
-        Event::Advised(_) | Event::CancelRequested(_) | Event::ReversalDone | Event::ScriptTaken => {
+        Event::Advised(_) | Event::CancelRequested(_) | Event::ReversalDone(_) | Event::ScriptTaken => {
             entries.last().map_or(forward_at, |e| e.at)
         }
     };
@@ -479,6 +481,9 @@ pub(crate) fn change_to(
         }
         if change.reversal_reason.is_some() {
             record.reversal_reason = change.reversal_reason;
+        }
+        if change.reversed_on.is_some() {
+            record.reversed_on = change.reversed_on;
         }
         db.update_payment(&record)?;
         if record.limited && matches!(record.state, PaymentState::Declined | PaymentState::Reversed) {

@@ -99,7 +99,7 @@ async fn a_day_leaves_whole_and_the_days_beside_it_stay() {
     let reason = refusal(store.drop_history(FIRST)).await;
     assert_eq!(reason, "1 of its payments are under way", "it waits for its reversal");
     let item = store.next_forward("unionpay").await.unwrap().unwrap();
-    store.forward_done(&item, Event::ReversalDone, vec![], midnight(2_000)).await.unwrap();
+    store.forward_done(&item, Event::ReversalDone(None), vec![], midnight(2_000)).await.unwrap();
     let reason = refusal(store.drop_history(FIRST)).await;
     assert_eq!(
         reason,
@@ -264,7 +264,7 @@ async fn a_payment_has_to_do_with_its_own_day_alone() {
         let item = first.next_forward("unionpay").await.unwrap().unwrap();
         let entries = vec![line(now, "again")];
         second.forward_failed(&item, true, now, "silence", entries).await.unwrap();
-        first.forward_done(&item, Event::ReversalDone, vec![], now).await.unwrap();
+        first.forward_done(&item, Event::ReversalDone(None), vec![], now).await.unwrap();
         assert_eq!(notes(&first, 1).await, ["came", "answered", "pending → approved", "told"]);
         assert_eq!(notes(&second, 2).await, ["came", "answered", "pending → approved", "told"]);
         assert_eq!(notes(&second, 3).await, ["came", "told"]);

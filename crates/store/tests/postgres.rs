@@ -170,7 +170,7 @@ async fn crossing_operations_end_and_number_without_gaps() {
         let mut sequences = Vec::new();
         while let Some(item) = nodes[0].next_forward(line).await.unwrap() {
             sequences.push(item.sequence);
-            nodes[1].forward_done(&item, Event::ReversalDone, vec![], at(61_000)).await.unwrap();
+            nodes[1].forward_done(&item, Event::ReversalDone(None), vec![], at(61_000)).await.unwrap();
         }
         assert_eq!(sequences, (1..=48).collect::<Vec<_>>(), "{line}");
     }

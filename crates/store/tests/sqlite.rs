@@ -362,7 +362,7 @@ async fn g7_a_failed_commit_fails_the_store() {
     watcher.await.unwrap();
     assert!(store.is_failed());
     assert_eq!(begin(&store, 3).await.unwrap_err(), error, "never tried again");
-    let applied = store.apply(merchant_id(), PaymentId(2), Event::ReversalDone, vec![], at(0)).await;
+    let applied = store.apply(merchant_id(), PaymentId(2), Event::ReversalDone(None), vec![], at(0)).await;
     assert_eq!(applied.unwrap_err(), error);
     assert!(store.by_id(merchant_id(), PaymentId(666)).await.unwrap().is_none());
     drop(store);

@@ -86,7 +86,7 @@ async fn goes_on(store: Store) {
         (item.action, item.payment, item.attempts, item.message_tries),
         (Forward::Reversal, PaymentId(8), 3, 3)
     );
-    let done = store.forward_done(&item, Event::ReversalDone, vec![], at(1)).await.unwrap();
+    let done = store.forward_done(&item, Event::ReversalDone(None), vec![], at(1)).await.unwrap();
     assert_eq!(done.record.state, PaymentState::Reversed);
     let open = store.pending_before(jiff::Timestamp::MAX, 10).await.unwrap();
     assert_eq!(open.iter().map(|record| record.id).collect::<Vec<_>>(), [PaymentId(7)]);

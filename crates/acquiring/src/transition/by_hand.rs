@@ -32,7 +32,7 @@ pub fn on_finding(
     before: Option<Amount>,
 ) -> Result<Change, &'static str> {
     let change = match (action, finding) {
-        (Forward::Reversal, Finding::Nothing(_)) => on_event(payment, Event::ReversalDone),
+        (Forward::Reversal, Finding::Nothing(_)) => on_event(payment, Event::ReversalDone(None)),
         (Forward::Reversal, Finding::Standing(answer)) => stands_after_all(payment, answer)?,
         (Forward::Repeat, Finding::Standing(answer) | Finding::Nothing(answer)) => {
             on_event(payment, Event::Answered(answer))

@@ -37,6 +37,7 @@ pub(crate) fn payment(id: i64, kind: Kind, state: PaymentState) -> PaymentRecord
         refunded: Amount::ZERO,
         answer: None,
         reversal_reason: None,
+        reversed_on: None,
         limited: false,
         created: "2026-11-24T02:15:00Z".parse().unwrap(),
     }
@@ -153,7 +154,7 @@ fn a_completion_that_comes_to_nothing_lets_its_preauth_go() {
     assert_eq!(world.state(1), PaymentState::Approved);
     // Held until the network has acknowledged, or it would be completed twice there.
     assert_eq!(world.begin(Kind::Completion, 1, 1), Err(ResponseCode::INVALID_TRANSACTION));
-    world.event(reversed, Event::ReversalDone);
+    world.event(reversed, Event::ReversalDone(None));
     let advice = world.begin(Kind::CompletionAdvice, 1, 10_000).unwrap();
     let silence = world.event(advice, Event::NoAnswer(answer(ResponseCode::TIMEOUT)));
     assert_eq!((silence.state, silence.forward), (PaymentState::Unresolved, Some(Forward::Repeat)));
@@ -172,7 +173,7 @@ fn a_voided_completion_gives_its_preauth_back_and_a_reversed_void_takes_it_again
     world.event(void, Event::CancelRequested(ResponseCode::NO_ANSWER));
     assert_eq!((world.state(completion), world.state(1)), (PaymentState::Approved, PaymentState::Completed));
     assert_eq!(world.begin(Kind::Completion, 1, 1), Err(ResponseCode::INVALID_TRANSACTION));
-    world.event(void, Event::ReversalDone);
+    world.event(void, Event::ReversalDone(None));
     let void = world.approved(Kind::CompletionVoid, completion, 10_000);
     // Another completion took the pre-authorisation meanwhile: the void can no longer be undone.
     let other = world.approved(Kind::Completion, 1, 5_000);
@@ -239,7 +240,7 @@ fn a_void_holds_voids_and_frees_its_original() {
     apply(&mut void, Some(&mut sale), Event::CancelRequested(ResponseCode::NO_ANSWER));
     assert_eq!((sale.state, sale.claimed_by), (PaymentState::Approved, Some(void.id)));
     assert_eq!(take_hold(&mut sale, &second), Err(ResponseCode::INVALID_TRANSACTION));
-    apply(&mut void, Some(&mut sale), Event::ReversalDone);
+    apply(&mut void, Some(&mut sale), Event::ReversalDone(None));
     assert_eq!((void.state, sale.claimed_by), (PaymentState::Reversed, None));
     take_hold(&mut sale, &second).unwrap();
 }
@@ -291,7 +292,7 @@ fn event() -> impl Strategy<Value = Event> {
         Just(Event::NoAnswer(answer(ResponseCode::TIMEOUT))),
         Just(Event::NotSent(answer(ResponseCode::NO_ROUTE))),
         Just(Event::CancelRequested(ResponseCode::NO_ANSWER)),
-        Just(Event::ReversalDone),
+        Just(Event::ReversalDone(None)),
     ]
 }
 

@@ -60,6 +60,7 @@ fn record(id: i64, kind: Kind, state: PaymentState) -> PaymentRecord {
         refunded: Amount::ZERO,
         answer: Some(answer(ResponseCode::APPROVED)),
         reversal_reason: None,
+        reversed_on: None,
         limited: false,
         created: at(),
     }

@@ -166,11 +166,11 @@ async fn the_network_changes_its_keys_while_payments_go_on() {
 }
 
 /// The network changes its settlement day: payments carry the new day, what belongs to the day before can still be
-/// voided and refunded, and the batch that spans both balances.
+/// reversed, voided and refunded, and the batch that spans both balances. A reversal has the day on which it is settled.
 #[tokio::test]
 async fn the_network_changes_its_day() {
     let lab = Lab::start(Setup::default()).await;
-    let (mut terminal, _) = lab.signed_in(FIRST).await;
+    let (mut terminal, line) = lab.signed_in(FIRST).await;
     let day = |reference: &Option<String>| {
         lab.payments(&[reference.as_deref().unwrap(), "--kind", "sale"])[0]["settle_date"]
             .as_str()
@@ -179,9 +179,15 @@ async fn the_network_changes_its_day() {
     };
     let before = sold(&mut terminal, swipe(1_000)).await;
     let kept = sold(&mut terminal, swipe(2_000)).await;
+    line.drop_next_answer();
+    assert_eq!(terminal.sale(swipe(4_000)).await.unwrap().status, Status::NoAnswer);
+    let lost = lab.payment_in(&["--amount-min", "40.00", "--amount-max", "40.00"], "approved").await;
     lab.network_does("/api/cutover").await;
     let after = sold(&mut terminal, swipe(3_000)).await;
     assert_ne!(day(&before.rrn), day(&after.rrn));
+    let reversed = lab.payment_in(&[lost["reference"].as_str().unwrap()], "reversed").await;
+    assert_eq!(reversed["settle_date"], day(&before.rrn));
+    assert_eq!(reversed["reversal_settle_date"], day(&after.rrn));
     assert_eq!(code(&terminal.void(pos::VoidRequest::by_trace(before.trace)).await.unwrap()), "00");
     let request = RefundRequest {
         amount_fen: 500,

@@ -471,6 +471,7 @@ mod tests {
             refunded: Amount::ZERO,
             answer: Some(answer),
             reversal_reason: None,
+            reversed_on: None,
             limited: false,
             created: at,
         }

@@ -102,6 +102,7 @@ mod tests {
                 refunded: Amount::ZERO,
                 answer: None,
                 reversal_reason: None,
+                reversed_on: None,
                 limited: money.1,
                 created: Timestamp::new(times.0, times.1).unwrap(),
             }

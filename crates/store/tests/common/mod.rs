@@ -64,6 +64,7 @@ pub fn payment(id: i64, kind: Kind) -> PaymentRecord {
         refunded: Amount::ZERO,
         answer: None,
         reversal_reason: None,
+        reversed_on: None,
         limited: false,
         created: at(id),
     }

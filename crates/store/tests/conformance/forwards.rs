@@ -23,7 +23,7 @@ async fn head(store: &Store) -> Option<ForwardItem> {
 
 async fn finish(store: &Store, item: &ForwardItem) {
     let entries = vec![message(61_000, EntryKind::NetworkIn, 120)];
-    store.forward_done(item, Event::ReversalDone, entries, at(61_000)).await.unwrap();
+    store.forward_done(item, Event::ReversalDone(None), entries, at(61_000)).await.unwrap();
 }
 
 pub async fn a_line_is_served_in_order(store: Store) {
@@ -206,7 +206,7 @@ pub async fn finishing_twice_is_harmless(store: Store) {
     unanswered(&store, 1, "unionpay").await;
     let item = head(&store).await.unwrap();
     finish(&store, &item).await;
-    let again = store.forward_done(&item, Event::ReversalDone, vec![], at(62_000)).await.unwrap();
+    let again = store.forward_done(&item, Event::ReversalDone(None), vec![], at(62_000)).await.unwrap();
     assert_eq!(again.change.reception, Reception::Repeated);
     assert_eq!(again.record.state, PaymentState::Reversed);
     assert_eq!(head(&store).await, None);
@@ -303,7 +303,7 @@ pub async fn a_parked_item_is_settled_by_hand_once(store: Store) {
 pub async fn a_known_outcome_is_not_settled_otherwise(store: Store) {
     unanswered(&store, 1, "unionpay").await;
     let item = park_head(&store).await;
-    store.apply(merchant_id(), PaymentId(1), Event::ReversalDone, vec![], at(70_000)).await.unwrap();
+    store.apply(merchant_id(), PaymentId(1), Event::ReversalDone(None), vec![], at(70_000)).await.unwrap();
     let error = settle(&store, &item, 1, standing()).await.unwrap_err();
     assert!(matches!(error, StoreError::Misuse { .. }), "{error}");
     assert_eq!(now(&store, 1).await.state, PaymentState::Reversed);

@@ -91,7 +91,7 @@ pub async fn what_comes_to_nothing_is_given_back_once(store: Store) {
     assert_eq!(used(&store).await, (30_000, 3), "not known yet");
     let item = store.next_forward("unionpay").await.unwrap().unwrap();
     for _ in 0..2 {
-        store.forward_done(&item, Event::ReversalDone, vec![], at(61_000)).await.unwrap();
+        store.forward_done(&item, Event::ReversalDone(None), vec![], at(61_000)).await.unwrap();
         assert_eq!(used(&store).await, (20_000, 2));
     }
     let event = Event::NotSent(timeout);

@@ -231,7 +231,7 @@ pub async fn one_bad_operation_does_not_take_the_group_with_it(store: Store) {
 pub async fn events_of_a_payment_that_does_not_exist_are_refused(store: Store) {
     let (merchant, id) = (merchant_id(), PaymentId(404));
     let unknown = StoreError::UnknownPayment { merchant, id };
-    let applied = store.apply(merchant, id, Event::ReversalDone, vec![], at(0)).await;
+    let applied = store.apply(merchant, id, Event::ReversalDone(None), vec![], at(0)).await;
     assert_eq!(applied.unwrap_err(), unknown);
     let entries = vec![JournalEntry::note(at(0), "lost")];
     assert_eq!(store.append(merchant, id, entries).await.unwrap_err(), unknown);
@@ -280,13 +280,13 @@ pub async fn answers_in_any_order_end_the_same(store: Store) {
     let (merchant, id) = (merchant_id(), PaymentId(1));
     begin(&store, payment(1, Kind::Sale)).await;
     let events = [
-        Event::ReversalDone, // of nothing that is being reversed
+        Event::ReversalDone(None), // of nothing that is being reversed
         Event::NoAnswer(answer_at(ResponseCode::TIMEOUT, 2)),
         Event::Answered(answer(ResponseCode::APPROVED, 3)),
         Event::CancelRequested(ResponseCode::NO_ANSWER),
-        Event::ReversalDone,
+        Event::ReversalDone(None),
         Event::Answered(answer(ResponseCode::APPROVED, 4)),
-        Event::ReversalDone,
+        Event::ReversalDone(None),
     ];
     for event in events {
         store.apply(merchant, id, event, vec![], at(5)).await.unwrap();

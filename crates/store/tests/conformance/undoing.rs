@@ -91,7 +91,8 @@ pub async fn a_reversed_void_frees_its_original(store: Store) {
 
     let item = store.next_forward("unionpay").await.unwrap().unwrap();
     assert_eq!((item.payment, item.action), (PaymentId(2), Forward::Reversal));
-    store.forward_done(&item, Event::ReversalDone, vec![], at(2_000)).await.unwrap();
+    store.forward_done(&item, Event::ReversalDone(Some(1125)), vec![], at(2_000)).await.unwrap();
+    assert_eq!(now(&store, 2).await.reversed_on, Some(1125), "the day on which the network settles it");
     assert_eq!(now(&store, 1).await.claimed_by, None);
     assert_eq!(begin(&store, void(4, 1)).await, Begun::Journaled);
 }
@@ -217,7 +218,7 @@ pub async fn a_voided_completion_gives_its_preauth_back(store: Store) {
     let preauth = now(&store, 1).await;
     assert_eq!((preauth.state, preauth.claimed_by), (PaymentState::Completed, Some(PaymentId(2))));
     let item = store.next_forward("unionpay").await.unwrap().unwrap();
-    store.forward_done(&item, Event::ReversalDone, vec![], at(2_000)).await.unwrap();
+    store.forward_done(&item, Event::ReversalDone(None), vec![], at(2_000)).await.unwrap();
     assert_eq!(now(&store, 2).await.claimed_by, None);
 
     let void = undoing(4, Kind::CompletionVoid, 2, fen(11_500));
