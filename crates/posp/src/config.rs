@@ -411,6 +411,15 @@ impl Config {
     pub fn engine(&self) -> anyhow::Result<engine::EngineConfig> {
         let acquirer = InstitutionId::new(&self.unionpay.member).context("unionpay.member")?;
         let e = &self.engine;
+        let none = [
+            ("network_patience_ms", e.network_patience_ms == 0),
+            ("under_way_max", e.under_way_max == 0),
+            ("intake_max", e.intake_max == 0),
+            ("forward_window", e.forward_window == 0),
+        ];
+        if let Some((key, _)) = none.iter().find(|(_, is_none)| *is_none) {
+            bail!("engine.{key}: must be 1 or more; with 0 nothing would ever go through");
+        }
         Ok(engine::EngineConfig {
             network_patience: Duration::from_millis(e.network_patience_ms),
             sign_in_daily: e.sign_in_daily,
@@ -657,6 +666,16 @@ mod tests {
 
     fn read(text: &str) -> Config {
         toml::from_str(text).unwrap()
+    }
+
+    /// A bound of none would refuse everything without a word of why.
+    #[test]
+    fn a_bound_of_none_is_named() {
+        read("[engine]\nintake_max = 1\nforward_window = 1").engine().unwrap();
+        for key in ["network_patience_ms", "under_way_max", "intake_max", "forward_window"] {
+            let error = read(&format!("[engine]\n{key} = 0")).engine().err().unwrap().to_string();
+            assert!(error.starts_with(&format!("engine.{key}: must be 1 or more")), "{error}");
+        }
     }
 
     #[test]

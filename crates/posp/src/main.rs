@@ -28,6 +28,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::config::{Config, Log};
 use crate::screen::Screen;
@@ -103,7 +104,15 @@ struct ConfigArgs {
     defaults: bool,
 }
 
+/// A core dump would hold keys and card numbers: this process leaves none, whatever happens to it.
+fn leave_no_core_dump() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    // To lower a limit is always allowed.
+    let _ = setrlimit(Resource::Core, none);
+}
+
 fn main() -> ExitCode {
+    leave_no_core_dump();
     let cli = Cli::parse();
     match run(cli) {
         Ok(code) => code,

@@ -114,6 +114,17 @@ fn the_scanner_finds_each_form() {
     assert_eq!(scanner.findings(), 1, "what may be shown is no finding");
 }
 
+/// A process that dies leaves no image of its memory, where keys and numbers are in the clear; and the limit cannot be
+/// raised again.
+#[tokio::test]
+async fn g10_a_node_leaves_no_core_dump() {
+    let lab = Lab::start(Setup::default()).await;
+    let limits = format!("/proc/{}/limits", lab.node.as_ref().unwrap().id());
+    let limits = std::fs::read_to_string(limits).unwrap();
+    let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().collect::<Vec<_>>(), ["0", "0", "bytes"]);
+}
+
 /// The demo: its story with every message shown, then bad input, then everything it wrote.
 #[tokio::test]
 async fn g10_the_demo_keeps_its_secrets() {

@@ -284,9 +284,11 @@ impl Lab {
         for (address, profile) in lab.listeners.iter().zip(setup.listeners) {
             listeners.push_str(&format!("[[listen]]\naddress = '{address}'\nprofile = '{profile}'\n"));
         }
+        // Short, unless the scenario says how long.
+        let frame = if setup.door.contains("frame_seconds") { "" } else { "frame_seconds = 1\n" };
         let mut config = format!(
             "[node]\ndata = '{}'\nmaster_key = '{}'\n\
-             [pos]\nlisten = '{}'\nframe_seconds = 1\n{}{}\
+             [pos]\nlisten = '{}'\n{frame}{}{}\
              [ops]\nlisten = '{}'\n\
              [engine]\nnetwork_patience_ms = {}\nforward_pause_ms = 100\nforward_pause_max_ms = 1000\n{}\
              [store]\nurl = '{}'\n\
