@@ -67,19 +67,19 @@ const fn own(code: ResponseCode, zh: &'static str, en: &'static str) -> OwnRefus
     OwnRefusal { code, when: Words { zh, en } }
 }
 
-/// `engine/src/payment.rs`: `check_request`, `is_plan`.
+/// `engine/src/rules.rs`: `check_request`, `is_plan`.
 const INSTALMENT: &[OwnRefusal] = &[own(
     ResponseCode::FORMAT_ERROR,
     "62 域不是 32 个可显示字符，或期数小于 2",
     "field 62 is not 32 printable characters, or has fewer than 2 periods",
 )];
-/// `engine/src/payment.rs`: `check_request`, `is_points`.
+/// `engine/src/rules.rs`: `check_request`, `is_points`.
 const POINTS: &[OwnRefusal] = &[own(
     ResponseCode::FORMAT_ERROR,
     "60.7 不是 048 或 065，或 62 域不是 30 个可显示字符",
     "60.7 is neither 048 nor 065, or field 62 is not 30 printable characters",
 )];
-/// `engine/src/payment.rs`: `check_transfer`; `pos-link/src/request.rs`: `transfer_in`.
+/// `engine/src/rules.rs`: `check_transfer`; `pos-link/src/request.rs`: `transfer_in`.
 const TRANSFER: &[OwnRefusal] = &[
     own(
         ResponseCode::INVALID_TRANSACTION,

@@ -162,9 +162,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 Ok(status) => Ok(status.code().into()),
                 Err(error) => {
                     let error = anyhow::Error::from(error);
-                    if !reader_left(&error) {
-                        Screen::error(&error);
+                    if reader_left(&error) {
+                        return Err(error);
                     }
+                    Screen::error(&error);
                     Ok(NOTHING_DONE.into())
                 }
             }
