@@ -20,6 +20,7 @@ import time
 import unittest
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 from deck import DECK
@@ -164,10 +165,10 @@ class Laboratory:
             f"--tmk-component={mask.hex()}", f"--tmk-component={other.hex()}",
         )
 
-    def _spawn(self, name: str, *arguments: str, **options) -> subprocess.Popen:
+    def _spawn(self, name: str, *arguments: str, under: Sequence[str] = (), **options) -> subprocess.Popen:
         log = open(self.directory / f"{name}.log", "ab")
         process = subprocess.Popen(
-            [str(self.binary), *arguments], stderr=log, stdin=subprocess.DEVNULL,
+            [*under, str(self.binary), *arguments], stderr=log, stdin=subprocess.DEVNULL,
             env=self._environment(), **options,
         )
         log.close()
@@ -194,11 +195,12 @@ class Laboratory:
         except (urllib.error.URLError, ConnectionError):
             return False
 
-    def start_node(self) -> None:
-        """Starts `posp up` and waits until its line to the network is ready."""
+    def start_node(self, under: Sequence[str] = ()) -> None:
+        """Starts `posp up`, under a program that watches it if one is named, and waits until its line to the network is
+        ready."""
         process = self._spawn(
             "node", "--config", str(self.directory / "posp.toml"), "up", "--announce",
-            stdout=subprocess.PIPE, text=True,
+            under=under, stdout=subprocess.PIPE, text=True,
         )
         line = process.stdout.readline()
         if not line:
