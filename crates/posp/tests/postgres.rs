@@ -3,13 +3,11 @@
 //! is killed finds everything again.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-#[path = "../../store/tests/common/server.rs"]
-mod server;
 mod support;
 
 use pos::{CardInput, Entry, Pin, SaleRequest};
 use support::raw::{Line, RawTerminal, Reply};
-use support::{FIRST, Lab, MERCHANT, Process, Setup, TMK, command, text};
+use support::{FIRST, IN_FILES, Lab, MERCHANT, Process, Setup, TMK, command, server, text};
 
 fn swipe(fen: u64) -> SaleRequest {
     SaleRequest {
@@ -58,7 +56,7 @@ async fn a_node_on_postgresql_pays_and_survives_a_kill() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_address_of_the_store_is_all_that_is_said_at_the_start() {
     let store = server::shared().database().await;
-    let mut lab = Lab::start(Setup::default()).await;
+    let mut lab = Lab::start(Setup { store: IN_FILES.into(), ..Setup::default() }).await;
     let mut in_the_file = RawTerminal::signed_in(lab.pos).await;
     in_the_file.good_sale().await;
     lab.stop_node().await;

@@ -4,14 +4,14 @@
 use std::fs;
 
 use crate::support::raw::RawTerminal;
-use crate::support::{Lab, Setup, text};
+use crate::support::{IN_FILES, Lab, Setup, text};
 
 /// A backup is made while the node serves; the node goes on, is stopped and its disk is lost. On the backup another
 /// node begins: what was paid before the backup is known and a repeat of it hears its first answer, byte for byte; what
 /// was paid after it is known to the network alone, and no number is given twice. New payments go through.
 #[tokio::test]
 async fn a_node_goes_on_from_its_backup() {
-    let mut lab = Lab::start(Setup::default()).await;
+    let mut lab = Lab::start(Setup { store: IN_FILES.into(), ..Setup::default() }).await;
     let mut terminal = RawTerminal::signed_in(lab.pos).await;
     let request = terminal.sale(1_000);
     let before = terminal.signed(&request);

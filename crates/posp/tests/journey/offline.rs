@@ -3,7 +3,7 @@
 use pos::{Adjustment, CardInput, Entry, OfflineSaleRequest, VoidRequest};
 use serde_json::json;
 
-use crate::support::{FIRST, Lab, Setup, until_async};
+use crate::support::{FIRST, IN_FILES, Lab, Setup, until_async};
 use crate::{books_agree, code, sale, sold, swipe};
 
 fn offline(fen: u64, card: &str, entry: Entry) -> OfflineSaleRequest {
@@ -165,7 +165,8 @@ async fn a_script_result_reaches_the_issuer() {
 /// A signature goes up in parts after the payment, and the operator gets it back byte for byte.
 #[tokio::test]
 async fn a_signature_comes_back_as_it_was_drawn() {
-    let lab = Lab::start(Setup::default()).await;
+    // The files are looked through for it.
+    let lab = Lab::start(Setup { store: IN_FILES.into(), ..Setup::default() }).await;
     let (mut terminal, line) = lab.signed_in(FIRST).await;
     let sale = sold(&mut terminal, swipe(10_000)).await;
     let reference = sale.rrn.as_deref().unwrap();

@@ -7,6 +7,8 @@
 pub mod line;
 pub mod raw;
 pub mod scan;
+#[path = "../../../store/tests/common/server.rs"]
+pub mod server;
 
 use std::fs::{self, File};
 use std::future::Future;
@@ -32,6 +34,8 @@ pub const FIRST: &str = "10000001";
 pub const SECOND: &str = "10000002";
 /// Its SM4 terminal.
 pub const NATIONAL: &str = "10000009";
+/// The store of a scenario that is about the journal's files.
+pub const IN_FILES: &str = "files";
 /// Longest that anything is waited for.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// And looked for at least so often: on a busy machine, or one that was stopped for a while, time alone says nothing.
@@ -204,7 +208,8 @@ pub struct Setup {
     pub door: &'static str,
     /// Further lines for the section of the engine, each ended.
     pub engine: &'static str,
-    /// Where the journal is; empty for the data directory.
+    /// Where the journal is. Empty: in the data directory, or with `LAB_STORE=postgres` in a database of a server that the
+    /// tests share, so that every scenario can be played on both stores. [`IN_FILES`]: in the data directory always.
     pub store: String,
     /// Sections of profiles, each line ended.
     pub profiles: &'static str,
@@ -255,7 +260,10 @@ pub struct Lab {
 
 impl Lab {
     /// Prepares node, merchant and terminals with the commands of the binary and starts both processes.
-    pub async fn start(setup: Setup) -> Lab {
+    pub async fn start(mut setup: Setup) -> Lab {
+        if setup.store.is_empty() && std::env::var("LAB_STORE").is_ok_and(|store| store == "postgres") {
+            setup.store = server::shared().database().await;
+        }
         let mut lab = Lab::prepare(&setup);
         lab.start_network();
         lab.start_node().await;
@@ -301,7 +309,7 @@ impl Lab {
             lab.ops,
             setup.network_patience_ms,
             setup.engine,
-            setup.store,
+            if setup.store == IN_FILES { "" } else { &setup.store },
             setup.hsm,
             lab.network_address,
             local(member),
