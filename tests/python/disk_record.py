@@ -15,7 +15,7 @@ from pathlib import Path
 
 SECTOR = 512
 CALLS = (
-    "openat,write,pwrite64,writev,pwritev,sendto,sendmsg,fsync,fdatasync,ftruncate,fallocate,truncate,mkdir,mkdirat,"
+    "openat,write,pwrite64,writev,pwritev,sendto,sendmsg,fsync,fdatasync,ftruncate,fallocate,"
     "unlink,unlinkat,rename,renameat,renameat2"
 )
 
@@ -113,7 +113,7 @@ class Record:
             if "O_CREAT" not in arguments:
                 return None
             return self._below(Event(call, str(Path(place) / _bytes(texts[0]).decode()), begin=position))
-        if call in ("unlink", "unlinkat", "rename", "renameat", "renameat2", "mkdir", "mkdirat", "truncate"):
+        if call in ("unlink", "unlinkat", "rename", "renameat", "renameat2"):
             names = [str(Path(place) / _bytes(text).decode()) for text in texts]
             return self._below(Event(call, names[0], target=names[-1], begin=position))
         if place.startswith("TCP"):
