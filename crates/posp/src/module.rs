@@ -61,7 +61,8 @@ mod token {
             Zeroizing::new(own.pin.0.clone())
         };
         let (module, token) = (own.module.clone(), own.token.clone());
-        Ok(TokenConfig { module, token, pin, sessions: own.sessions })
+        let (sessions, sm4_in_process) = (own.sessions, own.sm4_in_process);
+        Ok(TokenConfig { module, token, pin, sessions, sm4_in_process })
     }
 
     pub(super) fn open(config: &Config) -> anyhow::Result<Arc<dyn Hsm>> {
