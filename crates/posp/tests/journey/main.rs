@@ -12,6 +12,7 @@ mod downloads;
 mod faults;
 mod further;
 mod keeping;
+mod key_blocks;
 mod limits;
 mod mpos;
 mod node;
