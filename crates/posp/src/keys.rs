@@ -18,6 +18,7 @@ use crate::{admin, module, rotation, txn};
 #[command(after_help = "Examples:
   posp key init                                        a random master key in a file that only you can read
   posp key init --component                            asks for 2 or 3 components of 32 bytes, each by its holder
+  posp key init --component --enter-at-start           the same, and the file has no master key: they are asked each time
   posp key zone --component 0123…:08D7 --component …   wraps the zone master key for the configuration
   posp key zone --tr31 B0096K0TB00E0000…               the same out of a key block, asks for the protection key
   posp key import --tr31 B0096P0TE00E0000… --usage pin takes a key from a key block, asks for the protection key
@@ -65,6 +66,10 @@ struct InitArgs {
     /// Enter the key as components at the keyboard instead of drawing it.
     #[arg(long)]
     component: bool,
+    /// Leave the key out of the file: the holders of its components enter them at every start, and for every command
+    /// that needs keys.
+    #[arg(long, requires = "component")]
+    enter_at_start: bool,
 }
 
 #[derive(Args)]
@@ -261,14 +266,19 @@ pub async fn run(config: &Config, args: KeyArgs, screen: &mut Screen) -> anyhow:
                 std::fs::create_dir_all(directory)
                     .with_context(|| format!("{} cannot be made", directory.display()))?;
             }
-            let vault = if args.component {
-                SoftVault::create_file_from_components(&file, &ask_components("Master key")?)
-            } else {
-                SoftVault::create_file(&file)
+            let vault = match (args.component, args.enter_at_start) {
+                (true, true) => SoftVault::create_ring_file(&file, &ask_components("Master key")?, None),
+                (true, false) => {
+                    SoftVault::create_file_from_components(&file, &ask_components("Master key")?)
+                }
+                (false, _) => SoftVault::create_file(&file),
             };
             let vault = vault.with_context(|| format!("{} cannot be made", file.display()))?;
             screen.line(format!("{} made, check value {}", file.display(), vault.fingerprint()))?;
             screen.line("Keep a copy in a safe: without it the journal's account numbers are lost.")?;
+            if args.enter_at_start {
+                screen.line("Keep the components as well: the master key is not in the file.")?;
+            }
         }
         KeyCommand::Show => {
             let vault = module::open(config)?;

@@ -4,13 +4,20 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use hsm::{Hsm, SoftVault};
+use hsm::{Hsm, SoftVault, VaultError};
 
 use crate::config::{Config, HsmBackend};
+use crate::keys::ask_components;
 
-/// Opens the vault at `path`.
+/// Opens the vault at `path`. Where the file holds no master key, its components are asked for.
 fn open_vault(path: &Path) -> anyhow::Result<SoftVault> {
-    SoftVault::open_file(path).with_context(|| {
+    let vault = match SoftVault::open_file(path) {
+        Err(VaultError::ComponentsNeeded { .. }) => {
+            SoftVault::open_ring_file(path, &ask_components("Master key")?)
+        }
+        other => other,
+    };
+    vault.with_context(|| {
         format!("the master key file {} cannot be used (`posp key init` makes a new one)", path.display())
     })
 }

@@ -13,6 +13,7 @@ mod faults;
 mod further;
 mod keeping;
 mod key_blocks;
+mod key_holders;
 mod limits;
 mod mpos;
 mod node;
