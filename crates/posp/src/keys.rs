@@ -166,7 +166,8 @@ pub(crate) fn receive(
 ) -> anyhow::Result<WrappedKey> {
     let under = protection.enter(vault)?;
     let (key, header) = vault.import_block(usage, block.trim(), &under)?;
-    screen.line(format!("# {} {}, check value {}", key.usage(), key.algorithm(), key.kcv().short()))?;
+    let (kcv, shield) = (key.kcv().short(), under.kcv().short());
+    screen.line(format!("# {} {}, check value {kcv}, under {shield}", key.usage(), key.algorithm()))?;
     for block in &header.optional {
         screen.line(format!("# optional block {}: {}", String::from_utf8_lossy(&block.id), block.data))?;
     }

@@ -54,7 +54,7 @@ async fn a_terminal_takes_its_master_key_out_of_a_key_block() {
     let mut lab = Lab::prepare(&Setup::default());
     let protection = halves(PROTECTION);
     let said = lab.good(&with_block(&["terminal", "add", MERCHANT, NEW], PUBLISHED, &protection));
-    assert!(said.contains("tmk 3des, check value 5C9405"), "{said}");
+    assert!(said.contains("tmk 3des, check value 5C9405, under "), "{said}");
     assert!(said.contains("must not be sent on") && said.contains("TMK check value 5C9405"), "{said}");
     assert_eq!(check_value(&lab, NEW), "5C9405");
     lab.start_network();
