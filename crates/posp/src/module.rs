@@ -13,7 +13,10 @@ use crate::keys::ask_components;
 fn open_vault(path: &Path) -> anyhow::Result<SoftVault> {
     let vault = match SoftVault::open_file(path) {
         Err(VaultError::ComponentsNeeded { .. }) => {
-            SoftVault::open_ring_file(path, &ask_components("Master key")?)
+            let components = ask_components("Master key").with_context(|| {
+                format!("{} holds no master key: its components are needed", path.display())
+            })?;
+            SoftVault::open_ring_file(path, &components)
         }
         other => other,
     };
