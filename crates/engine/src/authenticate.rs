@@ -131,7 +131,9 @@ impl Engine {
             }
         }
         match &judged {
-            Ok(Authenticated { entry, keys: Some(_), spec }) if spec.mac_request => entry.clear_wrong_macs(),
+            Ok(Authenticated { entry, keys: Some(_), spec }) if spec.mac_request => {
+                self.right_mac(entry).await
+            }
             Ok(_) => {}
             Err(refused) if refused.refusal.reason == WRONG_MAC => {
                 self.wrong_mac(message.merchant, message.terminal).await;
@@ -144,10 +146,28 @@ impl Engine {
         judged.map_err(Rejected::Refused)
     }
 
-    /// Counts a wrong MAC; too many in a row take the terminal's session away.
+    /// A right MAC forgives the wrong ones before it. Nodes that share a store count there: only the one that has seen a
+    /// wrong MAC of this terminal itself writes that, so that no payment costs a statement more.
+    async fn right_mac(&self, entry: &TerminalEntry) {
+        if entry.clear_wrong_macs()
+            && self.0.store.is_shared()
+            && let Err(error) = self.0.store.forgive_wrong_macs(entry.merchant.id, entry.id).await
+        {
+            tracing::debug!(%error, terminal = %entry.id, "its wrong MACs still count at the other nodes");
+        }
+    }
+
+    /// Counts a wrong MAC; too many in a row take the terminal's session away. Nodes that share a store count together,
+    /// else each of them would give a guesser as many tries. That is a write for a message that nobody vouches for, but
+    /// no lever for a flood: after so many of a terminal its messages are refused before their MACs are looked at, and
+    /// where the store is overloaded it takes no such write and this node goes by what it has counted itself.
     async fn wrong_mac(&self, merchant: MerchantId, terminal: TerminalId) {
         let Ok(entry) = self.identify(merchant, terminal) else { return };
-        let in_a_row = entry.count_wrong_mac();
+        let own = entry.count_wrong_mac();
+        let in_a_row = match self.0.store.is_shared() {
+            true => self.0.store.count_wrong_mac(merchant, terminal).await.unwrap_or(own),
+            false => own,
+        };
         if in_a_row < self.0.config.wrong_macs_max {
             return;
         }

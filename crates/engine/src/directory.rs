@@ -136,10 +136,9 @@ impl TerminalEntry {
         self.wrong_macs.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    pub(crate) fn clear_wrong_macs(&self) {
-        if self.wrong_macs.load(Ordering::Relaxed) != 0 {
-            self.wrong_macs.store(0, Ordering::Relaxed);
-        }
+    /// Forgets the wrong MACs; whether there were any.
+    pub(crate) fn clear_wrong_macs(&self) -> bool {
+        self.wrong_macs.load(Ordering::Relaxed) != 0 && self.wrong_macs.swap(0, Ordering::Relaxed) != 0
     }
 }
 

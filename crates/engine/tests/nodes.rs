@@ -15,7 +15,7 @@ use acquiring::{BatchNo, PaymentState, ResponseCode};
 use common::{Act, Stage, merchant, request, terminal};
 use engine::directory::LiveKeys;
 use engine::{Authenticated, MacClaim, Rejected, TerminalMessage};
-use hsm::{Hsm, KeyAlgorithm, KeyBlobLayout, MacAlgorithm, SoftVault};
+use hsm::{Hsm, KeyAlgorithm, KeyBlobLayout, KeyUsage, MacAlgorithm, SoftVault};
 use store::{Store, StoreOptions};
 use tokio::sync::oneshot;
 
@@ -200,6 +200,49 @@ async fn a_session_that_ends_at_one_node_ends_at_all() {
         }
     };
     tokio::time::timeout(Duration::from_secs(20), noticed).await.expect("the first node never notices");
+}
+
+/// Whoever guesses MACs has so many tries at all nodes together, not at each. A right one forgives those before it where
+/// one of them was seen, and a sign-in begins anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_macs_are_counted_at_all_nodes_together() {
+    let url = server::shared().database().await;
+    let vault = Arc::new(SoftVault::ephemeral().unwrap());
+    let first = node(&url, &vault, true).await;
+    let second = node(&url, &vault, false).await;
+    first.sign_in().await;
+    let keys = held_by(&first);
+    assert_eq!(knows(&second, &keys, BatchNo::FIRST).await, Ok(()));
+    let wrong =
+        LiveKeys { mac: vault.generate(KeyUsage::Mac, KeyAlgorithm::Des).unwrap(), ..(*keys).clone() };
+    let both = [&first, &second];
+    let most = first.engine.config().wrong_macs_max;
+    let guesses = async |count: u32| {
+        for turn in 0..count {
+            let node = both[turn as usize % 2];
+            assert_eq!(knows(node, &wrong, BatchNo::FIRST).await, Err(ResponseCode::MAC_ERROR), "{turn}");
+        }
+    };
+    guesses(most - 1).await;
+    for node in both {
+        assert_eq!(knows(node, &keys, BatchNo::FIRST).await, Ok(()), "forgiven");
+    }
+    guesses(most - 1).await;
+    first.sign_in().await;
+    let keys = held_by(&first);
+    assert_eq!(knows(&first, &keys, BatchNo::FIRST).await, Ok(()), "the new keys have proved themselves");
+    guesses(most).await;
+    // Neither had as many itself. The one that counted the last of them knows at once, the other within seconds.
+    assert_eq!(
+        knows(both[(most as usize - 1) % 2], &keys, BatchNo::FIRST).await,
+        Err(ResponseCode::SIGN_IN_AGAIN)
+    );
+    let noticed = async {
+        while knows(both[most as usize % 2], &keys, BatchNo::FIRST).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), noticed).await.expect("the other node never notices");
 }
 
 /// A payment is under way on one node when its terminal turns to the other: the repeat hears 09, the reversal hears

@@ -6,7 +6,7 @@ mod suite;
 #[test]
 fn the_vault_in_software_passes_every_case() {
     let vault = hsm::SoftVault::ephemeral().unwrap();
-    for (name, case) in suite::CASES {
+    for (name, case) in suite::CASES.iter().chain(suite::SM4_CASES) {
         println!("{name}");
         case(&vault);
     }

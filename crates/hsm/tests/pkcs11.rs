@@ -1,5 +1,6 @@
 //! The cases that every security module must pass, on a SoftHSM2 token; and what a token adds: a wrong PIN, a
-//! wrong label, a lost login, a second start, what it has no mechanism for.
+//! wrong label, a lost login, a second start, what it has no mechanism for. The cases with SM4 keys run where those may be
+//! used in the process, and every operation with them is refused where they may not.
 //!
 //! The library takes its configuration from the environment of the process, so this program makes a token in a
 //! directory of its own and starts itself again with that environment. It has no test harness for that reason.
@@ -26,7 +27,13 @@ fn module() -> PathBuf {
 }
 
 fn config() -> TokenConfig {
-    TokenConfig { module: module(), token: LABEL.into(), pin: Zeroizing::new(PIN.into()), sessions: 4 }
+    TokenConfig {
+        module: module(),
+        token: LABEL.into(),
+        pin: Zeroizing::new(PIN.into()),
+        sessions: 4,
+        sm4_in_process: false,
+    }
 }
 
 fn main() -> ExitCode {
@@ -102,12 +109,41 @@ fn inside() {
     let sm4 = vault.generate(KeyUsage::Pin, KeyAlgorithm::Sm4).unwrap_err();
     assert_eq!(sm4, HsmError::Unsupported("SM4 keys"));
     assert!(sm4.to_string().contains("not supported by this token"), "{sm4}");
-    let retail = MacAlgorithm::X919 { pad80: false, hex: true };
-    assert!(matches!(vault.mac(&key, retail, b"x"), Err(HsmError::Unsupported(_))));
     let imk = vault.generate(KeyUsage::IssuerMaster, KeyAlgorithm::TripleDes2).unwrap();
     let card = CardContext::new("6224242000000021", 1, 1, CryptogramVersion::V01);
     assert!(matches!(vault.generate_ac(&imk, &card, b"x"), Err(HsmError::Unsupported(_))));
     println!("what the token has no mechanism for says so ... ok");
+
+    // SM4 keys are used in the process where that is allowed, and nowhere else.
+    let allowed = Pkcs11Vault::open(TokenConfig { sm4_in_process: true, ..config() }).unwrap();
+    for (name, case) in suite::SM4_CASES {
+        case(&allowed);
+        println!("{name} ... ok");
+    }
+    let [mak, pik, tdk, tmk] =
+        [KeyUsage::Mac, KeyUsage::Pin, KeyUsage::Track, KeyUsage::TerminalMaster].map(|usage| {
+            let key = allowed.generate(usage, KeyAlgorithm::Sm4).unwrap();
+            assert_eq!(vault.generate(usage, KeyAlgorithm::Sm4), Err(sm4.clone()));
+            key
+        });
+    let pin = Pin::new("1234").unwrap();
+    let pan = "6224242000000021";
+    let block = allowed.encrypt_pin(&pin, pan, &pik, PinFormat::Sm4Extended).unwrap();
+    let track = allowed.encrypt_track("6224242000000021D290220156990310071234", &tdk).unwrap();
+    for refused in [
+        vault.mac(&mak, MacAlgorithm::Sm4Cup, b"x").err(),
+        vault.verify_mac(&mak, MacAlgorithm::CupsSm4, b"x", &[0; 8]).err(),
+        vault.encrypt_pin(&pin, pan, &pik, PinFormat::Sm4Extended).err(),
+        vault.translate_pin(&block, &pik, &pik, PinFormat::Sm4Extended, pan).err(),
+        vault.encrypt_track("6224242000000021D290220156990310071234", &tdk).err(),
+        vault.decrypt_track(&track, &tdk).err(),
+        vault.export(&mak, &tmk).err(),
+        vault.import(KeyUsage::Mac, KeyAlgorithm::Sm4, &[7; 16], &tmk).err(),
+    ] {
+        assert_eq!(refused, Some(sm4.clone()));
+    }
+    drop(allowed);
+    println!("SM4 keys are used in the process only where that is allowed ... ok");
 
     // A second start finds the same keys.
     let fingerprint = vault.fingerprint();

@@ -14,7 +14,7 @@ use hsm::{KeyAlgorithm, KeyUsage, WrappedKey};
 use store::Store;
 
 use crate::config::Config;
-use crate::keys::component;
+use crate::keys::{Protection, component, receive_master};
 use crate::module;
 use crate::params;
 use crate::screen::{Screen, table};
@@ -92,6 +92,7 @@ impl Door {
 Examples:
   posp terminal --merchant 898100000000001 --terminal 20000009 --tmk-component 0123...CDEF --host 127.0.0.1:8583
   posp terminal add 898100000000001 20000009
+  posp terminal add 898100000000001 20000009 --tr31 B0096K0TB00E0000…
   posp terminal list"
 )]
 pub struct TerminalArgs {
@@ -134,10 +135,15 @@ struct TerminalAdd {
     /// Without it a new terminal's key is drawn and printed once as two components, to be loaded into the
     /// terminal. A terminal whose key is replaced must sign in anew.
     #[arg(long = "tmk-component", value_name = "HEX[:KCV]")]
-    components: Vec<String>,
+    tmk: Vec<String>,
     /// Draw a new key for a terminal that has one.
-    #[arg(long, conflicts_with = "components")]
+    #[arg(long, conflicts_with = "tmk")]
     new_key: bool,
+    /// Take the terminal master key out of this TR-31 key block, which must say that it sends other keys (K0).
+    #[arg(long, value_name = "BLOCK", conflicts_with_all = ["tmk", "new_key"])]
+    tr31: Option<String>,
+    #[command(flatten)]
+    protection: Protection,
     #[command(flatten)]
     door: Door,
     /// Data directory of the node (default: node.data of the configuration).
@@ -307,10 +313,16 @@ async fn add_terminal(config: &Config, args: TerminalAdd, screen: &mut Screen) -
         (None, Some(present)) => present.cipher,
     };
     let mut drawn = Vec::new();
-    let master_key = match &present {
-        Some(present) if args.components.is_empty() && !args.new_key => {
+    let master_key = match (&args.tr31, &present) {
+        (Some(block), _) => {
+            if cipher == TerminalCipher::Sm4 {
+                bail!("key blocks have no code for SM4 keys: --cipher des, or --tmk-component");
+            }
+            receive_master(&*vault, KeyUsage::TerminalMaster, block, &args.protection, screen)?.to_string()
+        }
+        (None, Some(present)) if args.tmk.is_empty() && !args.new_key => {
             if present.cipher != cipher {
-                bail!("another cipher needs another key: --tmk-component or --new-key");
+                bail!("another cipher needs another key: --tmk-component, --tr31 or --new-key");
             }
             present.master_key.clone()
         }
@@ -319,8 +331,7 @@ async fn add_terminal(config: &Config, args: TerminalAdd, screen: &mut Screen) -
                 TerminalCipher::TripleDes => KeyAlgorithm::TripleDes2,
                 TerminalCipher::Sm4 => KeyAlgorithm::Sm4,
             };
-            let typed =
-                args.components.iter().map(|text| component(text)).collect::<anyhow::Result<Vec<_>>>()?;
+            let typed = args.tmk.iter().map(|text| component(text)).collect::<anyhow::Result<Vec<_>>>()?;
             if typed.is_empty() {
                 drawn = vec![hsm::KeyComponent::random(16)?, hsm::KeyComponent::random(16)?];
             }

@@ -83,6 +83,8 @@ pub struct Hsm {
     pub pin: Secret,
     /// Sessions of the token, so many operations at a time.
     pub sessions: usize,
+    /// SM4 keys are used in the process of the node under keys that the token unwraps; off, they are refused.
+    pub sm4_in_process: bool,
 }
 
 impl Default for Hsm {
@@ -94,6 +96,7 @@ impl Default for Hsm {
             pin_file: "var/posp/token.pin".into(),
             pin: Secret::default(),
             sessions: 8,
+            sm4_in_process: false,
         }
     }
 }

@@ -1,24 +1,31 @@
 //! `posp key`: the master key of a node and the zone master key shared with the network.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use acquiring::{MerchantId, TerminalId};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use hsm::{Exportability, Hsm, KeyAlgorithm, KeyComponent, KeyUsage, SoftVault, WrappedKey};
+use hsm::{Exportability, Hsm, KeyAlgorithm, KeyComponent, KeyUsage, SoftVault, WrappedKey, Zeroizing};
 
 use crate::config::{Config, HsmBackend};
 use crate::screen::Screen;
-use crate::{admin, module, rotation};
+use crate::{admin, module, rotation, txn};
 
 /// Arguments of `posp key`.
 #[derive(Args)]
 #[command(after_help = "Examples:
   posp key init                                        a random master key in a file that only you can read
   posp key init --component                            asks for 2 or 3 components of 32 bytes, each by its holder
+  posp key init --component --enter-at-start           the same, and the file has no master key: they are asked each time
   posp key zone --component 0123…:08D7 --component …   wraps the zone master key for the configuration
+  posp key zone --tr31 B0096K0TB00E0000…               the same out of a key block, asks for the protection key
   posp key import --tr31 B0096P0TE00E0000… --usage pin takes a key from a key block, asks for the protection key
-  posp key export --tr31 --key v1:pin:3des:…           puts a wrapped key into a key block")]
+  posp key export --tr31 --merchant 898100000000001 --terminal 10000001
+                                                       puts a terminal's master key into a key block
+  posp key export --tr31 --key v1:pin:3des:…           puts a wrapped key into a key block
+A terminal takes its master key out of a key block with `posp terminal add … --tr31 BLOCK`.")]
 pub struct KeyArgs {
     #[command(subcommand)]
     command: KeyCommand,
@@ -39,7 +46,8 @@ enum KeyCommand {
     Import(ImportArgs),
     /// Put a wrapped key into a TR-31 key block for another party.
     Export(ExportArgs),
-    /// Enter the zone master key as components and print it wrapped, for unionpay.zone_master_key.
+    /// Enter the zone master key as components, or take it out of a key block, and print it wrapped, for
+    /// unionpay.zone_master_key.
     Zone(ZoneArgs),
 }
 
@@ -58,28 +66,36 @@ struct InitArgs {
     /// Enter the key as components at the keyboard instead of drawing it.
     #[arg(long)]
     component: bool,
+    /// Leave the key out of the file: the holders of its components enter them at every start, and for every command
+    /// that needs keys.
+    #[arg(long, requires = "component")]
+    enter_at_start: bool,
 }
 
 #[derive(Args)]
 struct ZoneArgs {
-    /// A component, hex, with its check value: HEX:KCV. Two or three. Asked for when left out.
+    /// A component, hex, with its check value: HEX:KCV. Two or three. Asked for when left out. With --tr31 those of
+    /// the key block protection key.
     #[arg(long = "component", value_name = "HEX[:KCV]")]
     components: Vec<String>,
-    /// Check value of the whole key.
+    /// Check value of the whole key that the components make.
     #[arg(long)]
     kcv: Option<String>,
+    /// Take the key out of this TR-31 key block, which must say that it sends other keys (K0).
+    #[arg(long, value_name = "BLOCK")]
+    tr31: Option<String>,
 }
 
 /// The key block protection key shared with the other party: it makes blocks of version B with components of
 /// 16 bytes (triple DES), of version D with components of 32 (AES).
 #[derive(Args)]
-struct Protection {
+pub(crate) struct Protection {
     /// A component of the key block protection key, hex, with its check value: HEX:KCV. Two or three. Asked for
     /// when left out.
-    #[arg(long = "component", value_name = "HEX[:KCV]")]
+    #[arg(long = "component", value_name = "HEX[:KCV]", requires = "tr31")]
     components: Vec<String>,
     /// Check value of the whole protection key, 6 or 8 digits.
-    #[arg(long)]
+    #[arg(long, requires = "tr31")]
     kcv: Option<String>,
 }
 
@@ -101,8 +117,17 @@ struct ExportArgs {
     #[arg(long, required = true)]
     tr31: bool,
     /// The wrapped key, as the commands print it, or `zone` for the zone master key of the configuration.
-    #[arg(long, value_name = "KEY")]
-    key: String,
+    #[arg(long, value_name = "KEY", required_unless_present = "terminal")]
+    key: Option<String>,
+    /// The master key of this terminal, for the device that loads it.
+    #[arg(long, requires = "merchant", conflicts_with = "key")]
+    terminal: Option<TerminalId>,
+    /// The terminal's merchant.
+    #[arg(long, requires = "terminal")]
+    merchant: Option<MerchantId>,
+    /// Data directory of the node (default: node.data of the configuration).
+    #[arg(long, value_name = "DIR", requires = "terminal")]
+    data: Option<PathBuf>,
     /// The receiver may not send it on.
     #[arg(long)]
     not_exportable: bool,
@@ -131,24 +156,88 @@ impl Protection {
     }
 }
 
+/// Takes a key of this usage out of a TR-31 key block and says what came with it.
+pub(crate) fn receive(
+    vault: &dyn Hsm,
+    usage: KeyUsage,
+    block: &str,
+    protection: &Protection,
+    screen: &mut Screen,
+) -> anyhow::Result<WrappedKey> {
+    let under = protection.enter(vault)?;
+    let (key, header) = vault.import_block(usage, block.trim(), &under)?;
+    let (kcv, shield) = (key.kcv().short(), under.kcv().short());
+    screen.line(format!("# {} {}, check value {kcv}, under {shield}", key.usage(), key.algorithm()))?;
+    for block in &header.optional {
+        screen.line(format!("# optional block {}: {}", String::from_utf8_lossy(&block.id), block.data))?;
+    }
+    if header.exportability == Exportability::Never {
+        screen.line("# its sender says that it must not be sent on")?;
+    }
+    Ok(key)
+}
+
+/// The same for a terminal or zone master key, which is never shorter than when its components are entered.
+pub(crate) fn receive_master(
+    vault: &dyn Hsm,
+    usage: KeyUsage,
+    block: &str,
+    protection: &Protection,
+    screen: &mut Screen,
+) -> anyhow::Result<WrappedKey> {
+    let key = receive(vault, usage, block, protection, screen)?;
+    if key.algorithm() != KeyAlgorithm::TripleDes2 {
+        bail!("a {usage} key is a double-length triple-DES key, the one in the block is {}", key.algorithm());
+    }
+    Ok(key)
+}
+
+/// The key that an export names.
+async fn named(config: &Config, args: &ExportArgs) -> anyhow::Result<WrappedKey> {
+    if let (Some(merchant), Some(id)) = (args.merchant, args.terminal) {
+        let store = txn::open(config, args.data.clone())?;
+        let terminal = store.terminal(merchant, id).await?;
+        store.close().await;
+        let terminal =
+            terminal.with_context(|| format!("terminal {id} of merchant {merchant} is not known"))?;
+        return terminal.master_key.parse().context("the terminal's stored master key cannot be read");
+    }
+    let text = match args.key.as_deref() {
+        Some("zone") => &config.unionpay.zone_master_key,
+        other => other.unwrap_or_default(),
+    };
+    text.parse().context("--key")
+}
+
 /// Reads a component written as hex, or hex and check value.
 pub fn component(text: &str) -> anyhow::Result<KeyComponent> {
     text.trim().parse().map_err(|error| anyhow::anyhow!("a key component: {error}"))
+}
+
+/// One secret line: at the keyboard without echo, or from a program that holds it and writes it into our input.
+fn ask(prompt: String) -> anyhow::Result<Zeroizing<String>> {
+    let input = std::io::stdin();
+    let mut line = Zeroizing::new(String::new());
+    if input.is_terminal() {
+        *line = rpassword::prompt_password(prompt).context("no component could be read")?;
+    } else {
+        input.read_line(&mut line).context("no component could be read")?;
+    }
+    Ok(line)
 }
 
 /// Asks for two or three components without echo.
 pub fn ask_components(what: &str) -> anyhow::Result<Vec<KeyComponent>> {
     let mut components = Vec::new();
     for holder in 1..=3 {
-        let prompt = format!("{what}, component {holder} (HEX[:KCV], empty to end): ");
-        let text = rpassword::prompt_password(prompt).context("no component could be read")?;
+        let text = ask(format!("{what}, component {holder} (HEX[:KCV], empty to end): "))?;
         if text.trim().is_empty() {
             break;
         }
         components.push(component(&text)?);
     }
     if components.len() < 2 {
-        bail!("two or three components are needed, so that no one person knows the key");
+        bail!("{what}: two or three components are needed, so that no one person knows the key");
     }
     Ok(components)
 }
@@ -178,14 +267,19 @@ pub async fn run(config: &Config, args: KeyArgs, screen: &mut Screen) -> anyhow:
                 std::fs::create_dir_all(directory)
                     .with_context(|| format!("{} cannot be made", directory.display()))?;
             }
-            let vault = if args.component {
-                SoftVault::create_file_from_components(&file, &ask_components("Master key")?)
-            } else {
-                SoftVault::create_file(&file)
+            let vault = match (args.component, args.enter_at_start) {
+                (true, true) => SoftVault::create_ring_file(&file, &ask_components("Master key")?, None),
+                (true, false) => {
+                    SoftVault::create_file_from_components(&file, &ask_components("Master key")?)
+                }
+                (false, _) => SoftVault::create_file(&file),
             };
             let vault = vault.with_context(|| format!("{} cannot be made", file.display()))?;
             screen.line(format!("{} made, check value {}", file.display(), vault.fingerprint()))?;
             screen.line("Keep a copy in a safe: without it the journal's account numbers are lost.")?;
+            if args.enter_at_start {
+                screen.line("Keep the components as well: the master key is not in the file.")?;
+            }
         }
         KeyCommand::Show => {
             let vault = module::open(config)?;
@@ -204,30 +298,12 @@ pub async fn run(config: &Config, args: KeyArgs, screen: &mut Screen) -> anyhow:
         KeyCommand::Import(args) => {
             let vault = module::open(config)?;
             let usage: KeyUsage = args.usage.parse().context("--usage")?;
-            let under = args.protection.enter(&*vault)?;
-            let (key, header) = vault.import_block(usage, args.tr31.trim(), &under)?;
-            screen.line(format!(
-                "# {} {}, check value {}",
-                key.usage(),
-                key.algorithm(),
-                key.kcv().short()
-            ))?;
-            for block in &header.optional {
-                screen.line(format!(
-                    "# optional block {}: {}",
-                    String::from_utf8_lossy(&block.id),
-                    block.data
-                ))?;
-            }
-            if header.exportability == Exportability::Never {
-                screen.line("# its sender says that it must not be sent on")?;
-            }
+            let key = receive(&*vault, usage, &args.tr31, &args.protection, screen)?;
             screen.line(key.to_string())?;
         }
         KeyCommand::Export(args) => {
             let vault = module::open(config)?;
-            let text = if args.key == "zone" { &config.unionpay.zone_master_key } else { &args.key };
-            let key: WrappedKey = text.parse().context("--key")?;
+            let key = named(config, &args).await?;
             let under = args.protection.enter(&*vault)?;
             let may = if args.not_exportable { Exportability::Never } else { Exportability::Trusted };
             let block = vault.export_block(&key, &under, may, &[])?;
@@ -241,6 +317,12 @@ pub async fn run(config: &Config, args: KeyArgs, screen: &mut Screen) -> anyhow:
         }
         KeyCommand::Zone(args) => {
             let vault = module::open(config)?;
+            if let Some(block) = &args.tr31 {
+                let protection = Protection { components: args.components, kcv: args.kcv };
+                let key = receive_master(&*vault, KeyUsage::ZoneMaster, block, &protection, screen)?;
+                screen.line(format!("zone_master_key = \"{key}\""))?;
+                return Ok(ExitCode::SUCCESS);
+            }
             let components = if args.components.is_empty() {
                 ask_components("Zone master key")?
             } else {

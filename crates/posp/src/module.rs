@@ -4,13 +4,23 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use hsm::{Hsm, SoftVault};
+use hsm::{Hsm, SoftVault, VaultError};
 
 use crate::config::{Config, HsmBackend};
+use crate::keys::ask_components;
 
-/// Opens the vault at `path`.
+/// Opens the vault at `path`. Where the file holds no master key, its components are asked for.
 fn open_vault(path: &Path) -> anyhow::Result<SoftVault> {
-    SoftVault::open_file(path).with_context(|| {
+    let vault = match SoftVault::open_file(path) {
+        Err(VaultError::ComponentsNeeded { .. }) => {
+            let components = ask_components("Master key").with_context(|| {
+                format!("{} holds no master key: its components are needed", path.display())
+            })?;
+            SoftVault::open_ring_file(path, &components)
+        }
+        other => other,
+    };
+    vault.with_context(|| {
         format!("the master key file {} cannot be used (`posp key init` makes a new one)", path.display())
     })
 }
@@ -61,7 +71,8 @@ mod token {
             Zeroizing::new(own.pin.0.clone())
         };
         let (module, token) = (own.module.clone(), own.token.clone());
-        Ok(TokenConfig { module, token, pin, sessions: own.sessions })
+        let (sessions, sm4_in_process) = (own.sessions, own.sm4_in_process);
+        Ok(TokenConfig { module, token, pin, sessions, sm4_in_process })
     }
 
     pub(super) fn open(config: &Config) -> anyhow::Result<Arc<dyn Hsm>> {

@@ -1,7 +1,8 @@
 //! A shop's day through a node whose keys are in a PKCS#11 token (SoftHSM2): sign-in, sales with PIN from stripe and chip, a
 //! wrong PIN, a reversal at the network, a void, and a settlement that balances; then a second start on the same token and
 //! journal. What the software vault does for every other journey, the token does here: MACs of both sides, the PIN from
-//! the terminal's key to the network's, sealed account numbers, working keys.
+//! the terminal's key to the network's, sealed account numbers, working keys. An SM4 terminal is refused there, and pays
+//! beside the others once the operator lets SM4 keys be used in the node's process.
 //!
 //! The library takes its configuration from the environment of the process, so this program makes a token in a directory of
 //! its own and starts itself again with that environment. It has no test harness for that reason.
@@ -14,9 +15,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use pos::{CardInput, Entry, Outcome, Pin, SaleRequest, VoidRequest};
+use pos::{CardInput, Entry, KeyLayout, Outcome, Pin, SaleRequest, VoidRequest};
 use serde_json::json;
-use support::{FIRST, Lab, SECOND, Setup};
+use support::{FIRST, Lab, MERCHANT, NATIONAL, SECOND, Setup, text};
 
 const MODULES: [&str; 2] = ["/usr/lib/softhsm/libsofthsm2.so", "/usr/lib64/softhsm/libsofthsm2.so"];
 const LABEL: &str = "posp-journey";
@@ -69,6 +70,40 @@ fn code(outcome: &Outcome) -> &str {
     outcome.response_code.as_deref().unwrap_or("none")
 }
 
+/// The token has no SM4: such a terminal is refused, and served beside the others once the setting allows that its keys
+/// are used in the node's process.
+async fn national_terminals(lab: &mut Lab) {
+    let add = ["terminal", "add", MERCHANT, NATIONAL, "--cipher", "sm4", "--tmk-component", support::TMK[0]];
+    let add = [&add[..], &["--tmk-component", support::TMK[1]]].concat();
+    let refused = lab.posp(&add);
+    assert!(
+        !refused.status.success() && text(&refused).contains("SM4 keys: not supported by this token"),
+        "{}",
+        text(&refused)
+    );
+    lab.node.take().unwrap().kill();
+    let (config, off) = (lab.config(), std::fs::read_to_string(lab.config()).unwrap());
+    std::fs::write(&config, off.replace("[hsm]\n", "[hsm]\nsm4_in_process = true\n")).unwrap();
+    lab.good(&add);
+    lab.start_node().await;
+    lab.ready().await;
+    let (mut national, _) = lab.terminal(NATIONAL).await;
+    let signed_in = national.sign_in(KeyLayout::Sm4).await.unwrap();
+    assert!(signed_in.approved, "{signed_in:?}");
+    let paid = national.sale(sale(6_600, "M01", Entry::Swipe, "123456")).await.unwrap();
+    assert_eq!(code(&paid), "00", "{paid:?}");
+    let wrong = national.sale(sale(700, "M01", Entry::Swipe, "654321")).await.unwrap();
+    assert_eq!(code(&wrong), "55", "{wrong:?}");
+
+    // Off again: its keys are refused, the other terminals go on.
+    lab.node.take().unwrap().kill();
+    std::fs::write(&config, off).unwrap();
+    lab.start_node().await;
+    lab.ready().await;
+    let refused = national.sign_in(KeyLayout::Sm4).await.unwrap();
+    assert!(!refused.approved, "{refused:?}");
+}
+
 async fn a_day_with_a_token(directory: &Path) {
     let module = MODULES.into_iter().find(|path| Path::new(path).exists());
     let hsm = format!(
@@ -95,6 +130,8 @@ async fn a_day_with_a_token(directory: &Path) {
     let void = terminal.void(VoidRequest::by_trace(chip.trace)).await.unwrap();
     assert_eq!(code(&void), "00", "{void:?}");
 
+    national_terminals(&mut lab).await;
+
     // A second start finds the same keys: the terminal need not sign in again.
     lab.node.take().unwrap().kill();
     lab.start_node().await;
@@ -105,6 +142,6 @@ async fn a_day_with_a_token(directory: &Path) {
     assert!(settled.approved && settled.notices.is_empty(), "{settled:?}");
     let totals = lab.network_says("/api/totals").await;
     let net: i64 = totals.as_object().unwrap().values().map(|day| day["net"].as_i64().unwrap()).sum();
-    assert_eq!(json!(net), json!(12_800 + 2_000), "the network's books");
+    assert_eq!(json!(net), json!(12_800 + 6_600 + 2_000), "the network's books");
     assert!(lab.posp(&["doctor"]).status.success());
 }

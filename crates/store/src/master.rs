@@ -240,7 +240,7 @@ fn save_session(
     let version = advance(db, SESSION_VERSION, 1)?;
     let update = "UPDATE terminal SET pin_key = ?3, mac_key = ?4, track_key = ?5, pin_key_before = ?6, \
          mac_key_before = ?7, track_key_before = ?8, signed_in_at = ?9, batch = ?10, session_version = ?11, \
-         signed_in_before = ?12 \
+         signed_in_before = ?12, wrong_macs = 0 \
          WHERE merchant = ?1 AND terminal = ?2";
     let (keys, before) = (session.keys.as_ref(), session.previous_keys.as_ref());
     db.execute(
@@ -279,6 +279,24 @@ pub(crate) fn change_session(
         save_session(db, merchant, id, &session)?;
     }
     Ok(session)
+}
+
+/// Counts a wrong MAC of a terminal; how many there were since its session changed or a right one forgave them.
+pub(crate) fn count_wrong_mac(db: &dyn Db, merchant: MerchantId, id: TerminalId) -> Op<i64> {
+    db.lock(Lock::Terminal(merchant, id))?;
+    let key = params![merchant.as_str(), id.as_str()];
+    let update = "UPDATE terminal SET wrong_macs = wrong_macs + 1 WHERE merchant = ?1 AND terminal = ?2";
+    db.execute(update, key)?;
+    number_of(db, "SELECT wrong_macs FROM terminal WHERE merchant = ?1 AND terminal = ?2", key)
+}
+
+/// A right MAC forgives the wrong ones before it.
+pub(crate) fn forgive_wrong_macs(db: &dyn Db, merchant: MerchantId, id: TerminalId) -> Op<()> {
+    db.lock(Lock::Terminal(merchant, id))?;
+    let update = "UPDATE terminal SET wrong_macs = 0 \
+         WHERE merchant = ?1 AND terminal = ?2 AND wrong_macs <> 0";
+    db.execute(update, params![merchant.as_str(), id.as_str()])?;
+    Ok(())
 }
 
 /// The first vault is remembered; another one is refused.

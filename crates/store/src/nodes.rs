@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use acquiring::master::Terminal;
+use acquiring::{MerchantId, TerminalId};
 
 use crate::db::Db;
 use crate::error::StoreError;
@@ -11,6 +12,34 @@ use crate::writer::Admission;
 use crate::{forwards, master};
 
 impl Store {
+    /// Counts a wrong MAC of a terminal for every node on the store; how many there were since its session changed or
+    /// [`Store::forgive_wrong_macs`]. Refused under overload: such a message must not take the place of a payment.
+    ///
+    /// # Errors
+    /// [`StoreError::Overloaded`].
+    pub async fn count_wrong_mac(
+        &self,
+        merchant: MerchantId,
+        terminal: TerminalId,
+    ) -> Result<u32, StoreError> {
+        let op = move |db: &dyn Db| master::count_wrong_mac(db, merchant, terminal);
+        let count = self.db.write(Admission::Refuse, Vec::new(), op).await?;
+        Ok(u32::try_from(count).unwrap_or(u32::MAX))
+    }
+
+    /// A right MAC: the wrong ones before it do not count any more.
+    ///
+    /// # Errors
+    /// As [`Store::count_wrong_mac`].
+    pub async fn forgive_wrong_macs(
+        &self,
+        merchant: MerchantId,
+        terminal: TerminalId,
+    ) -> Result<(), StoreError> {
+        let op = move |db: &dyn Db| master::forgive_wrong_macs(db, merchant, terminal);
+        self.db.write(Admission::Refuse, Vec::new(), op).await
+    }
+
     /// Gives the queue of a line to a node for so long, and says whether the node has it: another node may, as long
     /// as its time is not over. A node asks before each item that it sends, for longer than sending can take, so
     /// that no item is sent by two. Time is the database's: the nodes' clocks do not matter. A store of one node has

@@ -17,7 +17,13 @@
 //! * *PIN translation*: the clear block is in this process between the two calls, and wiped;
 //! * *a key in ECB under another*: for [`Hsm::export`], [`Hsm::import`] and key blocks the clear key is in this
 //!   process for the length of the call, and wiped;
-//! * *retail MAC, issuer and card cryptograms, SM4*: refused with [`HsmError::Unsupported`].
+//! * *the retail MAC of X9.19*: it chains under the left half of the key alone, and the half of a key that the token
+//!   holds cannot be had inside it. What could cut the key (wrapping in ECB or CBC, then unwrapping a part) tokens do
+//!   not unwrap, because it would give keys away; AES key wrap binds both halves. So the clear key is in this process
+//!   for the length of the call, and wiped;
+//! * *SM4*: only where [`TokenConfig::sm4_in_process`] allows it, in the same way. The wrapped key stays under the
+//!   token's master key: without the token nobody opens it;
+//! * *issuer and card cryptograms*: refused with [`HsmError::Unsupported`].
 
 mod token;
 
@@ -29,7 +35,7 @@ use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, SessionState};
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 pub use token::TokenConfig;
 
@@ -38,7 +44,7 @@ use crate::emv::CardContext;
 use crate::key::{ExportedKey, Kcv, KeyAlgorithm, KeyUsage, WRAP_MAX, WrappedKey};
 use crate::mac::MacAlgorithm;
 use crate::pin::{EncryptedPinBlock, Pin, PinFormat, PinReference};
-use crate::primitives::{self, take};
+use crate::primitives::{self, BlockKey, take};
 use crate::tr31::{Exportability, KeyBlockHeader, OptionalBlock};
 use crate::track::TrackData;
 use crate::vault::{BlockCipher, ClearKey, SealKey, open_sealed};
@@ -58,6 +64,7 @@ pub struct Pkcs11Vault {
     data: Kcv,
     /// CMAC's first subkey under the data key: with it a sealed value costs two calls of the token, not three.
     subkey: Zeroizing<[u8; 16]>,
+    sm4_in_process: bool,
 }
 
 type Failure = cryptoki::error::Error;
@@ -68,6 +75,7 @@ impl Pkcs11Vault {
     /// # Errors
     /// The token cannot be reached, or has such keys already.
     pub fn create(config: TokenConfig) -> Result<Self, HsmError> {
+        let sm4_in_process = config.sm4_in_process;
         let token = Token::open(config)?;
         token.with(|session| {
             for label in LABELS {
@@ -108,7 +116,7 @@ impl Pkcs11Vault {
             }
             Ok(Ok(()))
         })??;
-        Self::over(token)
+        Self::over(token, sm4_in_process)
     }
 
     /// Opens a token that [`Pkcs11Vault::create`] has prepared.
@@ -116,12 +124,13 @@ impl Pkcs11Vault {
     /// # Errors
     /// The token cannot be reached, its PIN is wrong, or its keys are not there.
     pub fn open(config: TokenConfig) -> Result<Self, HsmError> {
-        Self::over(Token::open(config)?)
+        let sm4_in_process = config.sm4_in_process;
+        Self::over(Token::open(config)?, sm4_in_process)
     }
 
-    fn over(token: Token) -> Result<Self, HsmError> {
-        let mut vault =
-            Self { token, fingerprint: String::new(), data: Kcv([0; 4]), subkey: Zeroizing::new([0; 16]) };
+    fn over(token: Token, sm4_in_process: bool) -> Result<Self, HsmError> {
+        let (data, subkey) = (Kcv([0; 4]), Zeroizing::new([0; 16]));
+        let mut vault = Self { token, fingerprint: String::new(), data, subkey, sm4_in_process };
         vault.fingerprint =
             hex::encode_upper(vault.sign(BINDING, b"posp vault fingerprint v1")?).chars().take(16).collect();
         // Sealed values name their data key; one token has one.
@@ -185,7 +194,8 @@ impl Pkcs11Vault {
             Attribute::Extractable(true),
         ];
         template.extend(match algorithm {
-            KeyAlgorithm::Aes256 | KeyAlgorithm::HmacSha256 => {
+            // An SM4 key is for the token a secret that it holds and does nothing with.
+            KeyAlgorithm::Aes256 | KeyAlgorithm::HmacSha256 | KeyAlgorithm::Sm4 => {
                 [Attribute::KeyType(KeyType::GENERIC_SECRET), Attribute::Sign(true), Attribute::Verify(true)]
             }
             _ => [Attribute::KeyType(KeyType::DES2), Attribute::Encrypt(true), Attribute::Decrypt(true)],
@@ -193,14 +203,20 @@ impl Pkcs11Vault {
         template
     }
 
+    /// No common token has a mechanism for SM4: such keys are refused, unless the operator lets them be used here.
+    const fn admits(&self, algorithm: KeyAlgorithm) -> Result<(), HsmError> {
+        match algorithm {
+            KeyAlgorithm::Sm4 if !self.sm4_in_process => Err(HsmError::Unsupported("SM4 keys")),
+            _ => Ok(()),
+        }
+    }
+
     /// A clear key into the token and out again under the master key.
     fn wrap(&self, usage: KeyUsage, algorithm: KeyAlgorithm, clear: &[u8]) -> Result<WrappedKey, HsmError> {
         if !usage.allows(algorithm) {
             return Err(HsmError::NoSuchKey { usage, algorithm });
         }
-        if algorithm == KeyAlgorithm::Sm4 {
-            return Err(HsmError::Unsupported("SM4 keys"));
-        }
+        self.admits(algorithm)?;
         let kcv = primitives::check_value_for(usage, algorithm, clear)?;
         let mut value = Zeroizing::new(clear.to_vec());
         if algorithm == KeyAlgorithm::Des {
@@ -209,7 +225,11 @@ impl Pkcs11Vault {
         let body = self.own(MASTER, |session, master| {
             let mut template = Self::template(algorithm, false);
             template.push(Attribute::Value(value.to_vec()));
-            let key = session.create_object(&template)?;
+            let created = session.create_object(&template);
+            if let Some(Attribute::Value(value)) = template.last_mut() {
+                value.zeroize();
+            }
+            let key = created?;
             let wrapped = session.wrap_key(&Mechanism::AesKeyWrap, master, key);
             session.destroy_object(key)?;
             wrapped
@@ -241,9 +261,7 @@ impl Pkcs11Vault {
         readable: bool,
         mut operation: impl FnMut(&Session, ObjectHandle) -> Result<T, Failure>,
     ) -> Result<T, HsmError> {
-        if key.algorithm() == KeyAlgorithm::Sm4 {
-            return Err(HsmError::Unsupported("SM4 keys"));
-        }
+        self.admits(key.algorithm())?;
         let body = self.checked(key)?;
         let template = Self::template(key.algorithm(), readable);
         self.own(MASTER, |session, master| {
@@ -268,8 +286,23 @@ impl Pkcs11Vault {
         Ok(value)
     }
 
-    /// Whole blocks in ECB, in the token.
+    /// The schedule of a key in this process, for what the token has no mechanism for. It is wiped when dropped.
+    fn in_process(&self, key: &WrappedKey) -> Result<BlockKey, HsmError> {
+        BlockKey::new(key.algorithm(), &self.clear(key)?)
+    }
+
+    /// Whole blocks in ECB, in the token; under an SM4 key here.
     fn ecb(&self, key: &WrappedKey, data: &[u8], encrypt: bool) -> Result<Zeroizing<Vec<u8>>, HsmError> {
+        if key.algorithm() == KeyAlgorithm::Sm4 {
+            let mut blocks = Zeroizing::new(data.to_vec());
+            let ready = self.in_process(key)?;
+            if encrypt {
+                ready.encrypt_ecb(&mut blocks)?
+            } else {
+                ready.decrypt_ecb(&mut blocks)?
+            }
+            return Ok(blocks);
+        }
         let result = self.use_key(key, false, |session, handle| {
             if encrypt {
                 session.encrypt(&Mechanism::Des3Ecb, handle, data)
@@ -282,8 +315,11 @@ impl Pkcs11Vault {
 
     fn read_pin(&self, block: &EncryptedPinBlock, key: &WrappedKey, pan: &str) -> Result<Pin, HsmError> {
         rules::pin_key(key, block.format)?;
-        let clear = Zeroizing::new(take::<8>(&self.ecb(key, block.bytes(), false)?));
-        primitives::pin::read_iso0(&clear, pan)
+        let clear = self.ecb(key, block.bytes(), false)?;
+        match key.algorithm() {
+            KeyAlgorithm::Sm4 => primitives::pin::read_sm4(&Zeroizing::new(take(&clear)), pan),
+            _ => primitives::pin::read_iso0(&Zeroizing::new(take(&clear)), pan),
+        }
     }
 
     fn reference(&self, pin: &Pin, pan: &str, key: &WrappedKey) -> Result<PinReference, HsmError> {
@@ -298,6 +334,14 @@ impl Pkcs11Vault {
 
     fn seal_key(&self) -> SealKey<TokenData<'_>> {
         SealKey::with_subkey(self.data, TokenData(self), self.subkey.clone())
+    }
+}
+
+/// Bytes in a block of a payment key.
+const fn block_len(key: &WrappedKey) -> usize {
+    match key.algorithm() {
+        KeyAlgorithm::Sm4 => 16,
+        _ => 8,
     }
 }
 
@@ -409,8 +453,9 @@ impl Hsm for Pkcs11Vault {
             }
             MacAlgorithm::X99 => chain(),
             MacAlgorithm::X99Hex | MacAlgorithm::CupsCbc => Ok(primitives::mac::hex_head(&chain()?)),
-            MacAlgorithm::X919 { .. } => Err(HsmError::Unsupported("the retail MAC of X9.19")),
-            MacAlgorithm::Sm4Cup | MacAlgorithm::CupsSm4 => Err(HsmError::Unsupported("SM4 keys")),
+            MacAlgorithm::X919 { .. } | MacAlgorithm::Sm4Cup | MacAlgorithm::CupsSm4 => {
+                algorithm.compute(&self.in_process(key)?, data)
+            }
         }
     }
 
@@ -447,6 +492,10 @@ impl Hsm for Pkcs11Vault {
         format: PinFormat,
     ) -> Result<EncryptedPinBlock, HsmError> {
         rules::pin_key(key, format)?;
+        if key.algorithm() == KeyAlgorithm::Sm4 {
+            let out = self.ecb(key, &*primitives::pin::build_sm4(pin, pan)?, true)?;
+            return Ok(EncryptedPinBlock::sm4(take(&out)));
+        }
         let out = self.ecb(key, &*primitives::pin::build_iso0(pin, pan)?, true)?;
         Ok(EncryptedPinBlock::iso0(take(&out)))
     }
@@ -475,7 +524,7 @@ impl Hsm for Pkcs11Vault {
 
     fn encrypt_track(&self, track: &str, key: &WrappedKey) -> Result<String, HsmError> {
         key.require(KeyUsage::Track)?;
-        primitives::track::encrypt_with(8, track, |block| {
+        primitives::track::encrypt_with(block_len(key), track, |block| {
             let out = self.ecb(key, block, true)?;
             block.iter_mut().zip(out.iter()).for_each(|(to, from)| *to = *from);
             Ok(())
@@ -484,7 +533,7 @@ impl Hsm for Pkcs11Vault {
 
     fn decrypt_track(&self, digits: &str, key: &WrappedKey) -> Result<TrackData, HsmError> {
         key.require(KeyUsage::Track)?;
-        primitives::track::decrypt_with(8, digits, |block| {
+        primitives::track::decrypt_with(block_len(key), digits, |block| {
             let out = self.ecb(key, block, false)?;
             block.iter_mut().zip(out.iter()).for_each(|(to, from)| *to = *from);
             Ok(())

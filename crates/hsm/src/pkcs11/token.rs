@@ -25,6 +25,10 @@ pub struct TokenConfig {
     pub pin: Zeroizing<String>,
     /// Sessions at most, so many operations run at a time.
     pub sessions: usize,
+    /// SM4 keys are used in this process: PKCS#11 has no mechanism for SM4. They stay under the token's master key and
+    /// are unwrapped by it for each operation; the clear key is in memory for the length of that, and wiped. Off, SM4
+    /// keys are refused.
+    pub sm4_in_process: bool,
 }
 
 impl fmt::Debug for TokenConfig {
@@ -33,6 +37,7 @@ impl fmt::Debug for TokenConfig {
             .field("module", &self.module)
             .field("token", &self.token)
             .field("sessions", &self.sessions)
+            .field("sm4_in_process", &self.sm4_in_process)
             .finish_non_exhaustive()
     }
 }

@@ -17,6 +17,7 @@ pub const CASES: &[Case] = &[
     ("s6_check_values", s6_check_values),
     ("s7_s8_pin_block_and_track", s7_s8_pin_block_and_track),
     ("s11_other_macs", s11_other_macs),
+    ("k7_published_retail_mac", k7_published_retail_mac),
     ("a_mac_belongs_to_its_message", a_mac_belongs_to_its_message),
     ("a_key_has_one_use", a_key_has_one_use),
     ("altered_and_foreign_keys_are_refused", altered_and_foreign_keys_are_refused),
@@ -27,20 +28,34 @@ pub const CASES: &[Case] = &[
     ("many_threads", many_threads),
 ];
 
+/// The cases with SM4 keys, which a module may refuse.
+pub const SM4_CASES: &[Case] = &[
+    ("s5_key_block_of_sm4_keys", s5_key_block_of_sm4_keys),
+    ("s6_sm4_check_value", s6_sm4_check_value),
+    ("s11_sm4_macs", s11_sm4_macs),
+    ("sm4_pins_go_to_a_3des_network_and_back", sm4_pins_go_to_a_3des_network_and_back),
+    ("sm4_tracks", sm4_tracks),
+    ("sm4_keys_are_bound_like_all_others", sm4_keys_are_bound_like_all_others),
+];
+
 fn bytes(text: &str) -> Vec<u8> {
     hex::decode(text).unwrap()
 }
 
 /// A key of known bytes, entered as two components.
 pub fn known(hsm: &dyn Hsm, usage: KeyUsage, clear: &str) -> WrappedKey {
+    let algorithm = match clear.len() {
+        16 => KeyAlgorithm::Des,
+        32 => KeyAlgorithm::TripleDes2,
+        _ => KeyAlgorithm::Aes256,
+    };
+    entered(hsm, usage, algorithm, clear)
+}
+
+fn entered(hsm: &dyn Hsm, usage: KeyUsage, algorithm: KeyAlgorithm, clear: &str) -> WrappedKey {
     let clear = bytes(clear);
     let mask = vec![0x5C; clear.len()];
     let other: Vec<u8> = clear.iter().zip(&mask).map(|(a, b)| a ^ b).collect();
-    let algorithm = match clear.len() {
-        8 => KeyAlgorithm::Des,
-        16 => KeyAlgorithm::TripleDes2,
-        _ => KeyAlgorithm::Aes256,
-    };
     let components = [KeyComponent::new(&mask).unwrap(), KeyComponent::new(&other).unwrap()];
     hsm.import_components(usage, algorithm, &components).unwrap()
 }
@@ -98,6 +113,117 @@ fn s11_other_macs(hsm: &dyn Hsm) {
             }
         }
     }
+}
+
+fn k7_published_retail_mac(hsm: &dyn Hsm) {
+    let clear = "46B0AA84C9AB2CC87FBD7C736E515C06";
+    let key = known(hsm, KeyUsage::Mac, clear);
+    let zeros = MacAlgorithm::X919 { pad80: false, hex: true };
+    for (data, mac) in [("121234FF", b"C17E5FB7"), ("121234FF121234FF", b"B55B5956")] {
+        assert_eq!(&hsm.mac(&key, zeros, &bytes(data)).unwrap(), mac);
+        assert!(hsm.verify_mac(&key, zeros, &bytes(data), mac).unwrap());
+    }
+    assert!(!hsm.verify_mac(&key, zeros, &bytes("121234FE"), b"C17E5FB7").unwrap());
+    // The other forms against the same rules over the clear key.
+    let ready = primitives::BlockKey::new(KeyAlgorithm::TripleDes2, &bytes(clear)).unwrap();
+    for (pad80, hex) in [(false, false), (true, false), (true, true)] {
+        for length in [1, 8, 13, 160] {
+            let (rule, data) = (MacAlgorithm::X919 { pad80, hex }, vec![b'7'; length]);
+            assert_eq!(hsm.mac(&key, rule, &data).unwrap(), rule.compute(&ready, &data).unwrap(), "{rule:?}");
+        }
+    }
+    let single = known(hsm, KeyUsage::Mac, "46B0AA84C9AB2CC8");
+    assert!(matches!(hsm.mac(&single, zeros, b"x"), Err(HsmError::WrongAlgorithm { .. })));
+}
+
+const SM4_TMK: &str = "0123456789ABCDEFFEDCBA9876543210";
+
+/// Sixteen bytes that count up.
+fn counting(from: u8) -> String {
+    hex::encode((from..from + 16).collect::<Vec<u8>>())
+}
+
+fn s5_key_block_of_sm4_keys(hsm: &dyn Hsm) {
+    let blob = bytes(
+        "D052DCC19D0EEB7A565720640D8B7E29DD60708CBD7B374D8DF254E7B90C3BF03C814F7E855C3763\
+         449734911A4402599E9A30CBAB1192BCF7C127A8",
+    );
+    let tmk = entered(hsm, KeyUsage::TerminalMaster, KeyAlgorithm::Sm4, SM4_TMK);
+    let key = |usage, from| entered(hsm, usage, KeyAlgorithm::Sm4, &counting(from));
+    let keys = WorkingKeys {
+        pin: key(KeyUsage::Pin, 0x01),
+        mac: key(KeyUsage::Mac, 0x11),
+        track: Some(key(KeyUsage::Track, 0x21)),
+    };
+    assert_eq!(keys.to_blob(hsm, KeyBlobLayout::Sm4Track60, &tmk).unwrap(), blob);
+    let loaded = WorkingKeys::from_blob(hsm, KeyBlobLayout::Sm4Track60, &blob, &tmk).unwrap();
+    assert_eq!(loaded.mac.kcv(), keys.mac.kcv());
+    assert_eq!(
+        hsm.mac(&loaded.mac, MacAlgorithm::Sm4Cup, b"x").unwrap(),
+        hsm.mac(&keys.mac, MacAlgorithm::Sm4Cup, b"x").unwrap()
+    );
+}
+
+fn s6_sm4_check_value(hsm: &dyn Hsm) {
+    let key = entered(hsm, KeyUsage::TerminalMaster, KeyAlgorithm::Sm4, SM4_TMK);
+    assert_eq!(key.kcv().to_string(), "2677F46B");
+}
+
+fn s11_sm4_macs(hsm: &dyn Hsm) {
+    let sale = bytes(
+        "0200302004C020C0981100000000000000010000001702100012346224242000000021F00997375B\
+         09E705073130303030303031383938313030303030303030303031313536010FFE95955CE8A52610\
+         000000000000001422000001000500",
+    );
+    let key = entered(hsm, KeyUsage::Mac, KeyAlgorithm::Sm4, &counting(0x11));
+    assert_eq!(&hsm.mac(&key, MacAlgorithm::Sm4Cup, &sale).unwrap(), b"C79134A9");
+    assert!(hsm.verify_mac(&key, MacAlgorithm::Sm4Cup, &sale, b"C79134A9").unwrap());
+    let ready = primitives::BlockKey::new(KeyAlgorithm::Sm4, &bytes(&counting(0x11))).unwrap();
+    let network = MacAlgorithm::CupsSm4.compute(&ready, &sale).unwrap();
+    assert_eq!(hsm.mac(&key, MacAlgorithm::CupsSm4, &sale).unwrap(), network);
+    assert!(hsm.mac(&key, MacAlgorithm::CupEcb, &sale).is_err(), "a DES rule");
+}
+
+fn sm4_pins_go_to_a_3des_network_and_back(hsm: &dyn Hsm) {
+    let terminal = entered(hsm, KeyUsage::Pin, KeyAlgorithm::Sm4, &counting(1));
+    let zone = hsm.generate(KeyUsage::Pin, KeyAlgorithm::TripleDes2).unwrap();
+    let pin = Pin::new("246810").unwrap();
+    let block = hsm.encrypt_pin(&pin, PAN, &terminal, PinFormat::Sm4Extended).unwrap();
+    // The block as it is built in the clear, under the cipher by itself.
+    let mut plain = primitives::pin::build_sm4(&pin, PAN).unwrap().to_vec();
+    let ready = primitives::BlockKey::new(KeyAlgorithm::Sm4, &bytes(&counting(1))).unwrap();
+    ready.encrypt_ecb(&mut plain).unwrap();
+    assert_eq!(block.bytes(), plain);
+    let sent = hsm.translate_pin(&block, &terminal, &zone, PinFormat::Iso0, PAN).unwrap();
+    assert_eq!(sent, hsm.encrypt_pin(&pin, PAN, &zone, PinFormat::Iso0).unwrap());
+    assert_eq!(hsm.translate_pin(&sent, &zone, &terminal, PinFormat::Sm4Extended, PAN).unwrap(), block);
+    assert!(hsm.encrypt_pin(&pin, PAN, &terminal, PinFormat::Iso0).is_err(), "a DES format");
+}
+
+fn sm4_tracks(hsm: &dyn Hsm) {
+    let key = entered(hsm, KeyUsage::Track, KeyAlgorithm::Sm4, &counting(0x21));
+    let long = "6224242000000021D290220156990310071234";
+    let sent = hsm.encrypt_track(long, &key).unwrap();
+    let ready = primitives::BlockKey::new(KeyAlgorithm::Sm4, &bytes(&counting(0x21))).unwrap();
+    assert_eq!(sent, primitives::track::encrypt(&ready, long).unwrap());
+    assert_eq!(hsm.decrypt_track(&sent, &key).unwrap().as_str(), long);
+}
+
+fn sm4_keys_are_bound_like_all_others(hsm: &dyn Hsm) {
+    let key = hsm.generate(KeyUsage::Mac, KeyAlgorithm::Sm4).unwrap();
+    // Neither another cipher nor another use makes it open.
+    for (from, to) in [(":sm4:", ":3des:"), (":mac:", ":pin:")] {
+        let text = key.to_string().replace(from, to);
+        let other: WrappedKey = text.parse().unwrap();
+        let refused = match other.usage() {
+            KeyUsage::Mac => hsm.mac(&other, MacAlgorithm::CupEcb, b"x").err(),
+            _ => hsm.encrypt_pin(&Pin::new("1234").unwrap(), PAN, &other, PinFormat::Sm4Extended).err(),
+        };
+        assert_eq!(refused, Some(HsmError::ForeignKey { usage: other.usage() }), "{to}");
+    }
+    let tmk = hsm.generate(KeyUsage::TerminalMaster, KeyAlgorithm::Sm4).unwrap();
+    let des = hsm.generate(KeyUsage::Mac, KeyAlgorithm::TripleDes2).unwrap();
+    assert!(matches!(hsm.export(&des, &tmk), Err(HsmError::WeakWrap { .. })));
 }
 
 fn a_mac_belongs_to_its_message(hsm: &dyn Hsm) {

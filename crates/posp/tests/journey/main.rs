@@ -12,6 +12,8 @@ mod downloads;
 mod faults;
 mod further;
 mod keeping;
+mod key_blocks;
+mod key_holders;
 mod limits;
 mod mpos;
 mod node;

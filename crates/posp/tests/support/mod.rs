@@ -58,9 +58,16 @@ impl Process {
 
     /// The same, with a level for its log.
     pub fn start_logging(arguments: &[&str], log: &Path, level: &str) -> Process {
+        Process::start_told(arguments, log, level, "")
+    }
+
+    /// The same, and it is told this on its standard input.
+    pub fn start_told(arguments: &[&str], log: &Path, level: &str, input: &str) -> Process {
         let log = File::options().create(true).append(true).open(log).unwrap();
         let mut command = command(arguments);
-        let mut child = command.env("POSP_LOG", level).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        command.env("POSP_LOG", level).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
         let stdout = child.stdout.take().map(BufReader::new);
         Process { child, stdout }
     }
@@ -393,9 +400,14 @@ impl Lab {
 
     /// Starts the node and waits until terminals can connect.
     pub async fn start_node(&mut self) {
+        self.start_node_told("").await;
+    }
+
+    /// The same, and the node is told this on its standard input.
+    pub async fn start_node_told(&mut self, input: &str) {
         let config = self.config();
         let arguments = ["--config", config.to_str().unwrap(), "up", "--announce"];
-        let mut node = Process::start_logging(&arguments, &self.log_file(), self.log);
+        let mut node = Process::start_told(&arguments, &self.log_file(), self.log, input);
         let line = node.line();
         let announced: Value =
             serde_json::from_str(&line).unwrap_or_else(|_| panic!("no announcement: {line}{}", self.log()));

@@ -139,6 +139,7 @@ conformance!(sqlite, postgres:
         a_session_survives_a_change_of_master_data
         a_new_master_key_ends_the_session_but_not_the_batch
         sign_in_keeps_the_keys_before_until_they_are_dropped
+        wrong_macs_add_up_until_they_are_forgiven
         changed_sessions_are_found_in_their_order
         a_terminal_needs_its_merchant
         an_unknown_terminal_cannot_sign_in

@@ -109,6 +109,21 @@ pub async fn sign_in_keeps_the_keys_before_until_they_are_dropped(store: Store) 
     assert_eq!(session(&store).await, off);
 }
 
+/// Wrong MACs add up until a right one or a change of the session; counting them is no change of the session.
+pub async fn wrong_macs_add_up_until_they_are_forgiven(store: Store) {
+    enrolled(&store).await;
+    let (merchant, terminal) = (merchant_id(), terminal_id());
+    let version = store.session_version().await.unwrap();
+    for count in 1..=3 {
+        assert_eq!(store.count_wrong_mac(merchant, terminal).await, Ok(count));
+    }
+    store.forgive_wrong_macs(merchant, terminal).await.unwrap();
+    assert_eq!(store.count_wrong_mac(merchant, terminal).await, Ok(1));
+    assert_eq!(store.session_version().await.unwrap(), version);
+    store.save_sign_in(merchant, terminal, &keys(1), at(1)).await.unwrap();
+    assert_eq!(store.count_wrong_mac(merchant, terminal).await, Ok(1), "a sign-in begins anew");
+}
+
 /// What a node on the same store reads again: each terminal once, with its newest session.
 pub async fn changed_sessions_are_found_in_their_order(store: Store) {
     enrolled(&store).await;
