@@ -43,7 +43,6 @@ class Event:
     path: str  # the file, or the two ends of the connection
     data: bytes = field(default=b"", repr=False)
     offset: int = 0
-    target: str = ""
     begin: int = 0
     end: int | None = None
     failed: bool = False
@@ -109,13 +108,10 @@ class Record:
     def _event(self, call: str, arguments: str, position: int) -> Event | None:
         texts = _TEXT.findall(arguments)
         place = _place(arguments)
-        if call == "openat":
-            if "O_CREAT" not in arguments:
-                return None
+        if call == "openat" and "O_CREAT" not in arguments:
+            return None
+        if call in ("openat", "unlink", "unlinkat", "rename", "renameat", "renameat2"):
             return self._below(Event(call, str(Path(place) / _bytes(texts[0]).decode()), begin=position))
-        if call in ("unlink", "unlinkat", "rename", "renameat", "renameat2"):
-            names = [str(Path(place) / _bytes(text).decode()) for text in texts]
-            return self._below(Event(call, names[0], target=names[-1], begin=position))
         if place.startswith("TCP"):
             return Event("send", place, b"".join(map(_bytes, texts)), begin=position)
         event = Event(call, place, begin=position)
@@ -160,7 +156,7 @@ class Disk:
                 self.names.setdefault(event.path, bytes(content))
             self.waiting.pop(event.path, None)
         elif event.call not in ("fsync", "fdatasync", "send"):
-            raise AssertionError(f"a disk that knows no {event.call} (of {event.path})")
+            raise ValueError(f"a disk that knows no {event.call} (of {event.path})")
 
     def ends(self, event: Event) -> None:
         """A flush that returned has made durable what was written before it began."""

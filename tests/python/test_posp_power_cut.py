@@ -110,7 +110,7 @@ class PowerCut(unittest.TestCase):
 
     def test_a_disk_that_forgets_what_was_flushed_is_noticed(self):
         """The same with a disk that does not keep its word: were this not noticed, the test above would show nothing."""
-        with self.assertRaises(AssertionError):
+        with self.assertRaisesRegex(AssertionError, "cut at"):
             self.cut(Disk(self.before, forgets=True), CUTS)
 
     def cut(self, disk: Disk, count: int) -> None:
