@@ -124,6 +124,18 @@ async fn knows(node: &Stage, keys: &LiveKeys, batch: BatchNo) -> Result<(), Resp
     rejected.map_err(|rejected| rejected.refusal().expect("the store can be read").code)
 }
 
+/// Two nodes on a store of their own, and the keys of a terminal that has signed in at the first and is known at both.
+async fn both_know() -> (Stage, Stage, Arc<LiveKeys>, Arc<SoftVault>) {
+    let url = server::shared().database().await;
+    let vault = Arc::new(SoftVault::ephemeral().unwrap());
+    let first = node(&url, &vault, true).await;
+    let second = node(&url, &vault, false).await;
+    first.sign_in().await;
+    let keys = held_by(&first);
+    assert_eq!(knows(&second, &keys, BatchNo::FIRST).await, Ok(()));
+    (first, second, keys, vault)
+}
+
 /// A sale of this batch signed with these keys.
 async fn asks(node: &Stage, keys: &LiveKeys, batch: BatchNo) -> Result<Authenticated, Rejected> {
     let value = node.vault.mac(&keys.mac, MacAlgorithm::CupEcb, b"block").unwrap();
@@ -170,13 +182,7 @@ async fn any_node_serves_any_terminal() {
 /// itself, without a message of the terminal.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_that_ends_at_one_node_ends_at_all() {
-    let url = server::shared().database().await;
-    let vault = Arc::new(SoftVault::ephemeral().unwrap());
-    let first = node(&url, &vault, true).await;
-    let second = node(&url, &vault, false).await;
-    first.sign_in().await;
-    let keys = held_by(&first);
-    assert_eq!(knows(&second, &keys, BatchNo::FIRST).await, Ok(()));
+    let (first, second, keys, _) = both_know().await;
     let auth = first.authenticate(Kind::SignOff).await.unwrap();
     first.engine.sign_off(&auth).await.unwrap();
     let noticed = async {
@@ -206,13 +212,7 @@ async fn a_session_that_ends_at_one_node_ends_at_all() {
 /// one of them was seen, and a sign-in begins anew.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wrong_macs_are_counted_at_all_nodes_together() {
-    let url = server::shared().database().await;
-    let vault = Arc::new(SoftVault::ephemeral().unwrap());
-    let first = node(&url, &vault, true).await;
-    let second = node(&url, &vault, false).await;
-    first.sign_in().await;
-    let keys = held_by(&first);
-    assert_eq!(knows(&second, &keys, BatchNo::FIRST).await, Ok(()));
+    let (first, second, keys, vault) = both_know().await;
     let wrong =
         LiveKeys { mac: vault.generate(KeyUsage::Mac, KeyAlgorithm::Des).unwrap(), ..(*keys).clone() };
     let both = [&first, &second];
