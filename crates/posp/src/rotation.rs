@@ -84,7 +84,8 @@ pub async fn rotate(config: &Config, store: &Store, screen: &mut Screen) -> anyh
     only_in_a_file(config)?;
     let path = &config.node.master_key;
     if SoftVault::open_file(path)?.fingerprints().len() == 1 {
-        SoftVault::rotate_file(path)?;
+        SoftVault::prepare_file(path)?;
+        SoftVault::promote_file(path)?;
     } else {
         screen.line("a rotation is under way: going on with it")?;
     }
