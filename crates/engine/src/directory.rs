@@ -60,6 +60,24 @@ impl Session {
             batch: stored.batch,
         })
     }
+
+    /// The keys that it has in common with `stored`, as they are wrapped there: the store compares wrapped keys.
+    fn take_wrappings(&mut self, stored: &Session) {
+        for own in [&mut self.keys, &mut self.previous].into_iter().flatten() {
+            let mut wrapped = stored.keys.iter().chain(&stored.previous);
+            if let Some(same) = wrapped.find(|wrapped| same_keys(wrapped, own)) {
+                *own = Arc::clone(same);
+            }
+        }
+    }
+}
+
+fn same_keys(one: &LiveKeys, other: &LiveKeys) -> bool {
+    let track = match (&one.track, &other.track) {
+        (Some(one), Some(other)) => one.is_same_key(other),
+        (one, other) => one.is_none() && other.is_none(),
+    };
+    track && one.pin.is_same_key(&other.pin) && one.mac.is_same_key(&other.mac)
 }
 
 /// Which profile the terminals of a merchant speak.
@@ -115,8 +133,9 @@ impl TerminalEntry {
 
     /// Takes the session as the store has it; `false` when it cannot be read.
     pub(crate) fn take_session(&self, stored: &Terminal) -> bool {
-        // Under another master key the entry is about to be replaced as a whole.
-        let same = stored.master_key.parse().is_ok_and(|key: WrappedKey| key == self.master_key);
+        // Under another master key the entry is about to be replaced as a whole. One that is only wrapped anew, because
+        // the vault's own was rotated, is the same.
+        let same = stored.master_key.parse().is_ok_and(|key: WrappedKey| key.is_same_key(&self.master_key));
         match Session::read(&stored.session).filter(|_| same) {
             Some(session) => {
                 self.change_session(|own| *own = session);
@@ -255,7 +274,8 @@ impl Directory {
 }
 
 /// Reads master data. A terminal that stays keeps its session cell, so that a sign-in under way on another
-/// task is not lost; one whose master key changed starts over with what the store says.
+/// task is not lost, also when its keys were wrapped anew; one whose master key changed starts over with what the store
+/// says.
 async fn read(store: &Store, before: Option<&Loaded>, profiles: &[String]) -> Result<Loaded, EngineError> {
     let merchants: HashMap<_, _> = store.merchants().await?.into_iter().map(|m| (m.id, m)).collect();
     for merchant in merchants.values() {
@@ -284,13 +304,20 @@ fn live(
     let master_key: WrappedKey = terminal.master_key.parse().map_err(|_| unreadable())?;
     // Whoever still holds the entry before notes what it journals in the same place.
     let traces = before.map(|entry| entry.traces.clone()).unwrap_or_default();
-    let kept = before.filter(|entry| entry.master_key == master_key);
+    let stored = || Session::read(&terminal.session).ok_or_else(unreadable);
+    // A key that is entered again takes the session away in the store; one that is wrapped anew does not.
+    let rewrapped =
+        |entry: &TerminalEntry| entry.master_key.is_same_key(&master_key) && terminal.session.keys.is_some();
+    let kept = before.filter(|entry| entry.master_key == master_key || rewrapped(entry));
     let (session, wrong_macs) = match kept {
-        Some(entry) => (Arc::clone(&entry.session), Arc::clone(&entry.wrong_macs)),
-        None => {
-            let session = Session::read(&terminal.session).ok_or_else(unreadable)?;
-            (Arc::new(RwLock::new(session)), Arc::default())
+        Some(entry) => {
+            if entry.master_key != master_key {
+                let stored = stored()?;
+                entry.change_session(|own| own.take_wrappings(&stored));
+            }
+            (Arc::clone(&entry.session), Arc::clone(&entry.wrong_macs))
         }
+        None => (Arc::new(RwLock::new(stored()?)), Arc::default()),
     };
     Ok(TerminalEntry {
         merchant: merchant.clone(),
@@ -327,5 +354,67 @@ pub(crate) async fn keep_fresh(engine: Engine) {
         {
             tracing::error!(%error, "sessions of other nodes cannot be read");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hsm::{Hsm, KeyAlgorithm, KeyBlobLayout, KeyUsage, SoftVault};
+
+    use super::*;
+
+    /// A rotation of the vault's master key wraps a terminal's keys anew while it signs in. What was read of the store
+    /// before the sign-in was there must not take it away in memory (the terminal would be answered A0), and the keys that
+    /// both know are those of the store, or what the store is asked with them finds nothing. A key that an operator
+    /// enters again has no session in the store, and gets none here.
+    #[test]
+    fn keys_that_are_wrapped_anew_leave_a_sign_in_under_way() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("master.key");
+        SoftVault::create_file(&file).unwrap();
+        SoftVault::prepare_file(&file).unwrap();
+        let vault = SoftVault::open_file(&file).unwrap();
+        let generated = || LiveKeys::generate(&vault, KeyBlobLayout::Double40, KeyAlgorithm::Des).unwrap();
+        let anew = |key: &WrappedKey| vault.rewrap(key).unwrap().expect("it is under the old one");
+        let text = |keys: &LiveKeys| WorkingKeys {
+            pin: keys.pin.to_string(),
+            mac: keys.mac.to_string(),
+            track: keys.track.as_ref().map(WrappedKey::to_string),
+        };
+        let merchant = Merchant {
+            id: MerchantId::new("898100000000001").unwrap(),
+            name: "shop".to_owned(),
+            mcc: 5411,
+            active: true,
+            limit_single: None,
+            profile: None,
+        };
+        let master = vault.generate(KeyUsage::TerminalMaster, KeyAlgorithm::TripleDes2).unwrap();
+        let older = generated();
+        let stored = |master: &WrappedKey, keys: Option<&LiveKeys>| Terminal {
+            merchant: merchant.id,
+            id: TerminalId::new("10000001").unwrap(),
+            active: true,
+            cipher: TerminalCipher::TripleDes,
+            master_key: master.to_string(),
+            session: TerminalSession { keys: keys.map(text), ..TerminalSession::NEW },
+        };
+        let entry = Arc::new(live(&merchant, &stored(&master, Some(&older)), None, &[]).unwrap());
+        let newest = Arc::new(generated());
+        entry.change_session(|own| {
+            own.previous = own.keys.replace(Arc::clone(&newest));
+        });
+
+        vault.put_in_force(&vault.fingerprints()[1]).unwrap();
+        let wrapped =
+            LiveKeys { pin: anew(&older.pin), mac: anew(&older.mac), track: older.track.as_ref().map(anew) };
+        let rewrapped = stored(&anew(&master), Some(&wrapped));
+        let after = live(&merchant, &rewrapped, Some(&entry), &[]).unwrap();
+        let session = after.session();
+        assert_eq!(session.keys.unwrap().mac, newest.mac, "the sign-in under way");
+        assert_eq!(session.previous.unwrap().mac, wrapped.mac, "as the store has it");
+
+        let entered_again = stored(&anew(&master), None);
+        assert!(live(&merchant, &entered_again, Some(&entry), &[]).unwrap().session().keys.is_none());
     }
 }

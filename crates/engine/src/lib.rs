@@ -179,6 +179,11 @@ impl Engine {
         &self.0.config
     }
 
+    /// What this run of the node is called among those that share the store.
+    pub fn node(&self) -> &str {
+        &self.0.node
+    }
+
     /// The present moment on the engine's clock.
     pub fn now(&self) -> jiff::Timestamp {
         self.0.clock.now()

@@ -178,6 +178,37 @@ async fn any_node_serves_any_terminal() {
     assert_eq!(knows(&second, &two, batch).await, Err(ResponseCode::SIGN_IN_AGAIN));
 }
 
+/// Found by rotating a master key under two nodes: the terminal's keys were wrapped anew, and for the second until it read
+/// master data again the other node took what they were for another terminal key; it left the session of a sign-in at the
+/// first alone, and answered A0. And what proved itself drops the keys before it in the store, under whichever wrapping.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_are_wrapped_anew_are_known_at_every_node_at_once() {
+    let url = server::shared().database().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("master.key");
+    SoftVault::create_file(&file).unwrap();
+    SoftVault::prepare_file(&file).unwrap();
+    let vault = Arc::new(SoftVault::open_file(&file).unwrap());
+    let first = node(&url, &vault, true).await;
+    let second = node(&url, &vault, false).await;
+    first.sign_in().await;
+    assert_eq!(knows(&second, &held_by(&first), BatchNo::FIRST).await, Ok(()));
+
+    vault.put_in_force(&vault.fingerprints()[1]).unwrap();
+    let stored = async || first.store.terminal(merchant(), terminal()).await.unwrap().unwrap();
+    let anew = |text: &str| vault.rewrap(&text.parse().unwrap()).unwrap().unwrap().to_string();
+    let old = stored().await;
+    let mut new = old.clone();
+    new.master_key = anew(&old.master_key);
+    let keys = new.session.keys.as_mut().unwrap();
+    (keys.pin, keys.mac) = (anew(&keys.pin), anew(&keys.mac));
+    assert!(first.store.rewrap_terminal(&old, &new).await.unwrap());
+
+    first.sign_in().await;
+    assert_eq!(knows(&second, &held_by(&first), BatchNo::FIRST).await, Ok(()));
+    assert_eq!(stored().await.session.previous_keys, None);
+}
+
 /// What one node has taken away no other gives back: a sign-off, and too many wrong MACs. The other notices by
 /// itself, without a message of the terminal.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

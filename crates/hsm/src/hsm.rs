@@ -22,7 +22,8 @@ pub trait Hsm: Send + Sync + 'static {
     /// it, so that a start with the wrong master key is noticed before anything is written.
     fn fingerprint(&self) -> String;
 
-    /// The fingerprints of every master key that this module still opens keys of, the one in force first.
+    /// The fingerprints of every master key that this module opens keys of, the one in force first: with it that which
+    /// is prepared, and those before it.
     fn fingerprints(&self) -> Vec<String> {
         vec![self.fingerprint()]
     }
@@ -33,6 +34,17 @@ pub trait Hsm: Send + Sync + 'static {
     /// # Errors
     /// [`HsmError::Token`] when what holds the master key cannot be read; the keys at hand stay good.
     fn refresh(&self) -> Result<bool, HsmError> {
+        Ok(false)
+    }
+
+    /// Puts a master key in force that this module has prepared, because it is in force wherever the journal is: new
+    /// keys are made under it from now on, also after a further [`Hsm::refresh`]. Whether that changed anything; a key
+    /// that is unknown here, or that was in force before the present one, changes nothing.
+    ///
+    /// # Errors
+    /// The module's own.
+    fn put_in_force(&self, fingerprint: &str) -> Result<bool, HsmError> {
+        let _: &str = fingerprint;
         Ok(false)
     }
 

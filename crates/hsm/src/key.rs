@@ -277,6 +277,12 @@ impl WrappedKey {
         self.kcv
     }
 
+    /// Whether it is the same key, under whichever master key: by usage, algorithm and check value, of which another key
+    /// in the same place has the same once in four thousand million times.
+    pub fn is_same_key(&self, other: &WrappedKey) -> bool {
+        (self.usage, self.algorithm, self.kcv) == (other.usage, other.algorithm, other.kcv)
+    }
+
     pub(crate) fn blob(&self) -> &[u8] {
         self.blob.get(..WRAP_OVERHEAD + self.algorithm.key_len()).unwrap_or(&self.blob)
     }

@@ -50,5 +50,5 @@ pub use pin::{EncryptedPinBlock, PIN_MAX, PIN_MIN, Pin, PinFormat, PinReference}
 pub use pkcs11::{Pkcs11Vault, TokenConfig};
 pub use tr31::{BlockVersion, Exportability, KeyBlockHeader, OptionalBlock};
 pub use track::TrackData;
-pub use vault::{KeyRing, MasterKey, SEAL_OVERHEAD, SoftVault, VaultError};
+pub use vault::{KeyRing, MasterKey, MasterRole, MasterState, SEAL_OVERHEAD, SoftVault, VaultError};
 pub use zeroize::Zeroizing;

@@ -112,7 +112,8 @@ fn a_damaged_file_is_refused_with_its_reason() {
     let flipped = if master.starts_with('0') { "1" } else { "0" }.to_owned() + &master[1..];
     let cases: Vec<(&str, String)> = vec![
         ("its first line is not \"posp vault v1\"", String::new()),
-        ("its first line is not \"posp vault v1\"", good.replacen("v1", "v9", 1)),
+        ("its first line is not \"posp vault v1\"", good.replacen("posp", "pops", 1)),
+        ("it is of a version that this release does not know", good.replacen("v1", "v9", 1)),
         ("the master key does not have the check value beside it", good.replace(&master, &flipped)),
         ("the master key is not 64 hex digits", good.replace(&master, &master[..40])),
         ("the check value is missing", good.replacen("check ", "# ", 1)),

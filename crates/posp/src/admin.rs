@@ -301,8 +301,8 @@ pub async fn terminal(config: &Config, args: TerminalArgs, screen: &mut Screen) 
 }
 
 async fn add_terminal(config: &Config, args: TerminalAdd, screen: &mut Screen) -> anyhow::Result<()> {
-    let vault = module::open(config)?;
     let store = open(config, args.data.as_ref())?;
+    let vault = module::open_for(config, &store).await?;
     if !store.merchants().await?.iter().any(|m| m.id == args.merchant) {
         bail!("merchant {} is not known; add it first", args.merchant);
     }

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use acquiring::{MerchantId, TerminalId};
 use anyhow::{Context, bail};
@@ -19,6 +20,8 @@ use crate::{admin, module, rotation, txn};
   posp key init                                        a random master key in a file that only you can read
   posp key init --component                            asks for 2 or 3 components of 32 bytes, each by its holder
   posp key init --component --enter-at-start           the same, and the file has no master key: they are asked each time
+  posp key prepare                                     a new master key behind the one in force; then copy the file
+  posp key rotate --wait 120                           puts it in force once every node has it, moves every key
   posp key zone --component 0123…:08D7 --component …   wraps the zone master key for the configuration
   posp key zone --tr31 B0096K0TB00E0000…               the same out of a key block, asks for the protection key
   posp key import --tr31 B0096P0TE00E0000… --usage pin takes a key from a key block, asks for the protection key
@@ -35,11 +38,14 @@ pub struct KeyArgs {
 enum KeyCommand {
     /// Make the master key file of a node. An existing file is never overwritten.
     Init(InitArgs),
-    /// Show the check value of the master key in force.
+    /// Show the master keys of the file by their check values, and those of the nodes that share the store.
     Show,
-    /// Give the vault a new master key and move every key in the journal under it, beside a running node. Goes
-    /// on where it was stopped.
-    Rotate(StoreArgs),
+    /// Make the next master key and put it behind the one in force in the vault file, to be copied to the machines of
+    /// the other nodes. Shows it again when it is there.
+    Prepare(StoreArgs),
+    /// Put the prepared master key in force once every node has it, and move every key in the journal under it, beside
+    /// the running nodes. Prepares one first when there is none. Goes on where it was stopped.
+    Rotate(RotateArgs),
     /// Take the old master key out of the vault file, once nothing is under it.
     Retire(StoreArgs),
     /// Take a key out of a TR-31 key block and print it wrapped under this node's master key.
@@ -56,6 +62,15 @@ struct StoreArgs {
     /// Data directory of the node (default: node.data of the configuration).
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct RotateArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// How long to wait for nodes that do not have the key yet; a node that died counts for half a minute.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    wait: u64,
 }
 
 #[derive(Args)]
@@ -282,12 +297,16 @@ pub async fn run(config: &Config, args: KeyArgs, screen: &mut Screen) -> anyhow:
             }
         }
         KeyCommand::Show => {
-            let vault = module::open(config)?;
-            screen.line(format!("{}: check value {}", module::place(config), vault.fingerprint()))?;
+            rotation::show(config, screen).await?;
+        }
+        KeyCommand::Prepare(args) => {
+            let store = admin::open(config, args.data.as_ref())?;
+            rotation::prepare(config, &store, screen).await?;
+            store.close().await;
         }
         KeyCommand::Rotate(args) => {
-            let store = admin::open(config, args.data.as_ref())?;
-            rotation::rotate(config, &store, screen).await?;
+            let store = admin::open(config, args.store.data.as_ref())?;
+            rotation::rotate(config, &store, Duration::from_secs(args.wait), screen).await?;
             store.close().await;
         }
         KeyCommand::Retire(args) => {
@@ -296,7 +315,7 @@ pub async fn run(config: &Config, args: KeyArgs, screen: &mut Screen) -> anyhow:
             store.close().await;
         }
         KeyCommand::Import(args) => {
-            let vault = module::open(config)?;
+            let vault = module::open_in_force(config).await?;
             let usage: KeyUsage = args.usage.parse().context("--usage")?;
             let key = receive(&*vault, usage, &args.tr31, &args.protection, screen)?;
             screen.line(key.to_string())?;
@@ -316,7 +335,7 @@ pub async fn run(config: &Config, args: KeyArgs, screen: &mut Screen) -> anyhow:
             screen.line(block)?;
         }
         KeyCommand::Zone(args) => {
-            let vault = module::open(config)?;
+            let vault = module::open_in_force(config).await?;
             if let Some(block) = &args.tr31 {
                 let protection = Protection { components: args.components, kcv: args.kcv };
                 let key = receive_master(&*vault, KeyUsage::ZoneMaster, block, &protection, screen)?;

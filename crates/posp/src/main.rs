@@ -18,6 +18,7 @@ mod ops;
 mod params;
 mod partitions;
 mod queue;
+mod roster;
 mod rotation;
 mod screen;
 mod smart;

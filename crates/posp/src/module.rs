@@ -3,14 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use hsm::{Hsm, SoftVault, VaultError};
+use store::Store;
 
 use crate::config::{Config, HsmBackend};
 use crate::keys::ask_components;
+use crate::roster::lacking;
 
-/// Opens the vault at `path`. Where the file holds no master key, its components are asked for.
-fn open_vault(path: &Path) -> anyhow::Result<SoftVault> {
+/// Opens the vault at `path`, as its file has it. Where the file holds no master key, its components are asked for.
+pub fn open_file(path: &Path) -> anyhow::Result<SoftVault> {
     let vault = match SoftVault::open_file(path) {
         Err(VaultError::ComponentsNeeded { .. }) => {
             let components = ask_components("Master key").with_context(|| {
@@ -28,9 +30,37 @@ fn open_vault(path: &Path) -> anyhow::Result<SoftVault> {
 /// Opens what `hsm.backend` names.
 pub fn open(config: &Config) -> anyhow::Result<Arc<dyn Hsm>> {
     match config.hsm.backend {
-        HsmBackend::Vault => Ok(Arc::new(open_vault(&config.node.master_key)?)),
+        HsmBackend::Vault => Ok(Arc::new(open_file(&config.node.master_key)?)),
         HsmBackend::Pkcs11 => token::open(config),
     }
+}
+
+/// Opens it as the nodes on this store use it: where the file has a master key prepared that is in force by now, new keys
+/// are made under that.
+///
+/// # Errors
+/// As [`open`]; the master key in force is not there.
+pub async fn open_for(config: &Config, store: &Store) -> anyhow::Result<Arc<dyn Hsm>> {
+    let vault = open(config)?;
+    if let Some(in_force) = store.master_in_force().await? {
+        vault.put_in_force(&in_force)?;
+        if !vault.fingerprints().contains(&in_force) {
+            bail!(lacking(&in_force));
+        }
+    }
+    Ok(vault)
+}
+
+/// As [`open_for`], for a command that needs no store: it is asked only while there is more than one master key.
+pub async fn open_in_force(config: &Config) -> anyhow::Result<Arc<dyn Hsm>> {
+    let vault = open(config)?;
+    if vault.fingerprints().len() == 1 {
+        return Ok(vault);
+    }
+    let store = config.open_store_to_read(None).context(
+        "the vault file holds several master keys, and the store, which knows the one in force, cannot be opened",
+    )?;
+    open_for(config, &store).await
 }
 
 /// Makes the platform's own keys in the token of the configuration.

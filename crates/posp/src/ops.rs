@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::metric_names;
+use crate::roster::{Roster, lacking};
 
 /// Health in the form that `posp doctor` reads.
 #[derive(Debug, Serialize, serde::Deserialize)]
@@ -37,6 +38,7 @@ pub struct Part {
 
 struct Shared {
     engine: Engine,
+    roster: Arc<Roster>,
     metrics: PrometheusHandle,
 }
 
@@ -62,10 +64,11 @@ const GROUP_SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.
 pub async fn serve(
     listener: TcpListener,
     engine: Engine,
+    roster: Arc<Roster>,
     metrics: PrometheusHandle,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    let shared = Arc::new(Shared { engine, metrics });
+    let shared = Arc::new(Shared { engine, roster, metrics });
     let app = Router::new()
         .route("/healthz", get(health))
         .route("/readyz", get(ready))
@@ -98,6 +101,9 @@ async fn ready(State(shared): State<Arc<Shared>>) -> (StatusCode, &'static str) 
     if shared.engine.has_lost_its_store() {
         return (StatusCode::SERVICE_UNAVAILABLE, "the store is lost\n");
     }
+    if shared.roster.lacks().is_some() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the master key in force is not in the vault file\n");
+    }
     match shared.engine.channel().status().ready {
         true => (StatusCode::OK, "ready\n"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "no line to the network\n"),
@@ -109,6 +115,7 @@ async fn health(State(shared): State<Arc<Shared>>) -> (StatusCode, Json<Health>)
     let line = engine.channel().status();
     let counts = engine.store().counts(start_of_day(engine.now())).await;
     let (merchants, terminals) = engine.directory().counts();
+    let lacks = shared.roster.lacks();
     let parts = vec![
         Part {
             name: "store".to_owned(),
@@ -131,6 +138,11 @@ async fn health(State(shared): State<Arc<Shared>>) -> (StatusCode, Json<Health>)
                 Some(date) => format!("{}; settlement date {date:04}", line.detail),
                 None => line.detail,
             },
+        },
+        Part {
+            name: "master key".to_owned(),
+            ok: lacks.is_none(),
+            detail: lacks.map_or_else(|| "the one in force is here".to_owned(), |key| lacking(&key)),
         },
         Part {
             name: "parked reversals".to_owned(),

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use acquiring::{Clock, SystemClock};
 use anyhow::{Context, bail};
@@ -19,6 +18,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::roster::{Roster, lacking};
 use crate::{log, module, ops};
 
 /// Unexpected answers that may wait to be recorded.
@@ -55,8 +55,11 @@ pub struct Node {
     pub network_listener: std::net::SocketAddr,
     channel: Arc<UnionPayCard>,
     stop: CancellationToken,
+    /// Nothing is under way any more.
+    gone: CancellationToken,
     doors: JoinHandle<()>,
     ops_task: JoinHandle<std::io::Result<()>>,
+    roster_task: JoinHandle<()>,
 }
 
 impl Node {
@@ -104,6 +107,8 @@ impl Node {
         let network_listener = channel.listener();
         let watched = Arc::clone(&vault);
         let engine = Engine::start(rules, store.clone(), vault, clock, channel.clone(), unexpected).await?;
+        // Before anybody is served: a key that comes in force from now on is one that this node has.
+        let roster = Roster::enter(store.clone(), watched, engine.node()).await?;
         let stop = CancellationToken::new();
         let ops = ops_listener.local_addr()?;
         let mut addresses = Vec::with_capacity(listening.len());
@@ -112,10 +117,11 @@ impl Node {
             tracing::info!(%address, profile = listener.name, "terminals are awaited");
             addresses.push(address);
         }
-        tokio::spawn(watch(watched, stop.clone()));
+        let gone = CancellationToken::new();
+        let roster_task = tokio::spawn(Arc::clone(&roster).keep(gone.clone()));
         link.connections_max = affordable(link.connections_max);
         let doors = tokio::spawn(pos_link::serve(listening, engine.clone(), link, stop.clone()));
-        let ops_task = tokio::spawn(ops::serve(ops_listener, engine.clone(), metrics, stop.clone()));
+        let ops_task = tokio::spawn(ops::serve(ops_listener, engine.clone(), roster, metrics, stop.clone()));
         let pos = addresses.first().copied().unwrap_or(config.pos.listen);
         Ok(Node {
             engine,
@@ -126,8 +132,10 @@ impl Node {
             network_listener,
             channel,
             stop,
+            gone,
             doors,
             ops_task,
+            roster_task,
         })
     }
 
@@ -138,36 +146,25 @@ impl Node {
         self.engine.drain().await;
         self.channel.shut_down().await;
         self.ops_task.await.context("health and metrics")??;
+        // What was under way may have made keys: until here the node is one of those that have to follow.
+        self.gone.cancel();
+        self.roster_task.await.context("the roster of nodes")?;
         self.store.close().await;
         Ok(())
     }
 }
 
-/// Ties the store to the vault. During a rotation it may belong to the master key before still.
-async fn bind(store: &Store, vault: &dyn Hsm) -> Result<(), store::StoreError> {
-    let mut result = store.bind_vault(&vault.fingerprint()).await;
-    for older in vault.fingerprints() {
-        if result.is_ok() {
-            break;
-        }
-        result = store.bind_vault(&older).await;
+/// Ties the store to the vault. The store may know of a master key that is in force since this file was copied: where
+/// the file has it prepared, it is in force here as well. During a rotation the store may belong to the one before still.
+async fn bind(store: &Store, vault: &dyn Hsm) -> anyhow::Result<()> {
+    let Some(in_force) = store.master_in_force().await? else {
+        return Ok(store.bind_vault(&vault.fingerprint()).await?);
+    };
+    vault.put_in_force(&in_force)?;
+    if !vault.fingerprints().contains(&in_force) {
+        return Err(anyhow::Error::from(store::StoreError::OtherVault).context(lacking(&in_force)));
     }
-    result
-}
-
-/// How often a node looks whether its master key was rotated.
-const REFRESH: Duration = Duration::from_secs(1);
-
-/// Takes a rotated master key over while the node serves.
-async fn watch(vault: Arc<dyn Hsm>, stop: CancellationToken) {
-    let mut every = tokio::time::interval(REFRESH);
-    while stop.run_until_cancelled(every.tick()).await.is_some() {
-        match vault.refresh() {
-            Ok(false) => {}
-            Ok(true) => tracing::info!(check = vault.fingerprint(), "the master key was rotated"),
-            Err(error) => tracing::error!(%error, "the master key file changed and cannot be read"),
-        }
-    }
+    Ok(())
 }
 
 /// Files that are not connections of terminals: database, lines, pages, log.

@@ -1,8 +1,10 @@
 //! The whole binary on PostgreSQL: the address of the store is all that differs from a node on SQLite. Merchant and
 //! terminal are entered, payments are made, undone and found by the commands that an operator types, and a node that
-//! is killed finds everything again.
+//! is killed finds everything again. In the folder beside: the master key of several nodes is rotated.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
+#[path = "postgres/rotation.rs"]
+mod rotation;
 mod support;
 
 use pos::{CardInput, Entry, Pin, SaleRequest};

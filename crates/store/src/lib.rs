@@ -43,6 +43,6 @@ pub use store::Store;
 pub use types::{
     Applied, BatchEnd, BatchFilter, BatchLine, Begun, CancelRequest, Cancelled, Counts, Cursor, Difference,
     EndedBatch, ForwardFilter, ForwardItem, HISTORY_DAYS_MIN, HeldList, HistoryDay, HistoryLine,
-    JOURNAL_FILE, JournalEntry, PAGE_MAX, Page, PageOf, PartKept, PaymentFilter, Settlement,
+    JOURNAL_FILE, JournalEntry, NodeKeys, PAGE_MAX, Page, PageOf, PartKept, PaymentFilter, Settlement,
     SettlementRecord, Signature, SignaturePart, StoreOptions, TerminalDemand, TerminalStatus,
 };

@@ -303,9 +303,13 @@ pub(crate) fn forgive_wrong_macs(db: &dyn Db, merchant: MerchantId, id: Terminal
 pub(crate) fn bind_vault(db: &dyn Db, fingerprint: &str) -> Op<()> {
     let insert = "INSERT INTO meta (name, value) VALUES ('vault', ?1) ON CONFLICT (name) DO NOTHING";
     db.execute(insert, params![fingerprint])?;
-    let select = "SELECT value FROM meta WHERE name = 'vault'";
-    let bound: Option<String> = one(db, select, &[], |c| c.take("value"))?;
+    let bound = bound_vault(db)?;
     if bound.as_deref() == Some(fingerprint) { Ok(()) } else { Err(StoreError::OtherVault.into()) }
+}
+
+/// The vault that was remembered.
+pub(crate) fn bound_vault(db: &dyn Db) -> Op<Option<String>> {
+    one(db, "SELECT value FROM meta WHERE name = 'vault'", &[], |c| c.take("value"))
 }
 
 /// From one master key of the same vault to the next.

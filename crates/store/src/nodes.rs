@@ -5,11 +5,23 @@ use std::time::Duration;
 use acquiring::master::Terminal;
 use acquiring::{MerchantId, TerminalId};
 
-use crate::db::Db;
+use crate::db::{Db, Lock, Op, params};
 use crate::error::StoreError;
+use crate::rows::all;
 use crate::store::Store;
+use crate::types::NodeKeys;
 use crate::writer::Admission;
 use crate::{forwards, master};
+
+/// Milliseconds of the database's clock.
+macro_rules! now {
+    () => {
+        "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
+    };
+}
+
+/// Orders what nodes tell of themselves with the moment at which a master key comes in force.
+const LOCK: Lock<'_> = Lock::Sequence("nodes");
 
 impl Store {
     /// Counts a wrong MAC of a terminal for every node on the store; how many there were since its session changed or
@@ -63,6 +75,38 @@ impl Store {
         self.db.write(Admission::Wait, Vec::new(), op).await
     }
 
+    /// Tells the others which master keys a node has; it counts for so long, by the database's clock, and then the node
+    /// counts as gone. Answers with the master key in force at that moment, which the node must have: whoever puts another
+    /// one in force sees this node from now on. A store of one node keeps nothing of it.
+    pub async fn tell_node(&self, keys: &NodeKeys, time: Duration) -> Result<Option<String>, StoreError> {
+        if !self.is_shared() {
+            return self.master_in_force().await;
+        }
+        let keys = keys.clone();
+        self.db.write(Admission::Wait, Vec::new(), move |db| tell(db, &keys, time)).await
+    }
+
+    /// A node that stops is gone at once.
+    pub async fn forget_node(&self, node: &str) -> Result<(), StoreError> {
+        if !self.is_shared() {
+            return Ok(());
+        }
+        let node = node.to_owned();
+        let op = move |db: &dyn Db| {
+            db.execute("DELETE FROM node WHERE node = ?1", params![&node])?;
+            Ok(())
+        };
+        self.db.write(Admission::Wait, Vec::new(), op).await
+    }
+
+    /// The nodes that are not gone, by name; none where nodes tell nothing.
+    pub async fn living_nodes(&self) -> Result<Vec<NodeKeys>, StoreError> {
+        match self.is_shared() {
+            true => self.db.read(living).await,
+            false => Ok(Vec::new()),
+        }
+    }
+
     /// Goes up with every change of a session.
     pub async fn session_version(&self) -> Result<i64, StoreError> {
         self.db.read(master::session_version).await
@@ -77,4 +121,37 @@ impl Store {
     ) -> Result<Vec<(i64, Terminal)>, StoreError> {
         self.db.read(move |db| master::sessions_since(db, version, limit)).await
     }
+}
+
+fn tell(db: &dyn Db, keys: &NodeKeys, time: Duration) -> Op<Option<String>> {
+    const UPSERT: &str = concat!(
+        "INSERT INTO node (node, machine, wraps, opens, until) VALUES (?1, ?2, ?3, ?4, ",
+        now!(),
+        " + ?5) ON CONFLICT (node) DO UPDATE SET machine = excluded.machine, wraps = excluded.wraps, \
+         opens = excluded.opens, until = excluded.until"
+    );
+    db.lock(LOCK)?;
+    let time = i64::try_from(time.as_millis()).unwrap_or(i64::MAX / 2);
+    // Of nodes that are gone nothing is wanted any more.
+    db.execute(concat!("DELETE FROM node WHERE until <= ", now!()), &[])?;
+    db.execute(UPSERT, params![&keys.node, &keys.machine, &keys.wraps, &keys.opens.join(" "), time])?;
+    master::bound_vault(db)
+}
+
+fn living(db: &dyn Db) -> Op<Vec<NodeKeys>> {
+    const SELECT: &str =
+        concat!("SELECT node, machine, wraps, opens FROM node WHERE until > ", now!(), " ORDER BY node");
+    all(db, SELECT, &[], |c| {
+        let (node, machine, wraps) = (c.take("node")?, c.take("machine")?, c.take("wraps")?);
+        let opens: String = c.take("opens")?;
+        Ok(NodeKeys { node, machine, wraps, opens: opens.split_whitespace().map(str::to_owned).collect() })
+    })
+}
+
+/// The living nodes that cannot open keys under a master key; no node comes or changes until the transaction ends.
+pub(crate) fn without(db: &dyn Db, master: &str) -> Op<Vec<NodeKeys>> {
+    db.lock(LOCK)?;
+    let mut nodes = living(db)?;
+    nodes.retain(|node| !node.has(master));
+    Ok(nodes)
 }

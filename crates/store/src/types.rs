@@ -472,3 +472,23 @@ pub struct TerminalStatus {
     /// Field 62 as it came.
     pub items: Vec<u8>,
 }
+
+/// The master keys of a node among those that share a store, by their fingerprints: nothing of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeKeys {
+    /// Name of this run of the node.
+    pub node: String,
+    /// The machine that it runs on.
+    pub machine: String,
+    /// The one that it makes new keys under.
+    pub wraps: String,
+    /// All that it opens keys of.
+    pub opens: Vec<String>,
+}
+
+impl NodeKeys {
+    /// Whether it opens keys under this master key.
+    pub fn has(&self, master: &str) -> bool {
+        self.opens.iter().any(|one| one == master)
+    }
+}

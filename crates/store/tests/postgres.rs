@@ -19,7 +19,7 @@ use acquiring::transition::Event;
 use acquiring::{PaymentId, ResponseCode, TerminalId};
 use common::{answer, at, fen, merchant_id, message, payment, terminal_id, undoing};
 use server::Server;
-use store::{Begun, CancelRequest, Cancelled, Store, StoreError, StoreOptions};
+use store::{Begun, CancelRequest, Cancelled, NodeKeys, Store, StoreError, StoreOptions};
 
 fn open(url: &str) -> Store {
     Store::open_url(url, StoreOptions::new("")).unwrap()
@@ -298,7 +298,75 @@ async fn the_lease_of_a_line_moves_when_its_node_dies() {
     assert!(second.lease_forward("unionpay", "first", long).await.unwrap());
 }
 
-/// SQLite has one node, and nothing to lease.
+fn node_keys(node: &str, wraps: &str, opens: &[&str]) -> NodeKeys {
+    NodeKeys {
+        node: node.to_owned(),
+        machine: "here".to_owned(),
+        wraps: wraps.to_owned(),
+        opens: opens.iter().map(|&key| key.to_owned()).collect(),
+    }
+}
+
+/// A master key comes in force when every living node has it. A node that lacks it stops that, until it has it, or says
+/// that it goes, or says nothing for as long as its word counts; and whoever comes afterwards hears which one is in force.
+#[tokio::test]
+async fn a_master_key_comes_in_force_when_every_living_node_has_it() {
+    let [first, second] = two_nodes().await;
+    let (short, long) = (Duration::from_millis(400), Duration::from_secs(600));
+    first.bind_vault("old").await.unwrap();
+    let (having, lacking) =
+        (node_keys("first", "old", &["old", "new"]), node_keys("second", "old", &["old"]));
+    assert_eq!(first.tell_node(&having, long).await.unwrap().as_deref(), Some("old"));
+    assert_eq!(second.tell_node(&lacking, long).await.unwrap().as_deref(), Some("old"));
+    assert_eq!(first.living_nodes().await.unwrap(), [having.clone(), lacking.clone()]);
+    assert_eq!(first.put_master_in_force("old", "new").await.unwrap(), std::slice::from_ref(&lacking));
+    assert_eq!(second.master_in_force().await.unwrap().as_deref(), Some("old"), "nothing was changed");
+
+    // It dies, and counts for as long as it said.
+    let told = Instant::now();
+    second.tell_node(&lacking, short).await.unwrap();
+    while !first.put_master_in_force("old", "new").await.unwrap().is_empty() {
+        assert!(told.elapsed() < Duration::from_secs(20), "the word of the dead node counts for ever");
+        tokio::time::sleep(Duration::from_millis(5)).await; // the next poll
+    }
+    assert!(told.elapsed() >= short, "before its time was over");
+    assert_eq!(first.living_nodes().await.unwrap(), [having]);
+    // It comes back, and hears that it lacks the one in force.
+    assert_eq!(second.tell_node(&lacking, long).await.unwrap().as_deref(), Some("new"));
+    assert_eq!(second.put_master_in_force("new", "newest").await.unwrap().len(), 2);
+    for node in ["first", "second"] {
+        second.forget_node(node).await.unwrap();
+    }
+    assert_eq!(second.living_nodes().await.unwrap(), []);
+    assert_eq!(second.put_master_in_force("new", "newest").await.unwrap(), []);
+}
+
+/// A node tells of itself while a master key is put in force: either it is seen, or it hears of the new one. Without that
+/// it could serve with keys that do not open what the others write.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_comes_while_a_key_is_put_in_force_is_seen_or_hears_of_it() {
+    let [first, second] = two_nodes().await;
+    let mut old = "0".to_owned();
+    first.bind_vault(&old).await.unwrap();
+    for round in 1..=100 {
+        let new = round.to_string();
+        let (node, keys) = (second.clone(), node_keys("second", &old, &[&old]));
+        let comes =
+            tokio::spawn(async move { node.tell_node(&keys, Duration::from_secs(600)).await.unwrap() });
+        let seen = first.put_master_in_force(&old, &new).await.unwrap();
+        let heard = comes.await.unwrap();
+        assert_eq!(
+            seen.is_empty(),
+            heard.as_ref() == Some(&new),
+            "round {round}: seen {seen:?}, heard {heard:?}"
+        );
+        second.forget_node("second").await.unwrap();
+        assert_eq!(first.put_master_in_force(&old, &new).await.unwrap(), []);
+        old = new;
+    }
+}
+
+/// SQLite has one node, and nothing to lease or to tell.
 #[tokio::test]
 async fn a_store_of_one_node_leases_nothing() {
     let directory = tempfile::tempdir().unwrap();
@@ -308,6 +376,15 @@ async fn a_store_of_one_node_leases_nothing() {
     for node in ["first", "second"] {
         assert!(store.lease_forward("unionpay", node, Duration::from_secs(60)).await.unwrap());
     }
+    store.bind_vault("old").await.unwrap();
+    let keys = node_keys("node", "old", &["old"]);
+    assert_eq!(
+        store.tell_node(&keys, Duration::from_secs(60)).await.unwrap().as_deref(),
+        Some("old"),
+        "what is in force it hears all the same"
+    );
+    assert_eq!(store.living_nodes().await.unwrap(), []);
+    store.forget_node("node").await.unwrap();
 }
 
 /// A session that one node opened is there for the other.

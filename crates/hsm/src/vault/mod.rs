@@ -3,6 +3,7 @@
 mod cache;
 mod file;
 mod ring;
+mod rotation;
 mod seal;
 mod wrap;
 
@@ -16,6 +17,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 pub use ring::{KeyRing, MasterKey};
+pub use rotation::{MasterRole, MasterState};
 pub use seal::SEAL_OVERHEAD;
 
 use crate::component::{KeyComponent, combine};
@@ -92,6 +94,12 @@ pub enum VaultError {
         /// The file.
         path: String,
     },
+    /// There is no master key to put in force.
+    #[error("{path} holds no prepared master key: `posp key prepare` makes one")]
+    NothingPrepared {
+        /// The file.
+        path: String,
+    },
     /// Another master key than the one the data was written with.
     #[error(
         "wrong master key: the data was written under {expected}, this is {found}; nothing was changed, \
@@ -145,10 +153,17 @@ impl Generation {
 }
 
 /// Everything that a rotation exchanges.
+#[derive(Clone)]
 struct Keys {
     current: Generation,
+    /// The next one: it opens keys, and none is made under it yet.
+    prepared: Option<Generation>,
     /// Master keys before it, the newest first: they open what is not re-wrapped yet.
     older: Vec<Generation>,
+    /// Master keys that the file has given up since this process began: it may hold keys under them.
+    kept: Vec<Generation>,
+    /// The one that is in force wherever the journal is, once somebody has said so ([`Hsm::put_in_force`]).
+    said: Option<String>,
     ring: KeyRing,
     /// The ring's data keys, the sealing one first.
     data: Vec<SealKey>,
@@ -156,7 +171,12 @@ struct Keys {
 }
 
 impl Keys {
-    fn new(master: &MasterKey, older: &[MasterKey], ring: KeyRing) -> Result<Self, VaultError> {
+    fn new(
+        master: &MasterKey,
+        prepared: Option<&MasterKey>,
+        older: &[MasterKey],
+        ring: KeyRing,
+    ) -> Result<Self, VaultError> {
         let current = Generation::new(master)?;
         let mut data = Vec::with_capacity(ring.data.len());
         for key in &ring.data {
@@ -170,12 +190,13 @@ impl Keys {
                 wanted: 32,
                 found: clear.as_ref().len(),
             })?;
+        let prepared = prepared.map(Generation::new).transpose()?;
         let older = older.iter().map(Generation::new).collect::<Result<_, _>>()?;
-        Ok(Self { current, older, ring, data, digest })
+        Ok(Self { current, prepared, older, kept: Vec::new(), said: None, ring, data, digest })
     }
 
     fn generations(&self) -> impl Iterator<Item = &Generation> {
-        std::iter::once(&self.current).chain(&self.older)
+        std::iter::once(&self.current).chain(&self.prepared).chain(&self.older).chain(&self.kept)
     }
 
     /// Opens a key under whichever master key it is.
@@ -191,7 +212,7 @@ impl SoftVault {
     /// # Errors
     /// The ring is under another master key.
     pub fn new(master: &MasterKey, ring: KeyRing) -> Result<Self, VaultError> {
-        Self::with(Keys::new(master, &[], ring)?, None)
+        Self::with(Keys::new(master, None, &[], ring)?, None)
     }
 
     fn with(keys: Keys, origin: Option<(PathBuf, Mutex<Option<Stamp>>)>) -> Result<Self, VaultError> {
@@ -228,42 +249,10 @@ impl SoftVault {
         let file = file::read(path)?;
         let shown = || path.display().to_string();
         let master = file.master.ok_or_else(|| VaultError::ComponentsNeeded { path: shown() })?;
-        Keys::new(&master, &file.older, file.ring).map_err(|_| VaultError::Damaged {
+        Keys::new(&master, file.prepared.as_ref(), &file.older, file.ring).map_err(|_| VaultError::Damaged {
             path: shown(),
             reason: "its key ring is not under its master key",
         })
-    }
-
-    /// Puts a fresh master key in front in a vault file. Keys under the one before still open; new ones are
-    /// made under the new one by whoever opens the file, and by a running node within a second
-    /// ([`Hsm::refresh`]). The ring's keys are moved at once: sealed values and digests do not change.
-    ///
-    /// # Errors
-    /// As [`SoftVault::open_file`]; a rotation before this one is not finished.
-    pub fn rotate_file(path: impl AsRef<Path>) -> Result<(), VaultError> {
-        let path = path.as_ref();
-        let shown = || path.display().to_string();
-        let file = file::read(path)?;
-        let master = file.master.ok_or_else(|| VaultError::ComponentsNeeded { path: shown() })?;
-        if !file.older.is_empty() {
-            return Err(VaultError::RotationOpen { path: shown() });
-        }
-        let fresh = MasterKey::generate()?;
-        let ring = file.ring.rewrap(&Wrapper::new(master.bytes()), &Wrapper::new(fresh.bytes()))?;
-        file::replace(path, fresh.check_value()?, &fresh, &[master], &ring)
-    }
-
-    /// Takes the master keys before the one in force out of a vault file. The caller has made sure that
-    /// nothing is under them.
-    ///
-    /// # Errors
-    /// As [`SoftVault::open_file`].
-    pub fn retire_file(path: impl AsRef<Path>) -> Result<(), VaultError> {
-        let path = path.as_ref();
-        let file = file::read(path)?;
-        let shown = || path.display().to_string();
-        let master = file.master.ok_or_else(|| VaultError::ComponentsNeeded { path: shown() })?;
-        file::replace(path, file.check, &master, &[], &file.ring)
     }
 
     /// Makes a vault file with a fresh master key, readable by its owner alone, on disk before this
@@ -319,8 +308,16 @@ impl SoftVault {
 
     fn create(path: &Path, master: &MasterKey, keep_master: bool) -> Result<Self, VaultError> {
         let ring = KeyRing::generate(master)?;
-        file::create(path, master.check_value()?, keep_master.then_some(master), &ring)?;
-        Self::new(master, ring)
+        let kept = keep_master.then(|| MasterKey::from_bytes(master.bytes()));
+        let content = file::VaultFile {
+            check: master.check_value()?,
+            master: kept,
+            prepared: None,
+            older: Vec::new(),
+            ring,
+        };
+        file::create(path, &content)?;
+        Self::new(master, content.ring)
     }
 
     /// Opens a vault from components and a key ring kept elsewhere.
@@ -424,26 +421,11 @@ impl Hsm for SoftVault {
     }
 
     fn refresh(&self) -> Result<bool, HsmError> {
-        let Some((path, stamp)) = &self.origin else { return Ok(false) };
-        let mut seen = stamp.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = file::stamp(path);
-        if now == *seen {
-            return Ok(false);
-        }
-        let mut fresh = Self::read(path).map_err(|error| HsmError::Token(error.to_string()))?;
-        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
-        if fresh.ring.digest.kcv() != keys.ring.digest.kcv() {
-            return Err(HsmError::Token("the vault file was exchanged for another vault's".to_owned()));
-        }
-        // Master keys that the file has given up stay with this process: it may hold keys under them.
-        let known: Vec<String> =
-            fresh.generations().map(|generation| generation.fingerprint.clone()).collect();
-        for master in keys.generations().filter(|master| !known.contains(&master.fingerprint)) {
-            fresh.older.push(master.clone());
-        }
-        *keys = Arc::new(fresh);
-        *seen = now;
-        Ok(true)
+        self.read_again()
+    }
+
+    fn put_in_force(&self, fingerprint: &str) -> Result<bool, HsmError> {
+        self.follow(fingerprint)
     }
 
     fn rewrap(&self, key: &WrappedKey) -> Result<Option<WrappedKey>, HsmError> {

@@ -59,6 +59,7 @@ impl BlockCipher for Aes256 {
 }
 
 /// A data key ready for use.
+#[derive(Clone)]
 pub(crate) struct SealKey<C = Aes256> {
     id: Kcv,
     cipher: C,

@@ -346,6 +346,46 @@ impl Lab {
         lab
     }
 
+    /// Another node on the same store, as on another machine: with copies of the configuration and of the vault file in a
+    /// directory of its own. Made before the network is started, which is told of its listener.
+    pub fn another(&self, name: &str) -> Lab {
+        let lab = Lab {
+            dir: TempDir::with_prefix("posp-lab-").unwrap(),
+            pos: local(free_port()),
+            ops: local(free_port()),
+            listeners: Vec::new(),
+            node: None,
+            network: None,
+            ..*self
+        };
+        let config = fs::read_to_string(self.config()).unwrap();
+        let (_, section) = config.split_once("[unionpay]").unwrap();
+        let member = section.lines().find_map(|line| line.strip_prefix("listen = ")).unwrap();
+        let own = local(free_port());
+        let shown = |path: &Path| path.to_str().unwrap().to_owned();
+        let copy = config
+            .replacen("[node]\n", &format!("[node]\nname = '{name}'\n"), 1)
+            .replace(&shown(self.dir.path()), &shown(lab.dir.path()))
+            .replace(&self.pos.to_string(), &lab.pos.to_string())
+            .replace(&self.ops.to_string(), &lab.ops.to_string())
+            .replace(member, &format!("'{own}'"));
+        fs::write(lab.config(), copy).unwrap();
+        fs::create_dir_all(lab.key_file().parent().unwrap()).unwrap();
+        lab.take_key_file(self);
+        let network = self.dir.path().join("sim.toml");
+        let told = fs::read_to_string(&network).unwrap();
+        let both = format!("'{},{own}'", member.trim_matches('\''));
+        fs::write(network, told.replace(member, &both)).unwrap();
+        lab
+    }
+
+    /// Copies the vault file of another machine to this one, whole at one moment.
+    pub fn take_key_file(&self, from: &Lab) {
+        let beside = self.key_file().with_extension("copied");
+        fs::copy(from.key_file(), &beside).unwrap();
+        fs::rename(beside, self.key_file()).unwrap();
+    }
+
     /// Makes a terminal known to the node, with the laboratory's key components and their check values.
     pub fn add_terminal(&self, id: &str, cipher: &str) {
         let algorithm = if cipher == "sm4" { KeyAlgorithm::Sm4 } else { KeyAlgorithm::TripleDes2 };

@@ -184,10 +184,14 @@ pub async fn the_first_vault_is_the_only_one(store: Store) {
 }
 
 pub async fn a_vault_goes_over_to_its_next_master_key(store: Store) {
+    assert_eq!(store.master_in_force().await.unwrap(), None);
     store.bind_vault("5af1c3").await.unwrap();
-    assert_eq!(store.rebind_vault("000000", "111111").await.unwrap_err(), StoreError::OtherVault);
-    store.rebind_vault("5af1c3", "77aa00").await.unwrap();
-    store.rebind_vault("5af1c3", "77aa00").await.unwrap();
+    assert_eq!(store.put_master_in_force("000000", "111111").await.unwrap_err(), StoreError::OtherVault);
+    assert_eq!(store.master_in_force().await.unwrap().as_deref(), Some("5af1c3"));
+    for _ in 0..2 {
+        assert_eq!(store.put_master_in_force("5af1c3", "77aa00").await.unwrap(), []);
+        assert_eq!(store.master_in_force().await.unwrap().as_deref(), Some("77aa00"));
+    }
     assert_eq!(store.bind_vault("5af1c3").await.unwrap_err(), StoreError::OtherVault);
     store.bind_vault("77aa00").await.unwrap();
 }
