@@ -33,7 +33,7 @@ fn bad(what: impl Into<String>, remedy: impl Into<String>) -> Finding {
 /// Runs `posp doctor`.
 pub async fn run(config: &Config, args: DoctorArgs, screen: &mut Screen) -> anyhow::Result<ExitCode> {
     let patience = Duration::from_millis(args.patience_ms);
-    let mut findings = vec![("主密钥 master key", master_key(config))];
+    let mut findings = vec![("主密钥 master key", master_key(config).await)];
     findings.push(("区域主密钥 zone master key", zone_key(config)));
     findings.push(("流水库 journal", journal(config).await));
     findings.extend(doors(config, patience).await);
@@ -71,8 +71,13 @@ pub async fn run(config: &Config, args: DoctorArgs, screen: &mut Screen) -> anyh
     Ok(ExitCode::FAILURE)
 }
 
-fn master_key(config: &Config) -> Finding {
-    match module::open(config) {
+async fn master_key(config: &Config) -> Finding {
+    // Whether the store can be read is the matter of another link.
+    let opened = match config.open_store_to_read(None) {
+        Ok(store) => module::open_for(config, &store).await,
+        Err(_) => module::open(config),
+    };
+    match opened {
         Ok(vault) => Finding::Good(format!("{}, check value {}", module::place(config), vault.fingerprint())),
         Err(error) => bad(
             format!("{error:#}"),

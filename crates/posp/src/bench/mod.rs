@@ -175,7 +175,7 @@ pub async fn run(
     match args.command {
         Some(BenchCommand::Enrol(args)) => {
             let config = config()?;
-            let vault = module::open(&config)?;
+            let vault = module::open_in_force(&config).await?;
             let enrolled = stage::enrol(&config, vault.as_ref(), args.terminals).await?;
             write_private(&args.out, &serde_json::to_vec(&enrolled)?)?;
             Screen::new().line(format!("{} terminals written to {}", enrolled.len(), args.out.display()))?;

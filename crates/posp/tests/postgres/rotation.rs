@@ -130,6 +130,8 @@ async fn a_master_key_is_rotated_on_machines_with_copies_of_their_own() {
         assert_eq!(wraps, &new, "{name}");
         assert!(opens.contains(&new) && opens.contains(old), "{name}");
     }
+    let well = second.good(&["doctor"]);
+    assert!(well.contains(&format!("check value {new}")), "{well}");
     second.add_terminal("10000003", "des");
 
     let zone = zone_line(&refused(&first, &["key", "retire"]));
@@ -171,6 +173,7 @@ async fn a_master_key_is_rotated_on_machines_with_copies_of_their_own() {
     fs::write(second.key_file(), old_file).unwrap();
     for arguments in [
         &["up"][..],
+        &["doctor"],
         &["key", "rotate"],
         &["key", "prepare"],
         &["terminal", "add", "898100000000001", "10000004"],
