@@ -20,7 +20,7 @@ const TAKEN_MAX: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
 
 /// What was found.
-#[derive(Clone, Copy, Debug, serde::Serialize)]
+#[derive(Clone, Copy, Debug, serde::Deserialize, serde::Serialize)]
 pub struct Idle {
     /// Connections held.
     pub connections: usize,
@@ -32,8 +32,31 @@ pub struct Idle {
     pub bytes_each: u64,
 }
 
+/// Connections that are held until this is dropped.
+pub struct Held {
+    streams: Vec<TcpStream>,
+    /// What they cost.
+    pub cost: Idle,
+}
+
+impl Held {
+    /// Whether all of them are there still.
+    ///
+    /// # Errors
+    /// The node has closed some.
+    pub fn all_there(&self) -> anyhow::Result<()> {
+        let mut nothing = [0; 1];
+        let gone = self.streams.iter().filter(|stream| stream.try_read(&mut nothing).is_ok()).count();
+        if gone > 0 {
+            anyhow::bail!("the node closed {gone} of {} connections", self.streams.len());
+        }
+        Ok(())
+    }
+}
+
 /// Holds so many connections to a node at one time and reads its memory before and after. `taken` tells how many
-/// connections the node has by its own count. A connection that the node does not keep is a failure.
+/// connections the node has by its own count, `place` keeps the source addresses of several generators on one machine
+/// apart. A connection that the node does not keep is a failure.
 ///
 /// # Errors
 /// A connection cannot be built up, is not taken or does not stay, or the process cannot be looked at.
@@ -41,26 +64,27 @@ pub async fn hold(
     node: SocketAddr,
     pid: u32,
     connections: usize,
+    place: u8,
     taken: impl AsyncFn() -> anyhow::Result<usize>,
     watch: &Watch,
-) -> anyhow::Result<Idle> {
+) -> anyhow::Result<Held> {
     let memory = || process::resident_kb(pid).context("the node's memory cannot be read");
     let before_kb = memory()?;
-    let mut held: Vec<TcpStream> = Vec::with_capacity(connections);
-    while held.len() < connections {
+    let mut streams: Vec<TcpStream> = Vec::with_capacity(connections);
+    while streams.len() < connections {
         let mut batch = tokio::task::JoinSet::new();
-        for index in held.len()..connections.min(held.len() + BATCH) {
+        for index in streams.len()..connections.min(streams.len() + BATCH) {
             batch.spawn(async move {
                 let socket = TcpSocket::new_v4()?;
-                let source = Ipv4Addr::new(127, 0, 2, (index / PER_SOURCE) as u8);
+                let source = Ipv4Addr::new(127, 1, place, (index / PER_SOURCE) as u8);
                 socket.bind(SocketAddr::from((source, 0)))?;
                 socket.connect(node).await
             });
         }
         while let Some(done) = batch.join_next().await {
-            held.push(done?.with_context(|| format!("after {} connections", held.len()))?);
+            streams.push(done?.with_context(|| format!("after {} connections", streams.len()))?);
         }
-        let (done, total) = (held.len() as u64, connections as u64);
+        let (done, total) = (streams.len() as u64, connections as u64);
         watch(Progress { phase: "connecting", done, total, rate: 0 });
     }
     // The system completes a connection before the node takes it; only a taken one costs the node what is measured.
@@ -71,12 +95,9 @@ pub async fn hold(
         }
         tokio::time::sleep(POLL).await;
     }
-    let mut nothing = [0; 1];
-    let gone = held.iter().filter(|stream| stream.try_read(&mut nothing).is_ok()).count();
-    if gone > 0 {
-        anyhow::bail!("the node closed {gone} of {connections} connections");
-    }
     let after_kb = memory()?;
     let bytes_each = after_kb.saturating_sub(before_kb) * 1_024 / (connections as u64).max(1);
-    Ok(Idle { connections, before_kb, after_kb, bytes_each })
+    let held = Held { streams, cost: Idle { connections, before_kb, after_kb, bytes_each } };
+    held.all_there()?;
+    Ok(held)
 }

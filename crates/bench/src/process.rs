@@ -25,6 +25,14 @@ pub fn resident_kb(pid: u32) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
+/// Memory that the machine could still give to programs, in kB.
+#[must_use]
+pub fn available_kb() -> Option<u64> {
+    let info = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
 /// The machine in one line: processor, cores, memory, kernel.
 #[must_use]
 pub fn hardware() -> String {

@@ -1,5 +1,6 @@
 //! `posp bench`: load on a node and a report that can be believed.
 
+mod rest;
 mod stage;
 
 use std::io::{IsTerminal, Write};
@@ -10,7 +11,6 @@ use std::time::Duration;
 
 use ::bench::bare;
 use ::bench::chart;
-use ::bench::idle;
 use ::bench::mix::{Kind, Mix};
 use ::bench::process;
 use ::bench::report::{Bare, Check, Cost, KindLine, Report, Step};
@@ -44,6 +44,8 @@ const EXAMPLES: &str = "Examples:
       the same beside a bare relay of the same bytes between three processes
   posp bench idle --connections 10000
       what an idle connection costs
+  posp bench idle --connections 102000 --nodes 6
+      more of them than one process may have files
   posp bench enrol --terminals 500 --out terminals.json --config posp.toml
   posp bench --target 10.0.0.5:8583 --enrolled terminals.json
       a node that runs already, with terminals made for the purpose";
@@ -63,23 +65,13 @@ enum BenchCommand {
     /// Enter merchants and terminals into the store of a node and write what the load needs of them.
     Enrol(EnrolArgs),
     /// What one idle connection costs the node: builds up many, holds them, reads the node's memory.
-    Idle(IdleArgs),
+    Idle(rest::IdleArgs),
     /// Play the network of the bare relay.
     #[command(hide = true)]
     Echo(DoorArgs),
     /// Play the node of the bare relay.
     #[command(hide = true)]
     Relay(DoorArgs),
-}
-
-#[derive(Args)]
-struct IdleArgs {
-    /// Connections.
-    #[arg(long, default_value_t = 10_000)]
-    connections: usize,
-    /// Directory for the node and network that are started; emptied first.
-    #[arg(long, value_name = "DIR", default_value = "var/bench")]
-    dir: PathBuf,
 }
 
 #[derive(Args)]
@@ -183,13 +175,7 @@ pub async fn run(
         }
         Some(BenchCommand::Idle(args)) => {
             raise_file_limit();
-            let mut config = Config::load(None)?;
-            config.pos.connections_max = args.connections.saturating_add(100);
-            let stage = Stage::raise(&args.dir, config, 1, 30_000, "warn", None).await?;
-            let pid = stage.pids().0.context("no node")?;
-            let (node, taken) = (stage.config.pos.listen, || stage.connections());
-            let idle = idle::hold(node, pid, args.connections, taken, &progress_bar()).await?;
-            Screen::new().line(serde_json::to_string(&idle)?)?;
+            rest::run(args).await?;
             Ok(ExitCode::SUCCESS)
         }
         Some(BenchCommand::Echo(args)) => {
