@@ -12,7 +12,7 @@ use crate::primitives::check_value_for;
 /// Longest component: 32 bytes, for a master key.
 const COMPONENT_MAX: usize = 32;
 
-const LENGTHS: &str = "a component has 8, 16 or 32 bytes";
+const LENGTHS: &str = "a component has 8, 16, 24 or 32 bytes";
 
 /// One component of a key, wiped when dropped. The key is the exclusive-or of its components.
 pub struct KeyComponent {
@@ -23,12 +23,12 @@ pub struct KeyComponent {
 }
 
 impl KeyComponent {
-    /// Takes raw bytes: 8, 16 or 32.
+    /// Takes raw bytes: 8, 16, 24 or 32.
     ///
     /// # Errors
     /// Another length.
     pub fn new(bytes: &[u8]) -> Result<Self, HsmError> {
-        if !matches!(bytes.len(), 8 | 16 | 32) {
+        if !matches!(bytes.len(), 8 | 16 | 24 | 32) {
             return Err(HsmError::Components(LENGTHS));
         }
         let mut own = Zeroizing::new([0; COMPONENT_MAX]);
@@ -39,7 +39,7 @@ impl KeyComponent {
     /// Reads hexadecimal text as a custodian types it: blanks and dashes between groups are allowed.
     ///
     /// # Errors
-    /// Anything but 16, 32 or 64 hexadecimal digits.
+    /// Anything but 16, 32, 48 or 64 hexadecimal digits.
     pub fn from_hex(text: &str) -> Result<Self, HsmError> {
         // Room for the whole text at once, so that growing leaves no copies behind.
         let mut digits = Zeroizing::new(String::with_capacity(text.len()));
@@ -52,7 +52,7 @@ impl KeyComponent {
         Self::new(target)
     }
 
-    /// A fresh random component of 8, 16 or 32 bytes, for drawing a key in parts.
+    /// A fresh random component of 8, 16, 24 or 32 bytes, for drawing a key in parts.
     ///
     /// # Errors
     /// Another length; no randomness.
@@ -87,7 +87,7 @@ impl KeyComponent {
         Ok(self)
     }
 
-    /// Bytes in it: 8, 16 or 32.
+    /// Bytes in it: 8, 16, 24 or 32.
     pub const fn byte_len(&self) -> usize {
         self.len
     }

@@ -86,7 +86,9 @@ impl KeyUsage {
                 matches!(algorithm, A::TripleDes2 | A::Sm4)
             }
             Self::PinVerification => matches!(algorithm, A::TripleDes2 | A::Sm4 | A::HmacSha256),
-            Self::BlockProtection => matches!(algorithm, A::TripleDes2 | A::Aes256),
+            Self::BlockProtection => {
+                matches!(algorithm, A::TripleDes2 | A::TripleDes3 | A::Aes128 | A::Aes192 | A::Aes256)
+            }
             Self::Data => matches!(algorithm, A::Aes256),
             Self::Digest => matches!(algorithm, A::HmacSha256),
         }
@@ -130,9 +132,15 @@ pub enum KeyAlgorithm {
     Des,
     /// Two-key triple DES, 16 bytes.
     TripleDes2,
+    /// Three-key triple DES, 24 bytes. For key block protection keys alone: terminals and networks have none.
+    TripleDes3,
     /// SM4 (GB/T 32907), 16 bytes.
     Sm4,
-    /// AES with 32 bytes of key, for data at rest.
+    /// AES with 16 bytes of key, for key block protection keys.
+    Aes128,
+    /// AES with 24 bytes of key, for key block protection keys.
+    Aes192,
+    /// AES with 32 bytes of key, for data at rest and for key block protection keys.
     Aes256,
     /// HMAC-SHA-256 with 32 bytes of key, for digests.
     HmacSha256,
@@ -140,23 +148,36 @@ pub enum KeyAlgorithm {
 
 impl KeyAlgorithm {
     /// Every algorithm, in the order of the enumeration.
-    pub const ALL: [Self; 5] = [Self::Des, Self::TripleDes2, Self::Sm4, Self::Aes256, Self::HmacSha256];
+    pub const ALL: [Self; 8] = [
+        Self::Des,
+        Self::TripleDes2,
+        Self::TripleDes3,
+        Self::Sm4,
+        Self::Aes128,
+        Self::Aes192,
+        Self::Aes256,
+        Self::HmacSha256,
+    ];
 
     /// Bytes of key material.
     pub const fn key_len(self) -> usize {
         match self {
             Self::Des => 8,
-            Self::TripleDes2 | Self::Sm4 => 16,
+            Self::TripleDes2 | Self::Sm4 | Self::Aes128 => 16,
+            Self::TripleDes3 | Self::Aes192 => 24,
             Self::Aes256 | Self::HmacSha256 => 32,
         }
     }
 
-    /// The name in the text form of a wrapped key.
+    /// The name in the text form of a wrapped key: 8 characters at most.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Des => "des",
             Self::TripleDes2 => "3des",
+            Self::TripleDes3 => "3des192",
             Self::Sm4 => "sm4",
+            Self::Aes128 => "aes128",
+            Self::Aes192 => "aes192",
             Self::Aes256 => "aes256",
             Self::HmacSha256 => "hmac256",
         }
@@ -193,7 +214,8 @@ impl FromStr for KeyAlgorithm {
 
 /// Key check value: the first 4 bytes of a zero block under the key (8 bytes for DES, 16 for SM4).
 /// For AES and HMAC keys it is the first 4 bytes of HMAC-SHA-256 over a fixed text, because a zero
-/// block under an AES-GCM key would publish part of its authentication key.
+/// block under an AES-GCM key would publish part of its authentication key; for key block protection keys
+/// of AES the first 4 bytes of the CMAC of a zero block, which partners compare.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Kcv(pub [u8; 4]);
 

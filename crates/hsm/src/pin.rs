@@ -90,7 +90,11 @@ impl PinFormat {
         match algorithm {
             KeyAlgorithm::Des | KeyAlgorithm::TripleDes2 => Some(Self::Iso0),
             KeyAlgorithm::Sm4 => Some(Self::Sm4Extended),
-            KeyAlgorithm::Aes256 | KeyAlgorithm::HmacSha256 => None,
+            KeyAlgorithm::TripleDes3
+            | KeyAlgorithm::Aes128
+            | KeyAlgorithm::Aes192
+            | KeyAlgorithm::Aes256
+            | KeyAlgorithm::HmacSha256 => None,
         }
     }
 }

@@ -38,6 +38,17 @@ pub(crate) fn has_length(algorithm: KeyAlgorithm, key: &[u8]) -> Result<(), HsmE
     }
 }
 
+/// Whether the key out of a block is as long as its algorithm says, and of a length that is in use here.
+pub(crate) fn block_key_has_length(algorithm: KeyAlgorithm, key: &[u8]) -> Result<(), HsmError> {
+    // T in a header is any triple DES; terminals and the network have no place for a key of 24 bytes.
+    if algorithm == KeyAlgorithm::TripleDes2 && key.len() == KeyAlgorithm::TripleDes3.key_len() {
+        return Err(HsmError::KeyBlock(
+            "its key is of triple length: terminals and the network have keys of single and double length",
+        ));
+    }
+    has_length(algorithm, key)
+}
+
 /// What a PIN reference under this key is the keyed digest of.
 pub(crate) fn reference_input(
     pin: &Pin,

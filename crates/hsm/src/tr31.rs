@@ -2,8 +2,8 @@
 //!
 //! A block says in the clear, and signs, what its key is for. [`Hsm::export_block`](crate::Hsm::export_block)
 //! and [`Hsm::import_block`](crate::Hsm::import_block) translate between that and [`KeyUsage`]; what a block's
-//! header does not allow is refused. Versions B (triple DES) and D (AES); A and C are deprecated by the
-//! standard and refused by name.
+//! header does not allow is refused. Versions B (triple DES of 16 or 24 bytes) and D (AES of 16, 24 or 32); A and C
+//! are deprecated by the standard and refused by name.
 //!
 //! ```text
 //! version 1 | length 4 | usage 2 | algorithm 1 | mode 1 | key version 2 | exportability 1 | blocks 2 | 00
@@ -47,9 +47,33 @@ impl BlockVersion {
     /// The version that goes with a protection key.
     pub const fn for_key(algorithm: KeyAlgorithm) -> Option<Self> {
         match algorithm {
-            KeyAlgorithm::TripleDes2 => Some(Self::B),
-            KeyAlgorithm::Aes256 => Some(Self::D),
+            KeyAlgorithm::TripleDes2 | KeyAlgorithm::TripleDes3 => Some(Self::B),
+            KeyAlgorithm::Aes128 | KeyAlgorithm::Aes192 | KeyAlgorithm::Aes256 => Some(Self::D),
             KeyAlgorithm::Des | KeyAlgorithm::Sm4 | KeyAlgorithm::HmacSha256 => None,
+        }
+    }
+
+    /// The cipher of a protection key of so many bytes: the length alone does not tell, 16 and 24 bytes are triple DES
+    /// or AES.
+    ///
+    /// # Errors
+    /// [`HsmError::KeyBlock`] for a length that the version does not take.
+    pub const fn protection(self, bytes: usize) -> Result<KeyAlgorithm, HsmError> {
+        match (self, bytes) {
+            (Self::B, 16) => Ok(KeyAlgorithm::TripleDes2),
+            (Self::B, 24) => Ok(KeyAlgorithm::TripleDes3),
+            (Self::D, 16) => Ok(KeyAlgorithm::Aes128),
+            (Self::D, 24) => Ok(KeyAlgorithm::Aes192),
+            (Self::D, 32) => Ok(KeyAlgorithm::Aes256),
+            _ => Err(HsmError::KeyBlock(self.takes())),
+        }
+    }
+
+    /// What the version wants of a protection key.
+    pub(crate) const fn takes(self) -> &'static str {
+        match self {
+            Self::B => "version B takes a triple-DES protection key of 16 or 24 bytes",
+            Self::D => "version D takes an AES protection key of 16, 24 or 32 bytes",
         }
     }
 }
@@ -132,7 +156,11 @@ impl KeyBlockHeader {
             KeyAlgorithm::Sm4 => {
                 return Err(HsmError::KeyBlock("key blocks have no code for SM4 keys; send them in ECB"));
             }
-            KeyAlgorithm::Aes256 | KeyAlgorithm::HmacSha256 => return Err(HsmError::NeverSent { usage }),
+            KeyAlgorithm::TripleDes3
+            | KeyAlgorithm::Aes128
+            | KeyAlgorithm::Aes192
+            | KeyAlgorithm::Aes256
+            | KeyAlgorithm::HmacSha256 => return Err(HsmError::NeverSent { usage }),
         };
         Ok(Self {
             version,

@@ -10,7 +10,7 @@ use hsm::*;
 use proptest::prelude::*;
 
 /// Name, protection key, block, key in it, its check value.
-const BLOCKS: [(&str, &str, &str, &str, &str); 6] = [
+const BLOCKS: [(&str, &str, &str, &str, &str); 10] = [
     (
         "TR-31:2018 A.7.2.2",
         "DD7515F2BFC17F85CE48F3CA25CB21F6",
@@ -53,6 +53,43 @@ const BLOCKS: [(&str, &str, &str, &str, &str); 6] = [
         "BE19E6A07A760F10EF8E83A226B63AAD141F463FDDD4F47DB244B4023EC3CACC",
         "",
     ),
+    (
+        "another library (psec), version B under a triple-length key",
+        "AAAAAAAAAAAAAAAABBBBBBBBBBBBBBBBCCCCCCCCCCCCCCCC",
+        "B0096M3TC00E0000C7C6FE86A5DE769C20DCA238C52341378B484D544A9764D43963C3B2824AE56C2D07A565DD3AB342",
+        "CCCCCCCCCCCCCCCCDDDDDDDDDDDDDDDD",
+        "",
+    ),
+    (
+        "a calculator of module makers, version B under a triple-length key",
+        "260892192061C8760BDF235E1619B057B334FED0EFA74F32",
+        "B0080P0TE00E00009AFD3EC2FB89B35F6CAE8889D7777611DFE04DA850A298BFD07667601FC01825",
+        "F039121BEC83D26B169BDCD5B22AAF8F",
+        "CB9DEA",
+    ),
+    (
+        "a calculator of module makers, version D under AES-128",
+        "F45185EADC5B799819DC8F4C3B58EC73",
+        "D0112P0TE00E000013B674A99811C18AB8BCFB26D347F8449E68FC074858D85DC452E43910CDC2A5E9BFE75DC94415EC0A82072217D04E35",
+        "3F419E1CB7079442AA37474C2EFBF8B8",
+        "57C409",
+    ),
+    (
+        "a calculator of module makers, version D under AES-192",
+        "6BF89E64F80DBC70E9D6AEB03454E6544A67F725436E3BD3",
+        "D0112P0TE00E00004101636D69EDAA41ACA5596D662C3AAC23A14B4305C5D0A434476F50DD68BFDA0A4EB63DC27DB6DAEA0E6AC684BABDBE",
+        "3F419E1CB7079442AA37474C2EFBF8B8",
+        "57C409",
+    ),
+];
+
+/// A protection key of every length in either version, made up.
+const PROTECTION: [(BlockVersion, &str); 5] = [
+    (BlockVersion::B, "31313131313131315858585858585858"),
+    (BlockVersion::B, "313131313131313158585858585858586767676767676767"),
+    (BlockVersion::D, "77777777777777778888888888888888"),
+    (BlockVersion::D, "777777777777777788888888888888889999999999999999"),
+    (BlockVersion::D, "77777777777777778888888888888888999999999999999AAAAAAAAAAAAAAAAA"),
 ];
 
 static VAULT: LazyLock<SoftVault> = LazyLock::new(|| SoftVault::ephemeral().unwrap());
@@ -62,8 +99,8 @@ fn bytes(text: &str) -> Vec<u8> {
 }
 
 /// A protection key of known bytes inside the vault, entered as two components.
-fn protection(vault: &SoftVault, clear: &[u8]) -> WrappedKey {
-    let algorithm = if clear.len() == 16 { KeyAlgorithm::TripleDes2 } else { KeyAlgorithm::Aes256 };
+fn protection(vault: &SoftVault, version: BlockVersion, clear: &[u8]) -> WrappedKey {
+    let algorithm = version.protection(clear.len()).unwrap();
     let mask = vec![0x5A; clear.len()];
     let masked: Vec<u8> = clear.iter().zip(&mask).map(|(a, b)| a ^ b).collect();
     let components = [KeyComponent::new(&mask).unwrap(), KeyComponent::new(&masked).unwrap()];
@@ -79,13 +116,20 @@ fn published_blocks_open_to_their_keys() {
     }
 }
 
-/// The example whose random fill is printed comes out again character by character.
+/// The example whose random fill is printed comes out again character by character, and so do those that were filled with
+/// zeros.
 #[test]
-fn a_7_4_is_made_as_printed() {
-    let (_, kbpk, block, key, _) = BLOCKS[2];
-    let (header, _) = KeyBlockHeader::parse(block).unwrap();
-    let fill = bytes("1C2965473CE206BB855B01533782");
-    assert_eq!(wrap(&bytes(kbpk), &header, &bytes(key), &fill).unwrap(), block);
+fn blocks_of_known_fill_are_made_as_printed() {
+    for (number, fill) in [
+        (2, "1C2965473CE206BB855B01533782"),
+        (7, "000000000000"),
+        (8, "0000000000000000000000000000"),
+        (9, "0000000000000000000000000000"),
+    ] {
+        let (name, kbpk, block, key, _) = BLOCKS[number];
+        let (header, _) = KeyBlockHeader::parse(block).unwrap();
+        assert_eq!(wrap(&bytes(kbpk), &header, &bytes(key), &bytes(fill)).unwrap(), block, "{name}");
+    }
 }
 
 #[test]
@@ -100,32 +144,85 @@ fn the_serial_number_of_a_7_3_2_is_kept_as_it_came() {
 /// Through the vault: the check value agrees, and the key has the use that the block states.
 #[test]
 fn a_published_pin_key_becomes_a_pin_key_and_nothing_else() {
-    let (_, kbpk, block, key, kcv) = BLOCKS[0];
-    let under = protection(&VAULT, &bytes(kbpk));
-    let (pin, header) = VAULT.import_block(KeyUsage::Pin, block, &under).unwrap();
-    assert_eq!((pin.usage(), pin.algorithm()), (KeyUsage::Pin, KeyAlgorithm::TripleDes2));
-    assert!(pin.kcv().to_string().starts_with(kcv), "{key}");
-    assert_eq!(header.usage, *b"P0");
-    for usage in KeyUsage::ALL.into_iter().filter(|usage| *usage != KeyUsage::Pin) {
-        assert!(VAULT.import_block(usage, block, &under).is_err(), "{usage}");
+    for (name, kbpk, block, _, kcv) in [BLOCKS[0], BLOCKS[7], BLOCKS[8], BLOCKS[9]] {
+        let (header, _) = KeyBlockHeader::parse(block).unwrap();
+        let under = protection(&VAULT, header.version, &bytes(kbpk));
+        let (pin, header) = VAULT.import_block(KeyUsage::Pin, block, &under).unwrap();
+        assert_eq!((pin.usage(), pin.algorithm()), (KeyUsage::Pin, KeyAlgorithm::TripleDes2));
+        assert!(pin.kcv().to_string().starts_with(kcv), "{name}: {}", pin.kcv());
+        assert_eq!(header.usage, *b"P0");
+        for usage in KeyUsage::ALL.into_iter().filter(|usage| *usage != KeyUsage::Pin) {
+            assert!(VAULT.import_block(usage, block, &under).is_err(), "{usage}");
+        }
     }
 }
 
-/// The check value of an AES protection key is the one that partners compute: AES-CMAC of a zero block.
+/// The check value of a protection key is the one that partners compute: a zero block under triple DES, AES-CMAC of a
+/// zero block under AES.
 #[test]
-fn check_value_of_an_aes_protection_key() {
-    let under = protection(&VAULT, &bytes(BLOCKS[2].1));
-    // Computed with another implementation.
-    assert_eq!(under.kcv().to_string(), "2331550B");
+fn check_values_of_protection_keys() {
+    // Computed with another implementation; the last is also printed in a block of another library's tests.
+    for (version, key, check) in [
+        (BlockVersion::B, BLOCKS[6].1, "4C3CDDA1"),
+        (BlockVersion::D, BLOCKS[8].1, "3FA42CF9"),
+        (BlockVersion::D, BLOCKS[9].1, "34272FF1"),
+        (BlockVersion::D, BLOCKS[2].1, "2331550B"),
+    ] {
+        assert_eq!(protection(&VAULT, version, &bytes(key)).kcv().to_string(), check, "{key}");
+    }
 }
 
-/// Every key that may be sent arrives with the same check value at another vault, in both versions; no other
-/// key leaves.
+/// The version and the length together say which cipher a protection key is for; another length is refused, and so is
+/// the key of one version for a block of the other.
+#[test]
+fn a_protection_key_belongs_to_one_version() {
+    for len in 0..=40 {
+        for (version, lengths) in [(BlockVersion::B, &[16, 24][..]), (BlockVersion::D, &[16, 24, 32])] {
+            let algorithm = version.protection(len);
+            assert_eq!(algorithm.is_ok(), lengths.contains(&len), "{version:?} {len}");
+            match algorithm {
+                Ok(algorithm) => {
+                    assert_eq!(algorithm.key_len(), len);
+                    assert_eq!(BlockVersion::for_key(algorithm), Some(version));
+                }
+                Err(error) => assert!(error.to_string().contains("protection key of 16"), "{error}"),
+            }
+            let header = KeyBlockHeader::describe(version, KeyUsage::Pin, KeyAlgorithm::TripleDes2).unwrap();
+            let made = wrap(&vec![7; len], &header, &[9; 16], &[0; 14]);
+            assert_eq!(made.is_ok(), lengths.contains(&len), "{version:?} {len}: {made:?}");
+        }
+    }
+    for (number, other) in [(6, BlockVersion::D), (8, BlockVersion::B), (9, BlockVersion::B)] {
+        let (name, kbpk, block, ..) = BLOCKS[number];
+        let under = protection(&VAULT, other, &bytes(kbpk));
+        let usage = if number == 6 { KeyUsage::Mac } else { KeyUsage::Pin };
+        let error = VAULT.import_block(usage, block, &under).unwrap_err().to_string();
+        assert!(error.contains("its version is not that of the protection key"), "{name}: {error}");
+    }
+}
+
+/// A triple-length key in a sound block: no terminal and no line has a place for one.
+#[test]
+fn a_key_of_triple_length_is_refused_by_name() {
+    for (version, kbpk) in PROTECTION {
+        let kbpk = bytes(kbpk);
+        let under = protection(&VAULT, version, &kbpk);
+        for usage in [KeyUsage::TerminalMaster, KeyUsage::ZoneMaster, KeyUsage::Pin, KeyUsage::IssuerMaster] {
+            let header = KeyBlockHeader::describe(version, usage, KeyAlgorithm::TripleDes2).unwrap();
+            let block = wrap(&kbpk, &header, &bytes(BLOCKS[7].1), &[0; 6]).unwrap();
+            let error = VAULT.import_block(usage, &block, &under).unwrap_err().to_string();
+            assert!(error.contains("triple length") && error.contains("single and double"), "{error}");
+        }
+    }
+}
+
+/// Every key that may be sent arrives with the same check value at another vault, in both versions and under protection
+/// keys of every length; no other key leaves.
 #[test]
 fn keys_arrive_with_their_use() {
     let other = SoftVault::ephemeral().unwrap();
-    for clear in [vec![0x31; 8].into_iter().chain(vec![0x58; 8]).collect::<Vec<u8>>(), vec![0x77; 32]] {
-        let (mine, theirs) = (protection(&VAULT, &clear), protection(&other, &clear));
+    for (version, clear) in PROTECTION.map(|(version, clear)| (version, bytes(clear))) {
+        let (mine, theirs) = (protection(&VAULT, version, &clear), protection(&other, version, &clear));
         for usage in KeyUsage::ALL {
             for algorithm in KeyAlgorithm::ALL.into_iter().filter(|algorithm| usage.allows(*algorithm)) {
                 let key = VAULT.generate(usage, algorithm).unwrap();
@@ -148,7 +245,7 @@ fn keys_arrive_with_their_use() {
 
 #[test]
 fn blocks_hide_the_length_of_their_key() {
-    let under = protection(&VAULT, &bytes(BLOCKS[0].1));
+    let under = protection(&VAULT, BlockVersion::B, &bytes(BLOCKS[0].1));
     let lengths = [KeyAlgorithm::Des, KeyAlgorithm::TripleDes2].map(|algorithm| {
         let key = VAULT.generate(KeyUsage::Mac, algorithm).unwrap();
         VAULT.export_block(&key, &under, Exportability::Trusted, &[]).unwrap().len()
@@ -208,9 +305,10 @@ proptest! {
 
     /// Any optional blocks, short and long: what was sent is what arrives, header and key.
     #[test]
-    fn round_trip(optional in optional(), aes: bool, kbpk: [u8; 32], single: bool) {
-        let clear = if aes { &kbpk[..] } else { &kbpk[..16] };
-        let under = protection(&VAULT, clear);
+    fn round_trip(optional in optional(), aes: bool, kbpk: [u8; 32], parts in 0usize..6, single: bool) {
+        let version = if aes { BlockVersion::D } else { BlockVersion::B };
+        let longest = if aes { 3 } else { 2 };
+        let under = protection(&VAULT, version, &kbpk[..8 + 8 * (1 + parts % longest)]);
         let algorithm = if single { KeyAlgorithm::Des } else { KeyAlgorithm::TripleDes2 };
         let key = VAULT.generate(KeyUsage::Track, algorithm).unwrap();
         let block = VAULT.export_block(&key, &under, Exportability::Trusted, &optional).unwrap();

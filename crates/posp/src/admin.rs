@@ -93,7 +93,8 @@ Examples:
   posp terminal --merchant 898100000000001 --terminal 20000009 --tmk-component 0123...CDEF --host 127.0.0.1:8583
   posp terminal add 898100000000001 20000009
   posp terminal add 898100000000001 20000009 --tr31 B0096K0TB00E0000…
-  posp terminal list"
+  posp terminal list
+--tr31 asks for the components of the key that protects the block: 16 or 24 bytes for version B, 16, 24 or 32 for D."
 )]
 pub struct TerminalArgs {
     #[command(subcommand)]

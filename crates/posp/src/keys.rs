@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use acquiring::{MerchantId, TerminalId};
 use anyhow::{Context, bail};
-use clap::{Args, Subcommand};
-use hsm::{Exportability, Hsm, KeyAlgorithm, KeyComponent, KeyUsage, SoftVault, WrappedKey, Zeroizing};
+use clap::{Args, Subcommand, ValueEnum};
+use hsm::{
+    BlockVersion, Exportability, Hsm, HsmError, KeyAlgorithm, KeyBlockHeader, KeyComponent, KeyUsage,
+    SoftVault, WrappedKey, Zeroizing,
+};
 
 use crate::config::{Config, HsmBackend};
 use crate::screen::Screen;
@@ -28,6 +31,8 @@ use crate::{admin, module, rotation, txn};
   posp key export --tr31 --merchant 898100000000001 --terminal 10000001
                                                        puts a terminal's master key into a key block
   posp key export --tr31 --key v1:pin:3des:…           puts a wrapped key into a key block
+  posp key export --tr31 --key zone --block-version D  the same in a block of version D, under AES
+The key that protects a block has 16 or 24 bytes for version B (triple DES) and 16, 24 or 32 for version D (AES).
 A terminal takes its master key out of a key block with `posp terminal add … --tr31 BLOCK`.")]
 pub struct KeyArgs {
     #[command(subcommand)]
@@ -90,7 +95,7 @@ struct InitArgs {
 #[derive(Args)]
 struct ZoneArgs {
     /// A component, hex, with its check value: HEX:KCV. Two or three. Asked for when left out. With --tr31 those of
-    /// the key block protection key.
+    /// the key block protection key: 16 or 24 bytes for a block of version B, 16, 24 or 32 for version D.
     #[arg(long = "component", value_name = "HEX[:KCV]")]
     components: Vec<String>,
     /// Check value of the whole key that the components make.
@@ -101,12 +106,12 @@ struct ZoneArgs {
     tr31: Option<String>,
 }
 
-/// The key block protection key shared with the other party: it makes blocks of version B with components of
-/// 16 bytes (triple DES), of version D with components of 32 (AES).
+/// The key block protection key shared with the other party. Which cipher it is for, block version and length say
+/// together: 16 and 24 bytes are triple DES in version B and AES in version D.
 #[derive(Args)]
 pub(crate) struct Protection {
-    /// A component of the key block protection key, hex, with its check value: HEX:KCV. Two or three. Asked for
-    /// when left out.
+    /// A component of the key block protection key, hex, with its check value: HEX:KCV. Two or three, of 16 or 24
+    /// bytes for a block of version B (triple DES), of 16, 24 or 32 for version D (AES). Asked for when left out.
     #[arg(long = "component", value_name = "HEX[:KCV]", requires = "tr31")]
     components: Vec<String>,
     /// Check value of the whole protection key, 6 or 8 digits.
@@ -143,6 +148,10 @@ struct ExportArgs {
     /// Data directory of the node (default: node.data of the configuration).
     #[arg(long, value_name = "DIR", requires = "terminal")]
     data: Option<PathBuf>,
+    /// Version of the block: B, under triple DES, or D, under AES (default: B, but D where the components of the
+    /// protection key have 32 bytes).
+    #[arg(long, value_name = "VERSION", ignore_case = true)]
+    block_version: Option<VersionArg>,
     /// The receiver may not send it on.
     #[arg(long)]
     not_exportable: bool,
@@ -150,16 +159,43 @@ struct ExportArgs {
     protection: Protection,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum VersionArg {
+    /// Triple DES.
+    #[value(name = "B")]
+    B,
+    /// AES.
+    #[value(name = "D")]
+    D,
+}
+
+impl From<VersionArg> for BlockVersion {
+    fn from(version: VersionArg) -> Self {
+        match version {
+            VersionArg::B => Self::B,
+            VersionArg::D => Self::D,
+        }
+    }
+}
+
+/// The cipher of a protection key of so many bytes. Where nothing says the version it is B, which every host has, unless
+/// only D has the length.
+fn protection_cipher(version: Option<BlockVersion>, bytes: usize) -> Result<KeyAlgorithm, HsmError> {
+    let usual = if bytes == KeyAlgorithm::Aes256.key_len() { BlockVersion::D } else { BlockVersion::B };
+    version.unwrap_or(usual).protection(bytes)
+}
+
 impl Protection {
-    /// The protection key inside the vault; it is kept nowhere else.
-    fn enter(&self, vault: &dyn Hsm) -> anyhow::Result<WrappedKey> {
+    /// The protection key inside the vault, for blocks of this version; it is kept nowhere else.
+    fn enter(&self, vault: &dyn Hsm, version: Option<BlockVersion>) -> anyhow::Result<WrappedKey> {
         let components: Vec<KeyComponent> = if self.components.is_empty() {
             ask_components("Key block protection key")?
         } else {
             self.components.iter().map(|text| component(text)).collect::<anyhow::Result<_>>()?
         };
-        let double = components.iter().all(|component| component.byte_len() == 16);
-        let algorithm = if double { KeyAlgorithm::TripleDes2 } else { KeyAlgorithm::Aes256 };
+        let bytes = components.first().map_or(0, KeyComponent::byte_len);
+        let algorithm = protection_cipher(version, bytes)
+            .with_context(|| format!("components of {bytes} bytes for the protection key"))?;
         let key = vault.import_components(KeyUsage::BlockProtection, algorithm, &components)?;
         let found = key.kcv().to_string();
         if let Some(expected) = &self.kcv
@@ -171,6 +207,13 @@ impl Protection {
     }
 }
 
+/// The line over a key that came or goes in a block.
+fn sent(key: &WrappedKey, under: &WrappedKey) -> String {
+    let (kcv, shield) = (key.kcv().short(), under.kcv().short());
+    let (usage, algorithm) = (key.usage(), key.algorithm());
+    format!("# {usage} {algorithm}, check value {kcv}, under {} {shield}", under.algorithm())
+}
+
 /// Takes a key of this usage out of a TR-31 key block and says what came with it.
 pub(crate) fn receive(
     vault: &dyn Hsm,
@@ -179,10 +222,11 @@ pub(crate) fn receive(
     protection: &Protection,
     screen: &mut Screen,
 ) -> anyhow::Result<WrappedKey> {
-    let under = protection.enter(vault)?;
-    let (key, header) = vault.import_block(usage, block.trim(), &under)?;
-    let (kcv, shield) = (key.kcv().short(), under.kcv().short());
-    screen.line(format!("# {} {}, check value {kcv}, under {shield}", key.usage(), key.algorithm()))?;
+    let block = block.trim();
+    let (header, _) = KeyBlockHeader::parse(block)?;
+    let under = protection.enter(vault, Some(header.version))?;
+    let (key, header) = vault.import_block(usage, block, &under)?;
+    screen.line(sent(&key, &under))?;
     for block in &header.optional {
         screen.line(format!("# optional block {}: {}", String::from_utf8_lossy(&block.id), block.data))?;
     }
@@ -323,15 +367,10 @@ pub async fn run(config: &Config, args: KeyArgs, screen: &mut Screen) -> anyhow:
         KeyCommand::Export(args) => {
             let vault = module::open(config)?;
             let key = named(config, &args).await?;
-            let under = args.protection.enter(&*vault)?;
+            let under = args.protection.enter(&*vault, args.block_version.map(Into::into))?;
             let may = if args.not_exportable { Exportability::Never } else { Exportability::Trusted };
             let block = vault.export_block(&key, &under, may, &[])?;
-            let (kcv, shield) = (key.kcv().short(), under.kcv().short());
-            screen.line(format!(
-                "# {} {}, check value {kcv}, under {shield}",
-                key.usage(),
-                key.algorithm()
-            ))?;
+            screen.line(sent(&key, &under))?;
             screen.line(block)?;
         }
         KeyCommand::Zone(args) => {
@@ -358,4 +397,31 @@ pub async fn run(config: &Config, args: KeyArgs, screen: &mut Screen) -> anyhow:
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Version and length choose the cipher together; the length alone only where no block says the version.
+    #[test]
+    fn the_cipher_of_a_protection_key_follows_from_version_and_length() {
+        use BlockVersion::{B, D};
+        for (version, bytes, wanted) in [
+            (Some(B), 16, KeyAlgorithm::TripleDes2),
+            (Some(B), 24, KeyAlgorithm::TripleDes3),
+            (Some(D), 16, KeyAlgorithm::Aes128),
+            (Some(D), 24, KeyAlgorithm::Aes192),
+            (Some(D), 32, KeyAlgorithm::Aes256),
+            (None, 16, KeyAlgorithm::TripleDes2),
+            (None, 24, KeyAlgorithm::TripleDes3),
+            (None, 32, KeyAlgorithm::Aes256),
+        ] {
+            assert_eq!(protection_cipher(version, bytes), Ok(wanted), "{version:?} {bytes}");
+        }
+        for (version, bytes) in [(Some(B), 32), (Some(B), 8), (Some(D), 8), (None, 8), (None, 0)] {
+            let error = protection_cipher(version, bytes).unwrap_err().to_string();
+            assert!(error.contains("protection key of 16"), "{version:?} {bytes}: {error}");
+        }
+    }
 }

@@ -182,6 +182,7 @@ impl Pkcs11Vault {
     const fn wrapped_len(algorithm: KeyAlgorithm) -> usize {
         match algorithm {
             KeyAlgorithm::Aes256 | KeyAlgorithm::HmacSha256 => 40,
+            KeyAlgorithm::TripleDes3 | KeyAlgorithm::Aes192 => 32,
             _ => 24,
         }
     }
@@ -194,11 +195,18 @@ impl Pkcs11Vault {
             Attribute::Extractable(true),
         ];
         template.extend(match algorithm {
-            // An SM4 key is for the token a secret that it holds and does nothing with.
-            KeyAlgorithm::Aes256 | KeyAlgorithm::HmacSha256 | KeyAlgorithm::Sm4 => {
+            // An SM4 key or one that protects key blocks is for the token a secret that it holds and does nothing with.
+            KeyAlgorithm::TripleDes3
+            | KeyAlgorithm::Sm4
+            | KeyAlgorithm::Aes128
+            | KeyAlgorithm::Aes192
+            | KeyAlgorithm::Aes256
+            | KeyAlgorithm::HmacSha256 => {
                 [Attribute::KeyType(KeyType::GENERIC_SECRET), Attribute::Sign(true), Attribute::Verify(true)]
             }
-            _ => [Attribute::KeyType(KeyType::DES2), Attribute::Encrypt(true), Attribute::Decrypt(true)],
+            KeyAlgorithm::Des | KeyAlgorithm::TripleDes2 => {
+                [Attribute::KeyType(KeyType::DES2), Attribute::Encrypt(true), Attribute::Decrypt(true)]
+            }
         });
         template
     }
@@ -423,7 +431,7 @@ impl Hsm for Pkcs11Vault {
     ) -> Result<(WrappedKey, KeyBlockHeader), HsmError> {
         let algorithm = rules::block_admits(usage, block, under)?;
         let (header, clear) = primitives::key_block::unwrap(&self.clear(under)?, block)?;
-        rules::has_length(algorithm, &clear)?;
+        rules::block_key_has_length(algorithm, &clear)?;
         Ok((self.wrap(usage, algorithm, &clear)?, header))
     }
 

@@ -83,6 +83,38 @@ impl fmt::Debug for DesKey {
     }
 }
 
+/// Three-key triple DES. Apart from [`DesKey`], because only key blocks know it, and every key in use would be larger.
+pub struct TripleKey([Schedule; 3]);
+
+impl TripleKey {
+    /// Encrypts with the first part, decrypts with the second, encrypts with the third.
+    pub fn new(key: &[u8; 24]) -> Self {
+        let schedule = |at: usize| {
+            let part = Zeroizing::new(take::<8>(key.get(at..).unwrap_or_default()));
+            Schedule::new(&part)
+        };
+        Self([schedule(0), schedule(8), schedule(16)])
+    }
+
+    /// Encrypts one block.
+    pub fn encrypt(&self, block: [u8; 8]) -> [u8; 8] {
+        let [first, second, third] = &self.0;
+        third.encrypt(second.decrypt(first.encrypt(Halves::enter(block)))).leave()
+    }
+
+    /// Decrypts one block.
+    pub fn decrypt(&self, block: [u8; 8]) -> [u8; 8] {
+        let [first, second, third] = &self.0;
+        first.decrypt(second.encrypt(third.decrypt(Halves::enter(block)))).leave()
+    }
+}
+
+impl fmt::Debug for TripleKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TripleKey(..)")
+    }
+}
+
 /// SM4.
 pub struct Sm4Key(Sm4);
 
@@ -131,7 +163,11 @@ impl BlockKey {
             KeyAlgorithm::Des => Ok(Self::Des(DesKey::single(key.try_into().map_err(length)?))),
             KeyAlgorithm::TripleDes2 => Ok(Self::Des(DesKey::double(key.try_into().map_err(length)?))),
             KeyAlgorithm::Sm4 => Ok(Self::Sm4(Sm4Key::new(key.try_into().map_err(length)?))),
-            KeyAlgorithm::Aes256 | KeyAlgorithm::HmacSha256 => {
+            KeyAlgorithm::TripleDes3
+            | KeyAlgorithm::Aes128
+            | KeyAlgorithm::Aes192
+            | KeyAlgorithm::Aes256
+            | KeyAlgorithm::HmacSha256 => {
                 Err(HsmError::WrongAlgorithm { operation: "block encryption", found: algorithm })
             }
         }
@@ -201,12 +237,16 @@ const CHECK_TEXT: &[u8] = b"posp key check value v1";
 /// # Errors
 /// The length does not fit the algorithm.
 pub fn check_value(algorithm: KeyAlgorithm, key: &[u8]) -> Result<Kcv, HsmError> {
+    let length = || HsmError::KeyLength { algorithm, wanted: algorithm.key_len(), found: key.len() };
     match algorithm {
         KeyAlgorithm::Des | KeyAlgorithm::TripleDes2 | KeyAlgorithm::Sm4 => {
             Ok(BlockKey::new(algorithm, key)?.check_value())
         }
-        KeyAlgorithm::Aes256 | KeyAlgorithm::HmacSha256 => {
-            let length = || HsmError::KeyLength { algorithm, wanted: algorithm.key_len(), found: key.len() };
+        KeyAlgorithm::TripleDes3 => {
+            let key = key.try_into().map_err(|_| length())?;
+            Ok(Kcv(take(&TripleKey::new(key).encrypt([0; 8]))))
+        }
+        KeyAlgorithm::Aes128 | KeyAlgorithm::Aes192 | KeyAlgorithm::Aes256 | KeyAlgorithm::HmacSha256 => {
             if key.len() != algorithm.key_len() {
                 return Err(length());
             }
@@ -222,7 +262,13 @@ pub fn check_value(algorithm: KeyAlgorithm, key: &[u8]) -> Result<Kcv, HsmError>
 /// The length does not fit the algorithm.
 pub fn check_value_for(usage: KeyUsage, algorithm: KeyAlgorithm, key: &[u8]) -> Result<Kcv, HsmError> {
     match (usage, algorithm) {
-        (KeyUsage::BlockProtection, KeyAlgorithm::Aes256) => super::key_block::check_value(key),
+        (KeyUsage::BlockProtection, KeyAlgorithm::Aes128 | KeyAlgorithm::Aes192 | KeyAlgorithm::Aes256) => {
+            // Of whichever length the key is it would have one.
+            if key.len() != algorithm.key_len() {
+                return Err(HsmError::KeyLength { algorithm, wanted: algorithm.key_len(), found: key.len() });
+            }
+            super::key_block::check_value(key)
+        }
         _ => check_value(algorithm, key),
     }
 }

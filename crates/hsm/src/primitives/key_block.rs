@@ -13,14 +13,15 @@ use cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::{DesKey, take, xor};
+use super::{DesKey, TripleKey, take, xor};
 use crate::HsmError;
 use crate::key::Kcv;
 use crate::tr31::{BlockVersion, KeyBlockHeader};
 
 /// The cipher of a version under a key of one of its lengths.
 enum Cipher {
-    Tdes(Box<DesKey>),
+    Tdes2(Box<DesKey>),
+    Tdes3(Box<TripleKey>),
     Aes128(Box<Aes128>),
     Aes192(Box<Aes192>),
     Aes256(Box<Aes256>),
@@ -29,14 +30,12 @@ enum Cipher {
 impl Cipher {
     fn new(version: BlockVersion, key: &[u8]) -> Result<Self, HsmError> {
         match (version, key.len()) {
-            (BlockVersion::B, 16) => Ok(Self::Tdes(Box::new(DesKey::double(&take(key))))),
+            (BlockVersion::B, 16) => Ok(Self::Tdes2(Box::new(DesKey::double(&take(key))))),
+            (BlockVersion::B, 24) => Ok(Self::Tdes3(Box::new(TripleKey::new(&take(key))))),
             (BlockVersion::D, 16) => Ok(Self::Aes128(Box::new(Aes128::new(&take::<16>(key).into())))),
             (BlockVersion::D, 24) => Ok(Self::Aes192(Box::new(Aes192::new(&take::<24>(key).into())))),
             (BlockVersion::D, 32) => Ok(Self::Aes256(Box::new(Aes256::new(&take::<32>(key).into())))),
-            (BlockVersion::B, _) => {
-                Err(HsmError::KeyBlock("version B takes a double-length triple-DES protection key"))
-            }
-            (BlockVersion::D, _) => Err(HsmError::KeyBlock("version D takes an AES protection key")),
+            (version, _) => Err(HsmError::KeyBlock(version.takes())),
         }
     }
 
@@ -44,7 +43,8 @@ impl Cipher {
     fn encrypt(&self, block: [u8; 16]) -> [u8; 16] {
         let mut block = block;
         match self {
-            Self::Tdes(key) => return take(&key.encrypt(take(&block))),
+            Self::Tdes2(key) => return take(&key.encrypt(take(&block))),
+            Self::Tdes3(key) => return take(&key.encrypt(take(&block))),
             Self::Aes128(key) => key.encrypt_block((&mut block).into()),
             Self::Aes192(key) => key.encrypt_block((&mut block).into()),
             Self::Aes256(key) => key.encrypt_block((&mut block).into()),
@@ -55,7 +55,8 @@ impl Cipher {
     fn decrypt(&self, block: [u8; 16]) -> [u8; 16] {
         let mut block = block;
         match self {
-            Self::Tdes(key) => return take(&key.decrypt(take(&block))),
+            Self::Tdes2(key) => return take(&key.decrypt(take(&block))),
+            Self::Tdes3(key) => return take(&key.decrypt(take(&block))),
             Self::Aes128(key) => key.decrypt_block((&mut block).into()),
             Self::Aes192(key) => key.decrypt_block((&mut block).into()),
             Self::Aes256(key) => key.decrypt_block((&mut block).into()),
@@ -65,7 +66,7 @@ impl Cipher {
 
     const fn block_len(&self) -> usize {
         match self {
-            Self::Tdes(_) => 8,
+            Self::Tdes2(_) | Self::Tdes3(_) => 8,
             _ => 16,
         }
     }
@@ -116,11 +117,13 @@ impl Cipher {
     }
 }
 
-/// Derives the key that encrypts (0) or signs (1) a block.
+/// Derives the key that encrypts (0) or signs (1) a block: as long as the protection key, in as many blocks of CMAC
+/// as that takes, over counter, purpose, the cipher's number and the length in bits (X9.143 7.2).
 fn derive(version: BlockVersion, protection: &[u8], purpose: u8) -> Result<Cipher, HsmError> {
     let cipher = Cipher::new(version, protection)?;
     let algorithm: u8 = match (version, protection.len()) {
-        (BlockVersion::B, _) => 0,
+        (BlockVersion::B, 16) => 0,
+        (BlockVersion::B, _) => 1,
         (BlockVersion::D, 16) => 2,
         (BlockVersion::D, 24) => 3,
         (BlockVersion::D, _) => 4,
@@ -212,20 +215,57 @@ pub fn unwrap(protection: &[u8], text: &str) -> Result<(KeyBlockHeader, Zeroizin
 mod tests {
     use super::*;
 
-    /// The examples of SP 800-38B for a short, a whole and a long message, with AES-128.
+    /// The examples of SP 800-38B for an empty, a whole and a long message, with every cipher.
     #[test]
     fn cmac_as_the_standard_has_it() {
-        let key = hex::decode("2B7E151628AED2A6ABF7158809CF4F3C").unwrap();
-        let cipher = Cipher::new(BlockVersion::D, &key).unwrap();
         let message =
             hex::decode("6BC1BEE22E409F96E93D7E117393172AAE2D8A571E03AC9C9EB76FAC45AF8E5130C81C46A35CE411")
                 .unwrap();
-        for (len, mac) in [
-            (0, "BB1D6929E95937287FA37D129B756746"),
-            (16, "070A16B46B4D4144F79BDD9DD04A287C"),
-            (40, "DFA66747DE9AE63030CA32611497C827"),
-        ] {
-            assert_eq!(hex::encode_upper(cipher.cmac(&[&message[..len]])), mac);
+        let ciphers = [
+            (
+                BlockVersion::D,
+                "2B7E151628AED2A6ABF7158809CF4F3C",
+                [
+                    (0, "BB1D6929E95937287FA37D129B756746"),
+                    (16, "070A16B46B4D4144F79BDD9DD04A287C"),
+                    (40, "DFA66747DE9AE63030CA32611497C827"),
+                ],
+            ),
+            (
+                BlockVersion::D,
+                "8E73B0F7DA0E6452C810F32B809079E562F8EAD2522C6B7B",
+                [
+                    (0, "D17DDF46ADAACDE531CAC483DE7A9367"),
+                    (16, "9E99A7BF31E710900662F65E617C5184"),
+                    (40, "8A1DE5BE2EB31AAD089A82E6EE908B0E"),
+                ],
+            ),
+            (
+                BlockVersion::D,
+                "603DEB1015CA71BE2B73AEF0857D77811F352C073B6108D72D9810A30914DFF4",
+                [
+                    (0, "028962F61B7BF89EFC6B551F4667D983"),
+                    (16, "28A7023F452E8F82BD4BF28D8C37C35C"),
+                    (40, "AAF3D8F1DE5640C232F5B169B9C911E6"),
+                ],
+            ),
+            (
+                BlockVersion::B,
+                "4CF15134A2850DD58A3D10BA80570D38",
+                [(0, "BD2EBF9A3BA00361"), (8, "4FF2AB813C53CE83"), (20, "62DD1B471902BD4E")],
+            ),
+            (
+                BlockVersion::B,
+                "8AA83BF8CBDA10620BC1BF19FBB6CD58BC313D4A371CA8B5",
+                [(0, "B7A688E122FFAF95"), (8, "8E8F293136283797"), (20, "743DDBE0CE2DC2ED")],
+            ),
+        ];
+        for (version, key, macs) in ciphers {
+            let cipher = Cipher::new(version, &hex::decode(key).unwrap()).unwrap();
+            for (len, mac) in macs {
+                let own = cipher.cmac(&[&message[..len]]);
+                assert_eq!(hex::encode_upper(&own[..version.block_len()]), mac, "{key} over {len}");
+            }
         }
     }
 }

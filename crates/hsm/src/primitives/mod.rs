@@ -12,7 +12,7 @@ pub mod pin;
 pub mod track;
 
 pub(crate) use block::hmac_sha256;
-pub use block::{BlockKey, DesKey, Sm4Key, check_value, check_value_for};
+pub use block::{BlockKey, DesKey, Sm4Key, TripleKey, check_value, check_value_for};
 
 /// Exclusive-or of two blocks.
 pub(crate) fn xor<const N: usize>(mut a: [u8; N], b: [u8; N]) -> [u8; N] {

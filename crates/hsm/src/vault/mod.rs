@@ -491,7 +491,7 @@ impl Hsm for SoftVault {
     ) -> Result<(WrappedKey, KeyBlockHeader), HsmError> {
         let algorithm = rules::block_admits(usage, block, under)?;
         let (header, clear) = primitives::key_block::unwrap(self.unwrap(under)?.as_ref(), block)?;
-        rules::has_length(algorithm, &clear)?;
+        rules::block_key_has_length(algorithm, &clear)?;
         Ok((self.wrap(usage, algorithm, &clear)?, header))
     }
 

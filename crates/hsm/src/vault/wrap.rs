@@ -18,12 +18,12 @@ impl ClearKey {
         Self { bytes: Zeroizing::new(take(bytes)), len: bytes.len().min(32) }
     }
 
-    /// Fresh random bytes for the algorithm, with odd parity for DES; never a DES key whose halves agree.
+    /// Fresh random bytes for the algorithm, with odd parity for DES; never a DES key of which two parts agree.
     pub(crate) fn random(algorithm: KeyAlgorithm) -> Result<Self, HsmError> {
         loop {
             let mut key = Self { bytes: Zeroizing::new([0; 32]), len: algorithm.key_len() };
             getrandom::fill(key.as_mut()).map_err(|_| HsmError::Random)?;
-            if matches!(algorithm, KeyAlgorithm::Des | KeyAlgorithm::TripleDes2) {
+            if matches!(algorithm, KeyAlgorithm::Des | KeyAlgorithm::TripleDes2 | KeyAlgorithm::TripleDes3) {
                 key.as_mut().iter_mut().for_each(|byte| *byte = odd_parity(*byte));
             }
             if !is_weak(algorithm, key.as_ref()) {
@@ -71,12 +71,20 @@ const DES_WEAK: [u64; 16] = [
 
 fn is_weak(algorithm: KeyAlgorithm, key: &[u8]) -> bool {
     match algorithm {
-        KeyAlgorithm::Des | KeyAlgorithm::TripleDes2 => {
-            let (halves, _) = key.as_chunks::<8>();
-            let weak = halves.iter().any(|half| DES_WEAK.contains(&u64::from_be_bytes(*half)));
-            weak || matches!(halves, [left, right] if left == right)
+        KeyAlgorithm::Des | KeyAlgorithm::TripleDes2 | KeyAlgorithm::TripleDes3 => {
+            let (parts, _) = key.as_chunks::<8>();
+            let weak = parts.iter().any(|part| DES_WEAK.contains(&u64::from_be_bytes(*part)));
+            weak || match parts {
+                [first, second] => first == second,
+                [first, second, third] => first == second || second == third || first == third,
+                _ => false,
+            }
         }
-        KeyAlgorithm::Sm4 | KeyAlgorithm::Aes256 | KeyAlgorithm::HmacSha256 => false,
+        KeyAlgorithm::Sm4
+        | KeyAlgorithm::Aes128
+        | KeyAlgorithm::Aes192
+        | KeyAlgorithm::Aes256
+        | KeyAlgorithm::HmacSha256 => false,
     }
 }
 
@@ -146,5 +154,25 @@ impl Wrapper {
             )
             .map_err(|_| foreign)?;
         Ok(clear)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two equal parts make of triple DES one that is no stronger than a shorter key.
+    #[test]
+    fn a_drawn_des_key_has_no_equal_parts() {
+        let (one, two, three) = ([0x31; 8], [0x58; 8], [0x67; 8]);
+        for parts in [[one, one, two], [one, two, two], [one, two, one]] {
+            assert!(is_weak(KeyAlgorithm::TripleDes3, parts.as_flattened()));
+        }
+        assert!(!is_weak(KeyAlgorithm::TripleDes3, [one, two, three].as_flattened()));
+        assert!(is_weak(KeyAlgorithm::TripleDes2, [one, one].as_flattened()));
+        assert!(is_weak(KeyAlgorithm::TripleDes3, [one, two, [0x01; 8]].as_flattened()));
+        let key = ClearKey::random(KeyAlgorithm::TripleDes3).unwrap();
+        assert_eq!(key.as_ref().len(), 24);
+        assert!(key.as_ref().iter().all(|byte| byte.count_ones() % 2 == 1));
     }
 }

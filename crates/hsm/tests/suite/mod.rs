@@ -25,6 +25,7 @@ pub const CASES: &[Case] = &[
     ("sealed_data_opens_unchanged_in_its_place", sealed_data_opens_unchanged_in_its_place),
     ("digests_repeat", digests_repeat),
     ("keys_travel_in_ecb_and_in_blocks", keys_travel_in_ecb_and_in_blocks),
+    ("key_blocks_under_every_protection_key", key_blocks_under_every_protection_key),
     ("many_threads", many_threads),
 ];
 
@@ -323,6 +324,88 @@ fn keys_travel_in_ecb_and_in_blocks(hsm: &dyn Hsm) {
     let key = hsm.generate(KeyUsage::Pin, KeyAlgorithm::TripleDes2).unwrap();
     assert!(matches!(hsm.export(&key, &weak), Err(HsmError::WeakWrap { .. })));
     assert!(matches!(hsm.export(&zmk, &zmk), Err(HsmError::NeverSent { .. })));
+}
+
+/// Protection keys of every length: the check value that partners compute, the block that another maker published, and a
+/// key there and back; a key of triple length and a protection key of another length are refused.
+fn key_blocks_under_every_protection_key(hsm: &dyn Hsm) {
+    use KeyAlgorithm as A;
+    // Cipher, protection key, its check value, block with a PIN key, that key's check value.
+    let published = [
+        (
+            A::TripleDes2,
+            "DD7515F2BFC17F85CE48F3CA25CB21F6",
+            "F7BAA873",
+            "B0080P0TE00E000094B420079CC80BA3461F86FE26EFC4A3B8E4FA4C5F5341176EED7B727B8A248E",
+            "57C409",
+        ),
+        (
+            A::TripleDes3,
+            "260892192061C8760BDF235E1619B057B334FED0EFA74F32",
+            "497FC9D9",
+            "B0080P0TE00E00009AFD3EC2FB89B35F6CAE8889D7777611DFE04DA850A298BFD07667601FC01825",
+            "CB9DEA",
+        ),
+        (
+            A::Aes128,
+            "F45185EADC5B799819DC8F4C3B58EC73",
+            "3FA42CF9",
+            "D0112P0TE00E000013B674A99811C18AB8BCFB26D347F8449E68FC074858D85DC452E43910CDC2A5E9BFE75DC94415EC0A82072217D04E35",
+            "57C409",
+        ),
+        (
+            A::Aes192,
+            "6BF89E64F80DBC70E9D6AEB03454E6544A67F725436E3BD3",
+            "34272FF1",
+            "D0112P0TE00E00004101636D69EDAA41ACA5596D662C3AAC23A14B4305C5D0A434476F50DD68BFDA0A4EB63DC27DB6DAEA0E6AC684BABDBE",
+            "57C409",
+        ),
+        (
+            A::Aes256,
+            "88E1AB2A2E3DD38C1FA039A536500CC8A87AB9D62DC92C01058FA79F44657DE6",
+            "2331550B",
+            "D0112P0TE00E000058742769AD697DEF9FE0EAA32B222D622C0F469170702F5BE63E6DD3F50BF78859FBF437FD5CBE4508B19DAEE31A0EAB",
+            "57C409",
+        ),
+    ];
+    for (algorithm, clear, check, block, kcv) in published {
+        let under = entered(hsm, KeyUsage::BlockProtection, algorithm, clear);
+        assert_eq!((under.algorithm(), under.kcv().to_string().as_str()), (algorithm, check));
+        assert_eq!(under.to_string().parse::<WrappedKey>().unwrap(), under);
+        let (pin, _) = hsm.import_block(KeyUsage::Pin, block, &under).unwrap();
+        assert!(pin.kcv().to_string().starts_with(kcv), "{algorithm}: {}", pin.kcv());
+        let sent = hsm.export_block(&pin, &under, Exportability::Trusted, &[]).unwrap();
+        let (header, key) = primitives::key_block::unwrap(&bytes(clear), &sent).unwrap();
+        assert_eq!(Some(header.version), BlockVersion::for_key(algorithm));
+        assert_eq!(primitives::check_value(A::TripleDes2, &key).unwrap(), pin.kcv());
+        // The same bytes as a key of another cipher are another key.
+        let others = A::ALL.into_iter().filter(|other| {
+            *other != algorithm
+                && other.key_len() == algorithm.key_len()
+                && KeyUsage::BlockProtection.allows(*other)
+        });
+        for other in others {
+            let under = entered(hsm, KeyUsage::BlockProtection, other, clear);
+            assert!(matches!(hsm.import_block(KeyUsage::Pin, block, &under), Err(HsmError::KeyBlock(_))));
+            let renamed = under.to_string().replace(other.name(), algorithm.name());
+            assert!(renamed.parse().is_ok_and(|key: WrappedKey| {
+                matches!(hsm.import_block(KeyUsage::Pin, block, &key), Err(HsmError::ForeignKey { .. }))
+            }));
+        }
+
+        let triple = primitives::key_block::wrap(&bytes(clear), &header, &[0x31; 24], &[0; 6]).unwrap();
+        let refused = hsm.import_block(KeyUsage::Pin, &triple, &under).unwrap_err().to_string();
+        assert!(refused.contains("triple length"), "{refused}");
+        for bytes in [8, 16, 24, 32].into_iter().filter(|bytes| *bytes != algorithm.key_len()) {
+            let halves = [KeyComponent::random(bytes).unwrap(), KeyComponent::random(bytes).unwrap()];
+            let made = hsm.import_components(KeyUsage::BlockProtection, algorithm, &halves);
+            assert!(matches!(made, Err(HsmError::KeyLength { .. })), "{algorithm} of {bytes}: {made:?}");
+        }
+        for usage in [KeyUsage::TerminalMaster, KeyUsage::ZoneMaster, KeyUsage::Mac] {
+            let made = hsm.generate(usage, algorithm);
+            assert_eq!(made.is_ok(), algorithm == A::TripleDes2, "{usage} {algorithm}: {made:?}");
+        }
+    }
 }
 
 fn many_threads(hsm: &dyn Hsm) {

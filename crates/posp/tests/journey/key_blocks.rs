@@ -19,6 +19,29 @@ const KEY: &str = "5DB50B454F8389ADCE573BE50861F2BF";
 const PIN_BLOCK: &str = "B0080P0TE00E000094B420079CC80BA3461F86FE26EFC4A3B8E4FA4C5F5341176EED7B727B8A248E";
 const PIN_PROTECTION: &str = "DD7515F2BFC17F85CE48F3CA25CB21F6";
 
+/// Blocks with PIN keys as a calculator of module makers prints them, under protection keys of 24 bytes in version B and of
+/// 16 and 24 in version D; their protection keys and the check values of the keys in them.
+const OTHER_LENGTHS: [(&str, &str, &str, &str); 3] = [
+    (
+        "3des192",
+        "260892192061C8760BDF235E1619B057B334FED0EFA74F32",
+        "B0080P0TE00E00009AFD3EC2FB89B35F6CAE8889D7777611DFE04DA850A298BFD07667601FC01825",
+        "CB9DEA",
+    ),
+    (
+        "aes128",
+        "F45185EADC5B799819DC8F4C3B58EC73",
+        "D0112P0TE00E000013B674A99811C18AB8BCFB26D347F8449E68FC074858D85DC452E43910CDC2A5E9BFE75DC94415EC0A82072217D04E35",
+        "57C409",
+    ),
+    (
+        "aes192",
+        "6BF89E64F80DBC70E9D6AEB03454E6544A67F725436E3BD3",
+        "D0112P0TE00E00004101636D69EDAA41ACA5596D662C3AAC23A14B4305C5D0A434476F50DD68BFDA0A4EB63DC27DB6DAEA0E6AC684BABDBE",
+        "57C409",
+    ),
+];
+
 /// A fresh terminal.
 const NEW: &str = "10000021";
 
@@ -105,6 +128,30 @@ fn what_a_block_may_not_bring_is_refused() {
     let header = KeyBlockHeader::describe(BlockVersion::B, KeyUsage::TerminalMaster, KeyAlgorithm::Des);
     let single = wrap(&bytes(PROTECTION), &header.unwrap(), &bytes(&KEY[..16]), &[0; 14]).unwrap();
     refused(&lab, &with_block(&add, &single, &right), "double-length triple-DES");
+    // One of triple length.
+    let header =
+        KeyBlockHeader::describe(BlockVersion::B, KeyUsage::TerminalMaster, KeyAlgorithm::TripleDes2);
+    let triple = wrap(&bytes(PROTECTION), &header.unwrap(), &[0x31; 24], &[0; 6]).unwrap();
+    refused(&lab, &with_block(&add, &triple, &right), "its key is of triple length");
+    refused(&lab, &with_block(&["key", "zone"], &triple, &right), "single and double length");
+    // Protection keys of lengths that the block's version does not have, and components of two lengths.
+    for bytes in [8, 32] {
+        let long = ["5A".repeat(bytes), "31".repeat(bytes)];
+        refused(
+            &lab,
+            &with_block(&add, PUBLISHED, &long),
+            "version B takes a triple-DES protection key of 16 or 24",
+        );
+    }
+    let short = ["5A".repeat(8), "31".repeat(8)];
+    let words = with_block(&["key", "import", "--usage", "pin"], OTHER_LENGTHS[1].2, &short);
+    refused(&lab, &words, "version D takes an AES protection key of 16, 24 or 32 bytes");
+    let uneven = ["5A".repeat(24), "31".repeat(16)];
+    refused(&lab, &with_block(&add, PUBLISHED, &uneven), "3des192 takes 24 bytes of key, got 16");
+    refused(&lab, &with_block(&add, PUBLISHED, &["5A".repeat(17), "31".repeat(17)]), "8, 16, 24 or 32 bytes");
+    // The right length, and another key.
+    let other = ["5A".repeat(24), "31".repeat(24)];
+    refused(&lab, &with_block(&add, PUBLISHED, &other), "its MAC is wrong");
     // Two ways at once, and components of a protection key for no block.
     let two = [&with_block(&add, PUBLISHED, &right)[..], &["--tmk-component", TMK[0]]].concat();
     refused(&lab, &two, "cannot be used with");
@@ -119,20 +166,54 @@ fn what_a_block_may_not_bring_is_refused() {
     assert_eq!(check_value(&lab, FIRST), "5C9405");
 }
 
+/// Hosts protect with keys of other lengths too: their blocks are taken, the line over the key says under which cipher.
+#[test]
+fn blocks_under_protection_keys_of_other_lengths_are_taken() {
+    let lab = Lab::prepare(&Setup::default());
+    for (cipher, protection, block, kcv) in OTHER_LENGTHS {
+        let halves = halves(protection);
+        let said = lab.good(&with_block(&["key", "import", "--usage", "pin"], block, &halves));
+        assert!(said.contains(&format!("# pin 3des, check value {kcv}, under {cipher} ")), "{said}");
+        assert!(said.lines().last().unwrap().starts_with(&format!("v1:pin:3des:{kcv}")), "{said}");
+
+        // A terminal's and the zone's master key under the same protection key.
+        let (header, _) = KeyBlockHeader::parse(block).unwrap();
+        let header =
+            KeyBlockHeader::describe(header.version, KeyUsage::TerminalMaster, KeyAlgorithm::TripleDes2);
+        let master = wrap(&bytes(protection), &header.unwrap(), &bytes(KEY), &[0; 14]).unwrap();
+        let said = lab.good(&with_block(&["terminal", "add", MERCHANT, FIRST], &master, &halves));
+        assert!(said.contains(&format!("tmk 3des, check value 5C9405, under {cipher} ")), "{said}");
+        assert_eq!(check_value(&lab, FIRST), "5C9405");
+        let said = lab.good(&with_block(&["key", "zone"], &master, &halves));
+        assert!(said.contains("zone_master_key = \"v1:zmk:3des:5C9405"), "{said}");
+    }
+}
+
 /// A terminal's key leaves by its number, for the device that loads it; the zone master key comes and goes the same way.
 #[test]
 fn master_keys_leave_in_blocks_that_open_elsewhere() {
     let lab = Lab::prepare(&Setup::default());
     let key: Vec<u8> = bytes(TMK[0]).iter().zip(bytes(TMK[1])).map(|(a, b)| a ^ b).collect();
-    for protection in [PIN_PROTECTION.to_owned(), "9C".repeat(31) + "01"] {
+    // Version B where nothing says otherwise, but for the one length that it does not have.
+    for (length, version, wanted) in [
+        (16, None, BlockVersion::B),
+        (24, None, BlockVersion::B),
+        (32, None, BlockVersion::D),
+        (24, Some("B"), BlockVersion::B),
+        (16, Some("D"), BlockVersion::D),
+        (24, Some("d"), BlockVersion::D),
+    ] {
+        let protection = "9C".repeat(length - 9) + "010203040506070809";
         let [one, two] = halves(&protection);
-        let export = ["key", "export", "--tr31", "--component", &one, "--component", &two];
+        let mut export = vec!["key", "export", "--tr31", "--component", &one, "--component", &two];
+        export.extend(version.iter().flat_map(|version| ["--block-version", *version]));
         let words = [&export[..], &["--merchant", MERCHANT, "--terminal", FIRST]].concat();
         let said = lab.good(&words);
         assert!(said.contains(&format!("tmk 3des, check value {}", check_value(&lab, FIRST))), "{said}");
         let block = said.lines().last().unwrap();
         let (header, clear) = unwrap(&bytes(&protection), block).unwrap();
         assert_eq!((header.usage, header.algorithm, header.mode), (*b"K0", b'T', b'B'), "{block}");
+        assert_eq!(header.version, wanted, "{block}");
         assert_eq!(*clear, key);
 
         let unknown = [&export[..], &["--merchant", MERCHANT, "--terminal", "99999999"]].concat();
@@ -155,4 +236,10 @@ fn master_keys_leave_in_blocks_that_open_elsewhere() {
             "another usage",
         );
     }
+    let halves = halves(&"9C".repeat(32));
+    let words =
+        ["key", "export", "--tr31", "--key", "zone", "--component", &halves[0], "--component", &halves[1]];
+    let long = [&words[..], &["--block-version", "B"]].concat();
+    refused(&lab, &long, "version B takes a triple-DES protection key of 16 or 24 bytes");
+    refused(&lab, &[&words[..], &["--block-version", "A"]].concat(), "possible values: B, D");
 }
