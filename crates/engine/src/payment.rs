@@ -106,6 +106,8 @@ pub struct Reply {
     pub payment: Option<(MerchantId, PaymentId)>,
     /// The account number of the request, for field 2 of the answer.
     pub pan: Option<Pan>,
+    /// The organisation of its card, 63.1, when there is a payment.
+    pub organisation: Option<&'static str>,
     /// The request was here before.
     pub repeated: bool,
     /// The fixed sentence of a refusal, for log and metric.
@@ -257,6 +259,7 @@ impl Engine {
             rrn: None,
             payment: None,
             pan: None,
+            organisation: None,
             repeated: false,
             reason: Some(refusal.reason),
         })
@@ -299,6 +302,7 @@ impl Engine {
         let id = inner.numbers.next(&inner.store).await.map_err(|e| self.store_refusal(&e))?;
         let digest = card.digest;
         let mut record = self.intent(&auth, &request, id, card, at);
+        record.foreign = inner.directory.limits().is_foreign(pan.reveal());
 
         if let Err(refusal) = check_request(&auth, &request, &record, &pan) {
             return Err(self.decline(record, refusal, request.masked).await);
@@ -320,7 +324,7 @@ impl Engine {
             Err(Lookup::Refused(refusal)) => return Err(self.decline(record, refusal, request.masked).await),
             Err(Lookup::Store(error)) => return Err(self.store_refusal(&error)),
         };
-        record.original = original.as_ref().map(|o| o.id);
+        stand_on(&mut record, original.as_ref());
         let pin = match (&request.pin, auth.keys()) {
             (Some(block), Some(keys)) => Some(TerminalPin { block: *block, key: keys.pin.clone() }),
             _ => None,
@@ -403,6 +407,7 @@ impl Engine {
             reversal_reason: None,
             reversed_on: None,
             limited: false,
+            foreign: false,
             created: at,
         }
     }
@@ -668,6 +673,19 @@ impl From<StoreError> for Lookup {
     }
 }
 
+fn same_batch(original: &PaymentRecord, record: &PaymentRecord) -> bool {
+    (original.terminal, original.batch) == (record.terminal, record.batch)
+}
+
+/// Notes what a payment is about. What names another one of its own batch counts in the block of that one, whatever the table
+/// of card numbers has come to say since.
+pub(crate) fn stand_on(record: &mut PaymentRecord, original: Option<&PaymentRecord>) {
+    record.original = original.map(|original| original.id);
+    if let Some(original) = original.filter(|original| same_batch(original, record)) {
+        record.foreign = original.foreign;
+    }
+}
+
 pub(crate) fn reference_of(original: &PaymentRecord) -> OriginalRef {
     OriginalRef {
         kind: original.kind,
@@ -686,6 +704,7 @@ pub(crate) fn reply_of(record: &PaymentRecord, repeated: bool) -> Reply {
         rrn: Some(record.rrn),
         payment: Some((record.merchant, record.id)),
         pan: None,
+        organisation: Some(record.organisation()),
         repeated,
         reason: None,
     }

@@ -101,6 +101,7 @@ impl Engine {
             rrn: Some(rrn),
             payment: record.map(|r| (r.merchant, r.id)),
             pan: None,
+            organisation: None,
             repeated,
             reason: None,
         })

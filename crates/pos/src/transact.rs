@@ -17,6 +17,7 @@ use crate::deck::Behaviour;
 use crate::error::PosError;
 use crate::further::Points;
 use crate::message::{Kind, Recovery, Request, field60_financial};
+use crate::organisation;
 use crate::outcome::{self, Outcome, Status};
 use crate::presented::{Chip, SharedChip, Verdict, heard};
 use crate::receipt;
@@ -355,7 +356,8 @@ impl Terminal {
                     .map(|(chip, answer)| heard(chip).record(&answer.code)),
                 ..record
             };
-            let record = complete(record, answer.as_ref(), &stamp(self.now()));
+            let mut record = complete(record, answer.as_ref(), &stamp(self.now()));
+            record.foreign = self.judge_foreign(&record);
             if let Some(original) = job.original.and_then(|index| self.state.journal.get_mut(index)) {
                 original.voided = true;
             }
@@ -417,6 +419,7 @@ impl Terminal {
         if job.kind == Kind::Balance {
             return Ok(());
         }
+        let record = chip.record(code);
         let refusal = ChipRefusal {
             trace,
             amount_fen: job.amount_fen.unwrap_or_default(),
@@ -424,8 +427,9 @@ impl Terminal {
             entry: job.chip_card().1,
             with_pin: job.with_pin(),
             sequence: chip.sequence(),
-            field55: chip.record(code).field55,
+            field55: record.field55,
             after_answer,
+            foreign: !record.aid.is_empty() && !organisation::is_unionpay(&record.aid),
         };
         self.state.refusals.push(refusal);
         Ok(())
@@ -652,7 +656,15 @@ impl Terminal {
             plan: None,
             purse: None,
             signed: None,
+            foreign: organisation::has_foreign_digits(&card.pan.masked(), &self.config.foreign_bins),
         })
+    }
+}
+
+impl Terminal {
+    /// Whether a record that has what it will have of an answer is of a foreign card.
+    pub(crate) fn judge_foreign(&self, record: &Record) -> bool {
+        organisation::is_foreign(record, &self.state.journal, &self.config.foreign_bins)
     }
 }
 

@@ -52,6 +52,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../migrations/postgres/0020_slow_cleaning.sql"),
     },
     both(include_str!("../migrations/0021_reversed_on.sql")),
+    both(include_str!("../migrations/0022_foreign.sql")),
 ];
 
 /// The table that says which were applied, and when.

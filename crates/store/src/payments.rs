@@ -211,7 +211,7 @@ pub(crate) fn insert_row(db: &dyn Db, record: &PaymentRecord) -> Op<()> {
         "INSERT INTO payment (",
         payment_columns!(),
         ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, \
-         ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38)"
+         ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38, ?39)"
     );
     let card = record.card.as_ref();
     let answer = record.answer.as_ref();
@@ -256,6 +256,7 @@ pub(crate) fn insert_row(db: &dyn Db, record: &PaymentRecord) -> Op<()> {
             millis(record.created),
             answer.and_then(|a| a.plan.as_deref()),
             record.reversed_on,
+            u8::from(record.foreign),
         ],
     )?;
     Ok(())

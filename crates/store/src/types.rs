@@ -248,6 +248,8 @@ pub struct BatchLine {
     pub card_digest: Option<[u8; 32]>,
     /// Amount.
     pub amount: Amount,
+    /// Card class: 01, a foreign card, in place of 00; none where the upload has no place for it.
+    pub foreign: Option<bool>,
     /// When it came.
     pub at: Timestamp,
     /// Which upload brought it: magnetic, chip or offline.

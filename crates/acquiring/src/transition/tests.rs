@@ -39,6 +39,7 @@ pub(crate) fn payment(id: i64, kind: Kind, state: PaymentState) -> PaymentRecord
         reversal_reason: None,
         reversed_on: None,
         limited: false,
+        foreign: false,
         created: "2026-11-24T02:15:00Z".parse().unwrap(),
     }
 }

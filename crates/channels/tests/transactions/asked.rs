@@ -62,6 +62,7 @@ fn record(id: i64, kind: Kind, state: PaymentState) -> PaymentRecord {
         reversal_reason: None,
         reversed_on: None,
         limited: false,
+        foreign: false,
         created: at(),
     }
 }

@@ -126,6 +126,7 @@ conformance!(sqlite, postgres:
     batches {
         totals_count_what_counts
         a_balanced_batch_ends_and_the_next_begins
+        foreign_cards_count_in_a_block_of_their_own
         an_unbalanced_batch_tells_every_difference
         a_repeated_line_changes_nothing
         a_batch_settled_again_is_replaced_and_remembered
