@@ -195,6 +195,8 @@ pub struct ForwardRequest<'a> {
     pub tries: u32,
     /// Chip data that goes with it.
     pub chip: Option<&'a Secret>,
+    /// Of a reversal or repeat the request as it went out first, its secrets overwritten, as the journal has it.
+    pub first: Option<&'a [u8]>,
 }
 
 /// A payment network.

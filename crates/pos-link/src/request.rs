@@ -312,6 +312,7 @@ pub fn reversal(head: &Head, message: &Message<'_>, masked: Vec<u8>) -> Result<R
         trace: trace(message)?,
         amount: amount(message).ok_or(format("field 4 missing"))?,
         reason,
+        chip: message.bytes_of(55).map(Secret::new),
         masked,
     })
 }

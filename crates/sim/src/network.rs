@@ -77,6 +77,12 @@ pub struct Request {
     pub pin: PinFact,
     /// What was found about the cryptogram.
     pub chip: ChipFact,
+    /// Field 48 in hexadecimal, when it is there.
+    #[serde(default)]
+    pub private: Option<String>,
+    /// Tags of field 55 in their order, when it is there; none of one that cannot be read.
+    #[serde(default)]
+    pub chip_tags: Option<Vec<u32>>,
     /// Number of a field that must be there and is not, or does not read.
     pub bad_field: Option<u8>,
     /// Field 128 verified.
@@ -674,6 +680,9 @@ impl Network {
         if matches!(txn.kind, Kind::Reversal | Kind::ScriptResult | Kind::Balance) {
             return Err("12");
         }
+        if !says_again(&txn.request, request) {
+            return Err("30");
+        }
         if txn.request.amount != request.amount {
             return Err("64");
         }
@@ -776,6 +785,21 @@ impl Network {
             }
         }
     }
+}
+
+/// Verification results; what a reversal by chip must tell.
+const TVR: u32 = 0x95;
+/// All that field 55 of a reversal may tell: those, serial number, issuer application data, counter, script result.
+const REVERSAL_TAGS: [u32; 5] = [TVR, 0x9F1E, 0x9F10, 0x9F36, 0xDF31];
+
+/// Whether a reversal copies what it must of the request that it undoes: field 48 as it was, and of chip data the reduced set.
+fn says_again(first: &Request, reversal: &Request) -> bool {
+    let chip = match (&first.chip_tags, &reversal.chip_tags) {
+        (None, None) => true,
+        (Some(_), Some(tags)) => tags.contains(&TVR) && tags.iter().all(|tag| REVERSAL_TAGS.contains(tag)),
+        _ => false,
+    };
+    chip && first.private == reversal.private
 }
 
 fn cancels(kind: Kind) -> bool {

@@ -1,6 +1,6 @@
 //! Between messages of the CUPS dialect and the core's requests and answers.
 
-use iso8583::{BuildError, CUPS, Draft, Message, Mti};
+use iso8583::{BuildError, CUPS, Draft, Message, Mti, tlv};
 
 use crate::config::{SimConfig, ZoneAlgorithm};
 use crate::crypto::Vault;
@@ -137,6 +137,12 @@ fn bad_chip_fields(message: &Message<'_>, line: &KindLine) -> Option<u8> {
     [55, 23].into_iter().find(|&n| !message.has(n))
 }
 
+/// The tags of chip data; none when it breaks somewhere.
+fn tags_of(data: &[u8]) -> Vec<u32> {
+    let tags: Result<Vec<u32>, _> = tlv::iter(data).map(|item| item.map(|item| item.tag)).collect();
+    tags.unwrap_or_default()
+}
+
 /// What the issuer and the network need to know of a financial message. Cryptography happens here; the result
 /// holds no secret.
 pub fn read_request(
@@ -195,6 +201,8 @@ pub fn read_request(
         track: track_fact,
         pin,
         chip,
+        private: message.bytes_of(48).map(hex::encode_upper),
+        chip_tags: message.bytes_of(55).map(tags_of),
         bad_field: bad_field(message, line, config),
         mac_good,
         forced: None,

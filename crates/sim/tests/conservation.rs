@@ -112,6 +112,8 @@ impl World {
             track: TrackFact::Matches,
             pin: PinFact::Right,
             chip: ChipFact::Absent,
+            private: None,
+            chip_tags: None,
             bad_field: None,
             mac_good: true,
             forced: None,

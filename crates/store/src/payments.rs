@@ -439,20 +439,22 @@ pub(crate) fn apply(
             entries.last().map_or(forward_at, |e| e.at)
         }
     };
-    apply_to(db, record, event, entries, at, forward_at)
+    apply_to(db, record, event, entries, None, at, forward_at)
 }
 
-/// As [`apply`], for a payment that this transaction has read and locked. `at` is when the event happened.
+/// As [`apply`], for a payment that this transaction has read and locked. `at` is when the event happened; `payload` is
+/// sealed data of the message that it may put into the queue.
 pub(crate) fn apply_to(
     db: &dyn Db,
     record: PaymentRecord,
     event: &Event,
     entries: &[JournalEntry],
+    payload: Option<&[u8]>,
     at: Timestamp,
     forward_at: Timestamp,
 ) -> Op<Applied> {
     let change = transition::on_event(&record, event.clone());
-    change_to(db, record, change, entries, at, forward_at)
+    change_to(db, record, change, entries, payload, at, forward_at)
 }
 
 /// Writes a change of a payment that this transaction has read and locked.
@@ -461,6 +463,7 @@ pub(crate) fn change_to(
     mut record: PaymentRecord,
     mut change: Change,
     entries: &[JournalEntry],
+    payload: Option<&[u8]>,
     at: Timestamp,
     forward_at: Timestamp,
 ) -> Op<Applied> {
@@ -504,7 +507,7 @@ pub(crate) fn change_to(
         })?;
     }
     if let Some(action) = change.forward {
-        forwards::enqueue(db, &record, action, None, at, forward_at)?;
+        forwards::enqueue(db, &record, action, payload, at, forward_at)?;
     }
     Ok(Applied { record, change })
 }
@@ -573,7 +576,7 @@ pub(crate) fn cancel(db: &dyn Db, request: &CancelRequest, entries: &[JournalEnt
         return Ok(Cancelled::AmountDiffers(Box::new(record)));
     }
     let event = Event::CancelRequested(request.reason);
-    let applied = apply_to(db, record, &event, entries, request.at, request.at)?;
+    let applied = apply_to(db, record, &event, entries, request.payload.as_deref(), request.at, request.at)?;
     Ok(Cancelled::Applied(Box::new(applied)))
 }
 

@@ -121,6 +121,8 @@ pub struct CancelRequest {
     pub amount: Amount,
     /// Field 39 of the reversal: 98, 06, A0.
     pub reason: ResponseCode,
+    /// Sealed chip data of the reversal, kept beside its queue item until the network has it.
+    pub payload: Option<Vec<u8>>,
     /// When it came.
     pub at: Timestamp,
 }

@@ -356,6 +356,7 @@ impl Stage {
             trace: Trace::new(trace).unwrap(),
             amount: Amount::from_fen(fen).unwrap(),
             reason: ResponseCode::NO_ANSWER,
+            chip: None,
             masked: vec![],
         };
         self.engine.reverse(auth, request).await.unwrap()

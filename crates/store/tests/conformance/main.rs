@@ -73,6 +73,7 @@ conformance!(sqlite, postgres:
     undoing {
         one_of_many_voids_takes_hold
         a_declined_void_frees_its_original
+        a_reversals_chip_data_waits_with_its_queue_item
         a_reversed_void_frees_its_original
         racing_refunds_never_exceed_the_sale
         a_declined_refund_may_be_refunded_again
