@@ -158,9 +158,9 @@ pub struct PaymentRecord {
     pub kind: Kind,
     /// Where it stands.
     pub state: PaymentState,
-    /// Amount as it was approved; zero for a balance inquiry. Of an adjustment, what its original came to.
+    /// Amount as it was asked for; zero for a balance inquiry. Of an adjustment, what its original came to.
     pub amount: Amount,
-    /// What an adjustment or tip made of the amount.
+    /// What an adjustment, a tip or an approval in part (field 39 = 10) made of the amount.
     pub adjusted: Option<Amount>,
     /// Currency, ISO 4217 numeric, 156 for yuan.
     pub currency: u16,
@@ -208,7 +208,7 @@ pub struct PaymentRecord {
 }
 
 impl PaymentRecord {
-    /// What it comes to: the amount, or what an adjustment made of it.
+    /// What it comes to: the amount, or what an adjustment or an approval in part made of it.
     pub fn total(&self) -> Amount {
         self.adjusted.unwrap_or(self.amount)
     }

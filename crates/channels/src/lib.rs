@@ -143,6 +143,8 @@ pub enum Outcome {
 pub struct NetworkAnswer {
     /// The outcome.
     pub answer: Answer,
+    /// Field 4, which is another amount than that of the request when a part was approved.
+    pub amount: Option<Amount>,
     /// The message with its secrets overwritten, for the journal.
     pub masked: Vec<u8>,
 }

@@ -106,6 +106,8 @@ pub struct Reply {
     pub payment: Option<(MerchantId, PaymentId)>,
     /// The account number of the request, for field 2 of the answer.
     pub pan: Option<Pan>,
+    /// What the payment comes to; of an approval in part field 4 of the answer.
+    pub total: Option<Amount>,
     /// The organisation of its card, 63.1, when there is a payment.
     pub organisation: Option<&'static str>,
     /// The request was here before.
@@ -260,6 +262,7 @@ impl Engine {
             payment: None,
             pan: None,
             organisation: None,
+            total: None,
             repeated: false,
             reason: Some(refusal.reason),
         })
@@ -551,6 +554,10 @@ impl Engine {
                     JournalEntry::message(at, EntryKind::NetworkIn, answer.masked),
                 )
             }
+            Outcome::Answered(answer) if answer.answer.code == ResponseCode::PARTIAL => (
+                Event::AnsweredInPart(answer.answer, answer.amount),
+                JournalEntry::message(at, EntryKind::NetworkIn, answer.masked),
+            ),
             Outcome::Answered(answer) => (
                 Event::Answered(answer.answer),
                 JournalEntry::message(at, EntryKind::NetworkIn, answer.masked),
@@ -705,6 +712,7 @@ pub(crate) fn reply_of(record: &PaymentRecord, repeated: bool) -> Reply {
         payment: Some((record.merchant, record.id)),
         pan: None,
         organisation: Some(record.organisation()),
+        total: Some(record.total()),
         repeated,
         reason: None,
     }

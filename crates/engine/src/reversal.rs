@@ -113,6 +113,7 @@ impl Engine {
             payment: record.map(|r| (r.merchant, r.id)),
             pan: None,
             organisation: None,
+            total: None,
             repeated,
             reason: None,
         })

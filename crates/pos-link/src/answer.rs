@@ -126,6 +126,9 @@ impl Answer {
         {
             self.draft.put_digits(2, pan.reveal())?;
         }
+        if let Some(total) = reply.total.filter(|_| answer.code == ResponseCode::PARTIAL) {
+            self.draft.put_number(4, total.fen())?;
+        }
         if let Some(date) = answer.settle_date {
             self.draft.put_number(15, u64::from(date))?;
         }

@@ -125,6 +125,9 @@ pub struct TerminalConfig {
     /// Modelled; none by default.
     #[serde(default)]
     pub foreign_bins: Vec<String>,
+    /// A sale may be approved in part (60.6): the host answers 10 and what the card has left, and the slip is over that.
+    #[serde(default)]
+    pub partial_approval: bool,
     /// Which transactions are offered, one bit each (parameter 26).
     #[serde(default = "default_transactions")]
     pub transactions: u16,
@@ -225,6 +228,7 @@ impl TerminalConfig {
             slip_code: false,
             manual_entry: true,
             foreign_bins: Vec::new(),
+            partial_approval: false,
             transactions: default_transactions(),
             card_file: None,
             ca_file: None,

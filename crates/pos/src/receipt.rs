@@ -147,6 +147,10 @@ fn further(record: &Record) -> Vec<(String, String)> {
     if let Some(total) = record.adjusted_fen.filter(|total| *total < record.amount_fen) {
         line("总计", format!("RMB {}", yuan(total)));
     }
+    if let Some(asked) = record.requested_fen {
+        line("申请金额", format!("RMB {}", yuan(asked)));
+        line("部分批准", "是".to_owned());
+    }
     match &record.plan {
         Some(plan) if record.kind == Kind::PointsSale => {
             let number =

@@ -230,6 +230,9 @@ pub struct Record {
     /// Of what the terminal approved by itself: where its upload stands.
     #[serde(default)]
     pub upload: Option<Upload>,
+    /// What was asked for, where the host approved a part of it.
+    #[serde(default)]
+    pub requested_fen: Option<u64>,
     /// The card of an international organisation (外卡): it counts in the second block of the settlement.
     #[serde(default)]
     pub foreign: bool,

@@ -83,6 +83,9 @@ pub struct Request {
     /// Tags of field 55 in their order, when it is there; none of one that cannot be read.
     #[serde(default)]
     pub chip_tags: Option<Vec<u32>>,
+    /// 60.3.4: the acquirer takes an approval of a part.
+    #[serde(default)]
+    pub takes_part: bool,
     /// Number of a field that must be there and is not, or does not read.
     pub bad_field: Option<u8>,
     /// Field 128 verified.
@@ -134,6 +137,8 @@ pub struct Answer {
     pub day: SettleDate,
     /// Field 54, on balance inquiries.
     pub balances: Option<Balances>,
+    /// Field 4 where a part was approved.
+    pub part: Option<u64>,
     /// Points left after a points sale.
     pub points: Option<i64>,
     /// The issuer has verified a cryptogram and authenticates itself in field 55.
@@ -191,6 +196,8 @@ pub struct Txn {
     detached: bool,
     /// The answer carried issuer authentication.
     authenticate: bool,
+    /// Fen, when less than the amount was approved.
+    pub part: Option<u64>,
 }
 
 /// The network and the issuers behind it.
@@ -217,6 +224,8 @@ type Verdict = Result<Done, &'static str>;
 struct Done {
     original: Option<usize>,
     balances: Option<Balances>,
+    /// Fen, when less than the amount is approved.
+    part: Option<u64>,
 }
 
 impl Network {
@@ -369,6 +378,7 @@ impl Network {
             auth_code: txn.auth_code.clone(),
             day: txn.day,
             balances: None,
+            part: txn.part,
             points: None,
             authenticate: txn.authenticate,
             repeat: true,
@@ -382,6 +392,7 @@ impl Network {
             auth_code: None,
             day: self.day,
             balances: None,
+            part: None,
             points: None,
             authenticate: false,
             repeat: txn != 0,
@@ -396,7 +407,7 @@ impl Network {
         let line = kinds::line_of(kind);
         let effect = line.map(|line| line.effect);
         let (code, done) = match verdict {
-            Ok(done) => (APPROVED, Some(done)),
+            Ok(done) => (if done.part.is_some() { PART } else { APPROVED }, Some(done)),
             Err(code) => (code, None),
         };
         let code = request.forced.as_deref().filter(|_| code == "forced").unwrap_or(code).to_owned();
@@ -408,6 +419,7 @@ impl Network {
             && line.is_some_and(|line| line.check == CardCheck::Full);
         let balances = done.as_ref().and_then(|d| d.balances);
         let original = done.as_ref().and_then(|d| d.original);
+        let part = done.as_ref().and_then(|d| d.part);
         let standing = if done.is_some() { Standing::Approved } else { Standing::Declined };
         self.txns.push(Txn {
             id,
@@ -426,6 +438,7 @@ impl Network {
             held: 0,
             detached: false,
             authenticate,
+            part,
         });
         if indexed {
             self.by_key.insert((kinds::class_of(request.mti), request.key.clone()), index);
@@ -438,7 +451,17 @@ impl Network {
         }
         let spent = effect == Some(Effect::Points) && done.is_some();
         let points = request.card.as_deref().filter(|_| spent).map(|card| self.points(card));
-        Answer { code, auth_code, day: self.day, balances, points, authenticate, repeat: false, txn: id }
+        Answer {
+            code,
+            auth_code,
+            day: self.day,
+            balances,
+            part,
+            points,
+            authenticate,
+            repeat: false,
+            txn: id,
+        }
     }
 
     /// An approved transaction changes the standing of others and the positions that depend on it.
@@ -505,7 +528,8 @@ impl Network {
                 return Err("58");
             }
         }
-        if request.forced.is_some() {
+        let forced_part = request.forced.as_deref() == Some(PART) && line.effect == Effect::Purchase;
+        if request.forced.is_some() && !forced_part {
             return Err("forced");
         }
         if line.effect == Effect::Undo {
@@ -535,11 +559,18 @@ impl Network {
         let balances = self.balances(id);
         let available = balances.map_or(0, |b| b.available);
         match line.effect {
-            Effect::Inquire => Ok(Done { balances, original: None }),
+            Effect::Inquire => Ok(Done { balances, ..Done::default() }),
             Effect::Purchase | Effect::Hold | Effect::Load => {
                 let card = self.cards.get(id).ok_or("14")?;
-                card.affords(request.amount, available, self.day)?;
-                Ok(Done::default())
+                let left = u64::try_from(available).unwrap_or(0);
+                match card.affords(request.amount, available, self.day) {
+                    // Half of it, whether the acquirer takes a part or not.
+                    Ok(()) if forced_part => Ok(Done { part: Some(request.amount / 2), ..Done::default() }),
+                    Err("51") if request.takes_part && left > 0 && line.kind == Kind::Sale => {
+                        Ok(Done { part: Some(left), ..Done::default() })
+                    }
+                    verdict => verdict.map(|()| Done::default()),
+                }
             }
             Effect::Points => {
                 let left = self.points(id);
@@ -559,7 +590,7 @@ impl Network {
             Effect::Complete(advice) => self.judge_completion(request, id, available, advice),
             Effect::Note => {
                 let original = request.original.as_ref().and_then(|key| self.by_key.get(key)).copied();
-                original.map(|i| Done { original: Some(i), balances: None }).ok_or("25")
+                original.map(|i| Done { original: Some(i), ..Done::default() }).ok_or("25")
             }
             Effect::Undo => Err("96"),
         }
@@ -594,7 +625,7 @@ impl Network {
             return Err("64");
         }
         let used = self.dependents(txn).any(|d| d.kind != Kind::Adjust && self.stands(d.id));
-        if used { Err("12") } else { Ok(Done { original: Some(index), balances: None }) }
+        if used { Err("12") } else { Ok(Done { original: Some(index), ..Done::default() }) }
     }
 
     fn judge_refund(&self, request: &Request, of: &[Kind]) -> Verdict {
@@ -612,7 +643,7 @@ impl Network {
             return Err("13");
         }
         let left = self.amount_of(txn).saturating_sub(self.refunded(txn));
-        if request.amount > left { Err("64") } else { Ok(Done { original: Some(index), balances: None }) }
+        if request.amount > left { Err("64") } else { Ok(Done { original: Some(index), ..Done::default() }) }
     }
 
     fn judge_amendment(&self, request: &Request, of: &[Kind]) -> Verdict {
@@ -626,14 +657,14 @@ impl Network {
         if request.amount == 0 || request.amount < self.refunded(txn) {
             return Err("13");
         }
-        Ok(Done { original: Some(index), balances: None })
+        Ok(Done { original: Some(index), ..Done::default() })
     }
 
     /// What a transaction comes to: its amount, or what the latest adjustment in force made of it.
     #[must_use]
     pub fn amount_of(&self, txn: &Txn) -> u64 {
         let amended = self.dependents(txn).filter(|d| d.kind == Kind::Adjust && self.stands(d.id)).last();
-        amended.map_or(txn.request.amount, |d| d.request.amount)
+        amended.map_or(txn.part.unwrap_or(txn.request.amount), |d| d.request.amount)
     }
 
     fn judge_completion(&self, request: &Request, card: &str, available: i64, advice: bool) -> Verdict {
@@ -662,7 +693,7 @@ impl Network {
         if !advice && amount > available.saturating_add(held) {
             return Err("51");
         }
-        Ok(Done { original: Some(index), balances: None })
+        Ok(Done { original: Some(index), ..Done::default() })
     }
 
     /// A reversal is done for whatever it names, or remembered against what may still come.
@@ -689,7 +720,7 @@ impl Network {
         if txn.kind == Kind::CompletionVoid && txn.standing == Standing::Approved && !self.may_return(txn) {
             return Err("12");
         }
-        Ok(Done { original: Some(index), balances: None })
+        Ok(Done { original: Some(index), ..Done::default() })
     }
 
     /// Whether a voided completion can come back into force: its pre-authorisation must be open, or it would be
@@ -786,6 +817,9 @@ impl Network {
         }
     }
 }
+
+/// Field 39 of an approval in part.
+const PART: &str = "10";
 
 /// Verification results; what a reversal by chip must tell.
 const TVR: u32 = 0x95;

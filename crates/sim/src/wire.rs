@@ -1,5 +1,6 @@
 //! Between messages of the CUPS dialect and the core's requests and answers.
 
+use iso8583::subfield::Composite60;
 use iso8583::{BuildError, CUPS, Draft, Message, Mti, tlv};
 
 use crate::config::{SimConfig, ZoneAlgorithm};
@@ -203,6 +204,7 @@ pub fn read_request(
         chip,
         private: message.bytes_of(48).map(hex::encode_upper),
         chip_tags: message.bytes_of(55).map(tags_of),
+        takes_part: message.text(60).is_some_and(|text| Composite60::parse(text).part("60.3.4") == Some("1")),
         bad_field: bad_field(message, line, config),
         mac_good,
         forced: None,
@@ -247,6 +249,9 @@ pub fn write_answer(
         && let Some(pan) = pan_of(message)
     {
         draft.put_digits(2, pan.expose())?;
+    }
+    if let Some(part) = answer.part {
+        draft.put_number(4, part)?;
     }
     draft.put_digits(15, &answer.day.mmdd())?;
     if let Some(code) = &answer.auth_code {

@@ -114,6 +114,7 @@ impl World {
             chip: ChipFact::Absent,
             private: None,
             chip_tags: None,
+            takes_part: false,
             bad_field: None,
             mac_good: true,
             forced: None,

@@ -434,7 +434,10 @@ pub(crate) fn apply(
     db.lock(Lock::Payment(merchant, id))?;
     let record = db.payment_by_id(merchant, id)?.ok_or(StoreError::UnknownPayment { merchant, id })?;
     let at = match event {
-        Event::Answered(answer) | Event::NoAnswer(answer) | Event::NotSent(answer) => answer.at,
+        Event::Answered(answer)
+        | Event::AnsweredInPart(answer, _)
+        | Event::NoAnswer(answer)
+        | Event::NotSent(answer) => answer.at,
         Event::Advised(_) | Event::CancelRequested(_) | Event::ReversalDone(_) | Event::ScriptTaken => {
             entries.last().map_or(forward_at, |e| e.at)
         }
@@ -488,6 +491,9 @@ pub(crate) fn change_to(
         }
         if change.reversed_on.is_some() {
             record.reversed_on = change.reversed_on;
+        }
+        if change.adjusted.is_some() {
+            record.adjusted = change.adjusted;
         }
         db.update_payment(&record)?;
         if record.limited && matches!(record.state, PaymentState::Declined | PaymentState::Reversed) {

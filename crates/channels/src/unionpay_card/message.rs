@@ -87,12 +87,13 @@ fn correlation(request_mti: u16, trace: u32, rrn: Rrn) -> Correlation {
 
 /// Composite field 60: what we can say of the terminal. Parts that we have no facts for stay zero.
 fn field_60(traits: [u8; 3]) -> Composite60 {
-    let [capability, chip_condition, _] = traits;
+    let [capability, chip_condition, partial] = traits;
     let mut field = Composite60::zeros();
     for (part, value) in [
         ("60.2.2", capability.to_string()),
         ("60.2.3", chip_condition.to_string()),
         ("60.2.5", TERMINAL_TYPE_POS.to_owned()),
+        ("60.3.4", partial.to_string()),
     ] {
         let fits = field.set(part, &value);
         debug_assert!(fits, "{part}");
@@ -426,11 +427,12 @@ mod tests {
 
     #[test]
     fn field_60_has_the_length_of_the_fixtures() {
-        let field = field_60([5, 2, 0]);
+        let field = field_60([5, 2, 1]);
         assert!((27..=30).contains(&field.as_str().len()), "{}", field.as_str().len());
         assert_eq!(field.part("60.2.2"), Some("5"));
         assert_eq!(field.part("60.2.3"), Some("2"));
         assert_eq!(field.part("60.2.5"), Some("03"));
+        assert_eq!(field.part("60.3.4"), Some("1"), "the terminal supports approvals in part");
     }
 
     #[test]
