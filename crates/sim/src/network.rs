@@ -528,7 +528,7 @@ impl Network {
                 return Err("58");
             }
         }
-        let forced_part = request.forced.as_deref() == Some(PART) && line.effect == Effect::Purchase;
+        let forced_part = request.forced.as_deref() == Some(PART);
         if request.forced.is_some() && !forced_part {
             return Err("forced");
         }
