@@ -109,6 +109,11 @@ PIN must not be kept once the request was sent. An item code in field 48 with th
 number, so the journal does not keep it and the 0420 does not tell it. What a terminal told (offline sale, adjustment, tip, script
 result) goes out without 26, 35, 52 and 53 from the first, for the same reason; its chip data waits sealed with its queue item, so
 every repeat has the 55 of the first.
+
+**Not told.** How an offline sale was authorised (61.4) and by which institution (61.5) stays in the journal's copy of the
+terminal's message. Field 61 toward the network is identification data of another layout; its flow table copies the terminal's
+61 for transactions that have no such parts, and has no row for an offline sale or an adjustment. The code given by voice goes in
+38.
 ";
 
 const COMMON_ZH: &str = "
@@ -146,6 +151,9 @@ const COMMON_ZH: &str = "
 **与常规的差异。** 重复的 0221 应与 0220 内容相同，但没有先前可能有的 26、35、52、53 域：请求发出之后不得保存磁道和 PIN。48 域的项目编码若含连续
 十三位以上数字，可能是卡号，流水不保存，0420 也不送。终端事后上送的交易（离线结算、调整、小费、脚本结果）因同样的原因从第一次起就没有
 26、35、52、53 域；其芯片数据随队列项加密保存，因此每次重复都带有与第一次相同的 55 域。
+
+**不转送的内容。** 离线结算的授权方式（61.4）和授权机构（61.5）只留在流水的终端报文里。网络侧 61 域是另一种格式的身份信息；
+流程表只对没有这两项的交易照抄终端的 61 域，也没有离线结算和调整的行。电话授权码在 38 域送出。
 ";
 
 fn numbers(fields: impl IntoIterator<Item = u8>) -> String {
