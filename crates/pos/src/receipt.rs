@@ -64,6 +64,12 @@ fn family(kind: Kind) -> Family {
     }
 }
 
+/// The card's organisation as the answer named it (63.1); of a domestic card that is known without.
+pub(crate) fn organisation_of(record: &Record) -> String {
+    let own = || if record.foreign { String::new() } else { organisation::UNIONPAY.to_owned() };
+    record.card_org.clone().unwrap_or_else(own)
+}
+
 /// The data of a transaction's slip.
 pub fn transaction_slip(config: &TerminalConfig, record: &Record) -> TransactionSlip {
     let row = record.kind.row();
@@ -89,9 +95,7 @@ pub fn transaction_slip(config: &TerminalConfig, record: &Record) -> Transaction
         pan: MaskedPan::parse(&record.pan).unwrap_or_else(|_| MaskedPan::hidden()),
         entry: record.entry.into(),
         expiry: record.expiry.clone(),
-        organisation: record.card_org.clone().unwrap_or_else(|| {
-            if record.foreign { String::new() } else { organisation::UNIONPAY.to_owned() }
-        }),
+        organisation: organisation_of(record),
         chip,
     };
     TransactionSlip {
