@@ -192,6 +192,14 @@ async fn send(engine: &Engine, item: &ForwardItem, leased: Instant) -> Result<()
         },
         None => None,
     };
+    // What undoes or repeats a request says again what that said, as far as the journal has it.
+    let first = match item.action {
+        Forward::Reversal | Forward::Repeat => {
+            let history = inner.store.history(item.merchant, item.payment).await?;
+            history.into_iter().find(|entry| entry.kind == EntryKind::NetworkOut)
+        }
+        Forward::Advice | Forward::Script => None,
+    };
     let merchant = inner.directory.merchant(item.merchant);
     let request = ForwardRequest {
         action: item.action,
@@ -203,6 +211,7 @@ async fn send(engine: &Engine, item: &ForwardItem, leased: Instant) -> Result<()
         composed: item.message_at,
         tries: item.message_tries,
         chip: chip.as_ref(),
+        first: first.as_ref().map(|entry| entry.bytes.as_slice()),
     };
     let prepared = match inner.channel.prepare_forward(&request) {
         Ok(prepared) => prepared,

@@ -211,7 +211,7 @@ pub(crate) fn insert_row(db: &dyn Db, record: &PaymentRecord) -> Op<()> {
         "INSERT INTO payment (",
         payment_columns!(),
         ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, \
-         ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38)"
+         ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38, ?39)"
     );
     let card = record.card.as_ref();
     let answer = record.answer.as_ref();
@@ -256,6 +256,7 @@ pub(crate) fn insert_row(db: &dyn Db, record: &PaymentRecord) -> Op<()> {
             millis(record.created),
             answer.and_then(|a| a.plan.as_deref()),
             record.reversed_on,
+            u8::from(record.foreign),
         ],
     )?;
     Ok(())
@@ -433,25 +434,30 @@ pub(crate) fn apply(
     db.lock(Lock::Payment(merchant, id))?;
     let record = db.payment_by_id(merchant, id)?.ok_or(StoreError::UnknownPayment { merchant, id })?;
     let at = match event {
-        Event::Answered(answer) | Event::NoAnswer(answer) | Event::NotSent(answer) => answer.at,
+        Event::Answered(answer)
+        | Event::AnsweredInPart(answer, _)
+        | Event::NoAnswer(answer)
+        | Event::NotSent(answer) => answer.at,
         Event::Advised(_) | Event::CancelRequested(_) | Event::ReversalDone(_) | Event::ScriptTaken => {
             entries.last().map_or(forward_at, |e| e.at)
         }
     };
-    apply_to(db, record, event, entries, at, forward_at)
+    apply_to(db, record, event, entries, None, at, forward_at)
 }
 
-/// As [`apply`], for a payment that this transaction has read and locked. `at` is when the event happened.
+/// As [`apply`], for a payment that this transaction has read and locked. `at` is when the event happened; `payload` is
+/// sealed data of the message that it may put into the queue.
 pub(crate) fn apply_to(
     db: &dyn Db,
     record: PaymentRecord,
     event: &Event,
     entries: &[JournalEntry],
+    payload: Option<&[u8]>,
     at: Timestamp,
     forward_at: Timestamp,
 ) -> Op<Applied> {
     let change = transition::on_event(&record, event.clone());
-    change_to(db, record, change, entries, at, forward_at)
+    change_to(db, record, change, entries, payload, at, forward_at)
 }
 
 /// Writes a change of a payment that this transaction has read and locked.
@@ -460,6 +466,7 @@ pub(crate) fn change_to(
     mut record: PaymentRecord,
     mut change: Change,
     entries: &[JournalEntry],
+    payload: Option<&[u8]>,
     at: Timestamp,
     forward_at: Timestamp,
 ) -> Op<Applied> {
@@ -485,6 +492,9 @@ pub(crate) fn change_to(
         if change.reversed_on.is_some() {
             record.reversed_on = change.reversed_on;
         }
+        if change.adjusted.is_some() {
+            record.adjusted = change.adjusted;
+        }
         db.update_payment(&record)?;
         if record.limited && matches!(record.state, PaymentState::Declined | PaymentState::Reversed) {
             limits::give_back(db, &record)?;
@@ -503,7 +513,7 @@ pub(crate) fn change_to(
         })?;
     }
     if let Some(action) = change.forward {
-        forwards::enqueue(db, &record, action, None, at, forward_at)?;
+        forwards::enqueue(db, &record, action, payload, at, forward_at)?;
     }
     Ok(Applied { record, change })
 }
@@ -572,7 +582,7 @@ pub(crate) fn cancel(db: &dyn Db, request: &CancelRequest, entries: &[JournalEnt
         return Ok(Cancelled::AmountDiffers(Box::new(record)));
     }
     let event = Event::CancelRequested(request.reason);
-    let applied = apply_to(db, record, &event, entries, request.at, request.at)?;
+    let applied = apply_to(db, record, &event, entries, request.payload.as_deref(), request.at, request.at)?;
     Ok(Cancelled::Applied(Box::new(applied)))
 }
 
