@@ -367,3 +367,24 @@ async fn a_reversal_says_again_what_the_request_said() {
         assert_eq!(m.ask(&reversal).await.get(39), "00");
     }
 }
+
+/// Regression: a chip request that told no verification results could never be reversed, because its reversal was asked for
+/// them. What a request did not tell its reversal cannot copy; a member whose answer was lost reverses what was declined, too.
+#[tokio::test]
+async fn a_reversal_is_asked_for_nothing_that_the_request_did_not_tell() {
+    let mut m = ready().await;
+    let without_results = m.sale(M01, 1_000).with(55, "9F2701809F3602001B");
+    let without_any = m.sale(M01, 700).with(55, "9F270180");
+    for sale in [&without_results, &without_any] {
+        assert_eq!(m.ask(sale).await.get(39), "30", "no chip data that an issuer can judge");
+    }
+    let (first, second) = (m.reversal(&without_results), m.reversal(&without_any));
+    for (at, wrong) in [first.clone().without(55), first.clone().with(55, "9F270180")].into_iter().enumerate()
+    {
+        let own = format!("11241016{at:02}");
+        assert_eq!(m.ask(&wrong.with(7, &own)).await.get(39), "30", "{at}");
+    }
+    for reversal in [first.with(55, "9F3602001B"), second.without(55)] {
+        assert_eq!(m.ask(&reversal).await.get(39), "00");
+    }
+}

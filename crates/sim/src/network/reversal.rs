@@ -48,11 +48,16 @@ const TVR: u32 = 0x95;
 const REVERSAL_TAGS: [u32; 5] = [TVR, 0x9F1E, 0x9F10, 0x9F36, 0xDF31];
 
 /// Whether a reversal copies what it must of the request that it undoes: field 48 as it was, and of chip data the reduced set.
+/// What the request did not tell cannot be copied: it is not asked for.
 fn says_again(first: &Request, reversal: &Request) -> bool {
+    let may_tell = |tag: &u32| REVERSAL_TAGS.contains(tag);
     let chip = match (&first.chip_tags, &reversal.chip_tags) {
         (None, None) => true,
-        (Some(_), Some(tags)) => tags.contains(&TVR) && tags.iter().all(|tag| REVERSAL_TAGS.contains(tag)),
-        _ => false,
+        (Some(asked), None) => !asked.iter().any(may_tell),
+        (Some(asked), Some(told)) => {
+            told.iter().all(may_tell) && (told.contains(&TVR) || !asked.contains(&TVR))
+        }
+        (None, Some(_)) => false,
     };
     chip && first.private == reversal.private
 }
