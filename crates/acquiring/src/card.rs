@@ -82,6 +82,16 @@ impl Pan {
     }
 }
 
+/// Digits in a row from which free text is taken to hold an account number: it is not kept then (PCI DSS 3.5). Real numbers
+/// are not shorter.
+const NUMBER_RUN: usize = 13;
+
+/// Whether free text could hold an account number: thirteen digits or more in a row. No check digit is looked at, so that
+/// what a text may be does not depend on luck.
+pub fn may_hold_number(text: &str) -> bool {
+    text.split(|c: char| !c.is_ascii_digit()).any(|run| run.len() >= NUMBER_RUN)
+}
+
 impl fmt::Debug for Pan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Pan({})", self.masked())
@@ -255,6 +265,15 @@ mod tests {
         assert!(!mode(21).is_chip());
         assert!(!mode(801).is_chip());
         assert!(EntryMode::new(1000).is_none());
+    }
+
+    #[test]
+    fn thirteen_digits_in_a_row_could_be_a_number() {
+        for (text, may) in
+            [("6224242000000021", true), ("3C 1234567890123", true), ("123456789012 3", false), ("", false)]
+        {
+            assert_eq!(may_hold_number(text), may, "{text}");
+        }
     }
 
     #[test]

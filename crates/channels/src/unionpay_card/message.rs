@@ -295,10 +295,11 @@ impl Said {
         match request.action {
             Forward::Advice | Forward::Script => Said { private: None, chip: own() },
             Forward::Reversal => {
-                // What the terminal says when it reverses is newer than what it said when it asked.
-                let told = own();
-                let source = told.as_ref().map(Secret::reveal).or_else(|| of_first(55));
-                Said { private: of_first(48).and_then(plain_private), chip: source.map(reversal_chip) }
+                // What the terminal says when it reverses is newer than what it said when it asked. Of a request that had no
+                // chip data there is none to say again, whatever a terminal brings.
+                let told = own().filter(|_| first.is_none() || of_first(55).is_some());
+                let newest = [told.as_ref().map(Secret::reveal), of_first(55)];
+                Said { private: of_first(48).and_then(plain_private), chip: reversal_chip(newest) }
             }
             Forward::Repeat => {
                 Said { private: of_first(48).and_then(plain_private), chip: of_first(55).map(plain_chip) }
@@ -312,15 +313,18 @@ fn plain_private(field: &[u8]) -> Option<Vec<u8>> {
     plan(field).filter(|text| text.bytes().all(|byte| byte != 0)).map(|_| field.to_vec())
 }
 
-/// The items of chip data that a reversal tells. Data that breaks is told up to there.
-fn reversal_chip(data: &[u8]) -> Secret {
+/// The items of chip data that a reversal tells, each as it was told last; none where none was told. Data that breaks is
+/// told up to there.
+fn reversal_chip(newest: [Option<&[u8]>; 2]) -> Option<Secret> {
+    let told = |tag| {
+        let mut items = newest.into_iter().flatten().flat_map(|data| tlv::iter(data).map_while(Result::ok));
+        items.find(|item| item.tag == tag)
+    };
     let mut out = Vec::new();
-    for tag in REVERSAL_TAGS {
-        if let Some(item) = tlv::iter(data).map_while(Result::ok).find(|item| item.tag == tag) {
-            tlv::write(&mut out, item.tag, item.value);
-        }
+    for item in REVERSAL_TAGS.into_iter().filter_map(told) {
+        tlv::write(&mut out, item.tag, item.value);
     }
-    Secret::new(out)
+    (!out.is_empty()).then(|| Secret::new(out))
 }
 
 /// The items of chip data that the journal has as they were: without card number and track.
@@ -567,9 +571,9 @@ mod tests {
         let chip = bytes(
             "9F260800010203040506079505000004800057106224242000000021D29022010000000F9F3602001B9F10020701",
         );
-        let make = |kind: Kind, action, of_terminal: Option<&Secret>, item: &str| {
+        let make = |asked: Option<&[u8]>, kind: Kind, action, of_terminal: Option<&Secret>, item: &str| {
             let first = NetworkRequest {
-                chip: Some(Secret::new(chip.clone())),
+                chip: asked.map(Secret::new),
                 plan: Some(item.to_owned()),
                 expiry: acquiring::Expiry::new(2912),
                 ..request(kind)
@@ -597,19 +601,52 @@ mod tests {
             (message.mti().value(), message.has(14), text(48), text(55))
         };
         let item = format!("06{:<30}", "3C");
-        let told = make(Kind::Instalment, Forward::Reversal, None, &item);
+        let told = make(Some(&chip), Kind::Instalment, Forward::Reversal, None, &item);
         let field_48 = hex(format!("IP{item}").as_bytes());
         assert_eq!(told, (420, false, field_48, "950500000480009F100207019F3602001B".to_owned()));
-        // The terminal's own 0400 knows better, and tells no more than a reversal may.
+        // The terminal's own 0400 knows better, and tells no more than a reversal may; what it leaves out was told before.
         let newer = Secret::new(bytes("9F260100DF310100950580000480005A01FF"));
-        let told = make(Kind::Sale, Forward::Reversal, Some(&newer), "");
-        assert_eq!((told.2.as_str(), told.3.as_str()), ("", "95058000048000DF310100"));
-        // An item that could be a card number is not kept, and so not told.
-        let told = make(Kind::Instalment, Forward::Reversal, None, &format!("06{:<30}", "6224242000000021"));
+        let told = make(Some(&chip), Kind::Sale, Forward::Reversal, Some(&newer), "");
+        let all = "950580000480009F100207019F3602001BDF310100";
+        assert_eq!((told.2.as_str(), told.3.as_str()), ("", all));
+        // Of a request without chip data there is none to say again, and of one with other items no more than the terminal tells.
+        let told = make(None, Kind::Sale, Forward::Reversal, Some(&newer), "");
+        assert_eq!(told.3, "");
+        let told = make(Some(&bytes("9F2701809A03261124")), Kind::Sale, Forward::Reversal, None, "");
+        assert_eq!(told.3, "");
+        // An item that could be a card number is not kept, and so not told: the door refuses such a sale.
+        let told = make(
+            Some(&chip),
+            Kind::Instalment,
+            Forward::Reversal,
+            None,
+            &format!("06{:<30}", "6224242000000021"),
+        );
         assert_eq!(told.2, "");
-        let told = make(Kind::ChipRefund, Forward::Repeat, None, "");
+        let told = make(Some(&chip), Kind::ChipRefund, Forward::Repeat, None, "");
         let all = "9F26080001020304050607950500000480009F3602001B9F10020701".to_owned();
         assert_eq!(told, (221, true, String::new(), all));
+    }
+
+    /// What the door lets through as the item of an instalment or points sale is what the journal can keep: else a reversal
+    /// would say less than its request.
+    #[test]
+    fn an_item_that_is_let_in_is_kept() {
+        for code in
+            ["3C", "123456789012", "1234567890123", "6224242000000021", "A 123456789012 3456", "GIFT-1"]
+        {
+            let mut bytes = Vec::new();
+            let told = NetworkRequest { plan: Some(format!("06{code:<30}")), ..request(Kind::Instalment) };
+            let parties = Parties {
+                member: InstitutionId::new("48029999").unwrap(),
+                network: InstitutionId::new("00010000").unwrap(),
+            };
+            financial(&parties, &told, None).unwrap().draft.write(&mut bytes).unwrap();
+            let mut masked = Vec::new();
+            iso8583::mask::mask_message(&CUPS.parse(&bytes).unwrap(), &mut masked);
+            let of = |bytes| CUPS.parse(bytes).unwrap().bytes_of(48).unwrap().to_vec();
+            assert_eq!(of(&masked) == of(&bytes), !acquiring::card::may_hold_number(code), "{code}");
+        }
     }
 
     /// The journal's record of a request.

@@ -99,14 +99,14 @@ A reversal (0400) is answered 00 as soon as it is durable, also when its transac
 outcome that is unknown is reversed (0420, then 0421) or repeated (0221) until it is acknowledged, across restarts.
 
 **What is said again.** A reversal (0420, 0421) copies what the network's flow table asks for: field 48 of the request that it
-undoes, and of its chip data the reduced set of a reversal, 95 9F1E 9F10 9F36 and DF31, as the terminal's own 0400 tells it,
-else as the request did. It needs no 14, 26, 35, 36, 52, 53, 102 or 103. A repeated 0221 copies field 14 and, but for card
+undoes, and of its chip data the reduced set of a reversal, 95 9F1E 9F10 9F36 and DF31, each as the terminal's own 0400 tells it,
+else as the request did; none when the request had no chip data. It needs no 14, 26, 35, 36, 52, 53, 102 or 103. A repeated 0221 copies field 14 and, but for card
 number and track, field 55 of its 0220. Both are read from the journal's copy of the request, whose secrets are overwritten; the
 0400's chip data waits sealed with its queue item.
 
 **A deviation.** A repeated 0221 is to be the same body as its 0220, and lacks 26, 35, 52 and 53 that this may have had: track and
 PIN must not be kept once the request was sent. An item code in field 48 with thirteen digits or more in a row could be a card
-number, so the journal does not keep it and the 0420 does not tell it. What a terminal told (offline sale, adjustment, tip, script
+number, which the journal does not keep and a 0420 could not tell: such a sale is refused with 30. What a terminal told (offline sale, adjustment, tip, script
 result) goes out without 26, 35, 52 and 53 from the first, for the same reason; its chip data waits sealed with its queue item, so
 every repeat has the 55 of the first.
 
@@ -145,11 +145,11 @@ const COMMON_ZH: &str = "
 冲正（0400）一旦落盘即回 00，原交易从未到达也一样。对网络而言，结果未知的交易一直冲正（0420、0421）或重复（0221），直到得到确认，重启也不中断。
 
 **再次送出的内容。** 冲正（0420、0421）按网络的流程表照抄：被冲正请求的 48 域，以及冲正用的缩减芯片数据 95、9F1E、9F10、9F36、DF31，
-以终端自己的 0400 为准，没有时取自原请求；不需要 14、26、35、36、52、53、102、103 域。重复的 0221 照抄 0220 的 14 域，以及除卡号、磁道之外的 55 域。
+各项以终端自己的 0400 为准，没有时取自原请求，原请求没有芯片数据时不送；不需要 14、26、35、36、52、53、102、103 域。重复的 0221 照抄 0220 的 14 域，以及除卡号、磁道之外的 55 域。
 两者都取自流水中的请求副本（敏感内容已覆盖）；0400 的芯片数据随队列项加密保存。
 
 **与常规的差异。** 重复的 0221 应与 0220 内容相同，但没有先前可能有的 26、35、52、53 域：请求发出之后不得保存磁道和 PIN。48 域的项目编码若含连续
-十三位以上数字，可能是卡号，流水不保存，0420 也不送。终端事后上送的交易（离线结算、调整、小费、脚本结果）因同样的原因从第一次起就没有
+十三位以上数字，可能是卡号，流水不能保存，0420 也就送不出，因此这样的交易应答 30。终端事后上送的交易（离线结算、调整、小费、脚本结果）因同样的原因从第一次起就没有
 26、35、52、53 域；其芯片数据随队列项加密保存，因此每次重复都带有与第一次相同的 55 域。
 
 **不转送的内容。** 离线结算的授权方式（61.4）和授权机构（61.5）只留在流水的终端报文里。网络侧 61 域是另一种格式的身份信息；
