@@ -194,10 +194,7 @@ async fn send(engine: &Engine, item: &ForwardItem, leased: Instant) -> Result<()
     };
     // What undoes or repeats a request says again what that said, as far as the journal has it.
     let first = match item.action {
-        Forward::Reversal | Forward::Repeat => {
-            let history = inner.store.history(item.merchant, item.payment).await?;
-            history.into_iter().find(|entry| entry.kind == EntryKind::NetworkOut)
-        }
+        Forward::Reversal | Forward::Repeat => inner.store.first_sent(item.merchant, item.payment).await?,
         Forward::Advice | Forward::Script => None,
     };
     let merchant = inner.directory.merchant(item.merchant);
@@ -377,11 +374,14 @@ async fn retry(
     engine.0.store.forward_failed(item, left, next_at(at, pause), note, entries).await
 }
 
+/// However it is configured, time passes between two attempts: without, one that fails at once would be made without end.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+
 /// Doubles from the first pause up to the longest.
 fn pause(engine: &Engine, attempts: u32) -> Duration {
     let config = &engine.0.config;
     let doubled = config.forward_pause.saturating_mul(1u32.checked_shl(attempts.min(16)).unwrap_or(u32::MAX));
-    doubled.min(config.forward_pause_max)
+    doubled.min(config.forward_pause_max).max(SHORTEST_PAUSE)
 }
 
 fn next_at(at: Timestamp, pause: Duration) -> Timestamp {

@@ -116,15 +116,29 @@ pub(crate) fn history_day(created: Timestamp) -> u32 {
 
 /// The statement behind [`Db::history`], where lines are counted for each payment and kept by its day.
 pub(crate) fn history_rows(db: &dyn Db, merchant: MerchantId, id: PaymentId) -> Op<Vec<JournalEntry>> {
-    let created = "SELECT created FROM payment WHERE merchant = ?1 AND id = ?2";
-    let params = params![merchant.as_str(), id.0];
-    let Some(created) = one(db, created, params, |c| c.time("created"))? else { return Ok(Vec::new()) };
+    let Some(day) = day_of(db, merchant, id)? else { return Ok(Vec::new()) };
     let select = format!(
-        "SELECT at, kind, message, note FROM journal_entry WHERE merchant = ?1 AND payment = ?2 AND day = {} \
-         ORDER BY sequence",
-        history_day(created)
+        "SELECT at, kind, message, note FROM journal_entry WHERE merchant = ?1 AND payment = ?2 AND day = {day} \
+         ORDER BY sequence"
     );
-    all(db, &select, params, |c| c.entry())
+    all(db, &select, params![merchant.as_str(), id.0], |c| c.entry())
+}
+
+/// The statement behind [`Db::first_sent`], likewise.
+pub(crate) fn first_sent_row(db: &dyn Db, merchant: MerchantId, id: PaymentId) -> Op<Option<JournalEntry>> {
+    let Some(day) = day_of(db, merchant, id)? else { return Ok(None) };
+    let select = format!(
+        "SELECT at, kind, message, note FROM journal_entry WHERE merchant = ?1 AND payment = ?2 AND day = {day} \
+         AND kind = 'network_out' ORDER BY sequence LIMIT 1"
+    );
+    one(db, &select, params![merchant.as_str(), id.0], |c| c.entry())
+}
+
+/// The day by which a payment's history is kept, if there is such a payment.
+fn day_of(db: &dyn Db, merchant: MerchantId, id: PaymentId) -> Op<Option<u32>> {
+    let created = "SELECT created FROM payment WHERE merchant = ?1 AND id = ?2";
+    let created = one(db, created, params![merchant.as_str(), id.0], |c| c.time("created"))?;
+    Ok(created.map(history_day))
 }
 
 /// The statement behind [`Db::append_entries`], where lines are counted for each payment and kept by its day.

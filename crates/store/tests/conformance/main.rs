@@ -61,6 +61,7 @@ conformance!(sqlite, postgres:
         the_highest_trace_is_that_of_the_batch
         only_a_pending_intent_begins
         an_answer_is_kept_and_the_history_says_what_moved
+        the_first_message_to_the_network_is_found
         a_late_answer_is_recorded_and_moves_nothing
         no_answer_queues_a_reversal_but_repeats_a_refund
         a_refused_request_is_journaled_once
