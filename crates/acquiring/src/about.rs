@@ -351,8 +351,9 @@ impl Kind {
             Kind::Instalment => about(
                 ["持卡人分期付款。", "The cardholder pays in parts."],
                 [
-                    "62 域：期数 2 位、项目代码 30 位；应答另含首期金额和手续费各 12 位（建模）。",
-                    "Field 62: periods 2, item code 30; the answer adds first part 12 and fee 12 (modelled).",
+                    "62 域：期数 2 位、项目代码 30 位（连续数字不超过 12 位，否则应答 30）；应答另含首期金额和手续费各 12 位（建模）。",
+                    "Field 62: periods 2, item code 30 (at most 12 digits in a row, else 30); the answer adds first part 12 \
+                     and fee 12 (modelled).",
                 ],
                 CARD,
             ),
@@ -367,10 +368,10 @@ impl Kind {
             Kind::PointsSale => about(
                 ["用积分付款。", "The cardholder pays with points."],
                 [
-                    "60.7 为 048（发卡行积分）或 065（联盟积分）；62 域为商品代码 30 字符，应答再加积分 10、自付金额 12、余额 12（建模）。\
+                    "60.7 为 048（发卡行积分）或 065（联盟积分）；62 域为商品代码 30 字符（连续数字不超过 12 位，否则应答 30），应答再加积分 10、自付金额 12、余额 12（建模）。\
                      不能撤销和退货。",
                     "60.7 names the points: 048 of the issuer, 065 of the alliance. Field 62 is the item code, 30 \
-                     characters; the answer adds points (10), own part (12) and points left (12) (modelled). Neither \
+                     characters (at most 12 digits in a row, else 30); the answer adds points (10), own part (12) and points left (12) (modelled). Neither \
                      voided nor refunded.",
                 ],
                 CARD,

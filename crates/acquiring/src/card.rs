@@ -82,6 +82,16 @@ impl Pan {
     }
 }
 
+/// Digits in a row from which free text is taken to hold an account number: it is not kept then (PCI DSS 3.5). Real numbers
+/// are not shorter.
+const NUMBER_RUN: usize = 13;
+
+/// Whether free text could hold an account number: thirteen digits or more in a row. No check digit is looked at, so that
+/// what a text may be does not depend on luck.
+pub fn may_hold_number(text: &str) -> bool {
+    text.split(|c: char| !c.is_ascii_digit()).any(|run| run.len() >= NUMBER_RUN)
+}
+
 impl fmt::Debug for Pan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Pan({})", self.masked())
@@ -187,6 +197,37 @@ impl fmt::Display for EntryMode {
     }
 }
 
+/// 63.1 of a UnionPay card.
+pub const UNIONPAY: &str = "CUP";
+
+/// 63.1 where no organisation is named: all.
+pub const ANY_ORGANISATION: &str = "000";
+
+/// First six digits, from and to, of the international organisations' numbers, and their codes in field 63.1. The ranges are
+/// those of the public register of issuer numbers (ISO/IEC 7812); the codes after `VIS` are modelled.
+const INTERNATIONAL: [(u32, u32, &str); 13] = [
+    (222_100, 272_099, "MCC"),
+    (300_000, 305_999, "DCC"),
+    (340_000, 349_999, "AMX"),
+    (352_800, 358_999, "JCB"),
+    (360_000, 369_999, "DCC"),
+    (370_000, 379_999, "AMX"),
+    (380_000, 399_999, "DCC"),
+    (400_000, 499_999, "VIS"),
+    (500_000, 509_999, "MAE"),
+    (510_000, 559_999, "MCC"),
+    (560_000, 589_999, "MAE"),
+    (630_000, 639_999, "MAE"),
+    (670_000, 679_999, "MAE"),
+];
+
+/// The international organisation of a number by its first six digits, as field 63.1 names it. Whether such a card is a
+/// foreign one at all (many national cards have such a number, and are paid through UnionPay) is not said by this.
+pub fn international(number: &str) -> Option<&'static str> {
+    let first: u32 = number.get(..6)?.parse().ok()?;
+    INTERNATIONAL.iter().find(|(from, to, _)| (*from..=*to).contains(&first)).map(|(_, _, code)| *code)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,5 +265,31 @@ mod tests {
         assert!(!mode(21).is_chip());
         assert!(!mode(801).is_chip());
         assert!(EntryMode::new(1000).is_none());
+    }
+
+    #[test]
+    fn thirteen_digits_in_a_row_could_be_a_number() {
+        for (text, may) in
+            [("6224242000000021", true), ("3C 1234567890123", true), ("123456789012 3", false), ("", false)]
+        {
+            assert_eq!(may_hold_number(text), may, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_organisation_is_told_by_the_first_six_digits() {
+        for (number, code) in [
+            ("4000000000000010", Some("VIS")),
+            ("400000******0010", Some("VIS")),
+            ("2720990000000000", Some("MCC")),
+            ("2721000000000000", None),
+            ("3530000000000000", Some("JCB")),
+            ("370000000000000", Some("AMX")),
+            ("6224242000000021", None),
+            ("40000", None),
+        ] {
+            assert_eq!(international(number), code, "{number}");
+        }
+        assert!(INTERNATIONAL.is_sorted());
     }
 }

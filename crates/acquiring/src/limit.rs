@@ -118,15 +118,24 @@ pub struct LimitHold {
 pub struct Limits {
     /// The limits.
     pub rules: Vec<Limit>,
-    /// First digits of card numbers and what they say; the longest that fits counts.
+    /// First digits of card numbers and what they say, in the order of the digits; the longest that fits counts.
     pub bins: Vec<(String, CardClass)>,
 }
 
 impl Limits {
     /// What kind of card a number is of, when the table tells.
     pub fn class_of(&self, pan: &str) -> Option<CardClass> {
-        let fitting = self.bins.iter().filter(|(digits, _)| pan.starts_with(digits.as_str()));
-        fitting.max_by_key(|(digits, _)| digits.len()).map(|(_, class)| *class)
+        // Each payment is looked up, and a table has thousands of lines.
+        (1..=pan.len()).rev().find_map(|length| {
+            let first = pan.get(..length)?;
+            let at = self.bins.binary_search_by(|(digits, _)| digits.as_str().cmp(first)).ok()?;
+            self.bins.get(at).map(|(_, class)| *class)
+        })
+    }
+
+    /// Whether a number is of a foreign card (外卡): the table says so. What it does not know is domestic.
+    pub fn is_foreign(&self, pan: &str) -> bool {
+        !self.bins.is_empty() && self.class_of(pan) == Some(CardClass::Foreign)
     }
 
     /// Judges a payment of this number on this day.
@@ -207,5 +216,23 @@ mod tests {
         let days = Limit { day_count: Some(3), ..limit(any, None) };
         assert_eq!(judge(vec![days, Limit { day_amount: fen(1), ..limit(credit, None) }]), Ok(2));
         assert_eq!(judge(vec![Limit { day_count: Some(0), ..days }]), Err(ResponseCode::NOT_FOR_TERMINAL));
+    }
+
+    #[test]
+    fn the_longest_digits_tell_the_class_and_what_is_not_known_is_domestic() {
+        let line = |digits: &str, class| (digits.to_owned(), class);
+        let bins = vec![
+            line("35", CardClass::Foreign),
+            line("4", CardClass::Foreign),
+            line("403361", CardClass::Debit),
+            line("62", CardClass::Debit),
+        ];
+        assert!(bins.is_sorted());
+        let limits = Limits { bins, ..Limits::default() };
+        assert!(limits.is_foreign("4000000000000010") && limits.is_foreign("3530000000000000"));
+        assert!(!limits.is_foreign("4033610000000000"), "a national card with such a number");
+        assert!(!limits.is_foreign("6224242000000021") && !limits.is_foreign("5200000000000000"));
+        assert_eq!(limits.class_of("5200000000000000"), None);
+        assert!(!Limits::default().is_foreign("4000000000000010"));
     }
 }

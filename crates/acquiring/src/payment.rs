@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::card::{EntryMode, Expiry, MaskedPan};
+use crate::card::{ANY_ORGANISATION, EntryMode, Expiry, MaskedPan, UNIONPAY, international};
 use crate::ids::{AuthCode, BatchNo, MerchantId, PaymentId, Rrn, TerminalId, Trace};
 use crate::kind::Kind;
 use crate::money::Amount;
@@ -158,9 +158,9 @@ pub struct PaymentRecord {
     pub kind: Kind,
     /// Where it stands.
     pub state: PaymentState,
-    /// Amount as it was approved; zero for a balance inquiry. Of an adjustment, what its original came to.
+    /// Amount as it was asked for; zero for a balance inquiry. Of an adjustment, what its original came to.
     pub amount: Amount,
-    /// What an adjustment or tip made of the amount.
+    /// What an adjustment, a tip or an approval in part (field 39 = 10) made of the amount.
     pub adjusted: Option<Amount>,
     /// Currency, ISO 4217 numeric, 156 for yuan.
     pub currency: u16,
@@ -200,14 +200,26 @@ pub struct PaymentRecord {
     pub reversed_on: Option<u16>,
     /// It has taken its part of a limit's day, and gives it back when it comes to nothing.
     pub limited: bool,
+    /// By the card of an international organisation (外卡), as the table of card numbers said when it came. It says in which
+    /// block of the settlement it counts.
+    pub foreign: bool,
     /// When the intent became durable.
     pub created: Timestamp,
 }
 
 impl PaymentRecord {
-    /// What it comes to: the amount, or what an adjustment made of it.
+    /// What it comes to: the amount, or what an adjustment or an approval in part made of it.
     pub fn total(&self) -> Amount {
         self.adjusted.unwrap_or(self.amount)
+    }
+
+    /// The card's organisation as field 63.1 names it: `CUP`, for a foreign card that of its first digits, `000` when those
+    /// tell none.
+    pub fn organisation(&self) -> &'static str {
+        match &self.card {
+            Some(card) if self.foreign => international(card.masked.as_str()).unwrap_or(ANY_ORGANISATION),
+            _ => UNIONPAY,
+        }
     }
 }
 

@@ -67,6 +67,8 @@ pub enum DifferenceKind {
     Amount,
     /// Both have it with different cards.
     Card,
+    /// Both have it, one as a domestic card's and the other as a foreign one's: it counts in different blocks.
+    Class,
 }
 
 impl DifferenceKind {
@@ -77,6 +79,7 @@ impl DifferenceKind {
             DifferenceKind::OnlyHost => "only_host",
             DifferenceKind::Amount => "amount",
             DifferenceKind::Card => "card",
+            DifferenceKind::Class => "card_class",
         }
     }
 }

@@ -16,6 +16,8 @@ use crate::response_code::ResponseCode;
 pub enum Event {
     /// The network answered.
     Answered(Answer),
+    /// The network approved a part (field 39 = 10), of which this is the amount, if it told one.
+    AnsweredInPart(Answer, Option<Amount>),
     /// The network did not answer in time, or the node went down before an answer was durable.
     NoAnswer(Answer),
     /// The request did not leave us; the answer says why.
@@ -118,6 +120,8 @@ pub struct Change {
     pub reversal_reason: Option<ResponseCode>,
     /// The date on which the network settles the reversal, when it is done.
     pub reversed_on: Option<u16>,
+    /// What the payment comes to, when the network approved a part of it.
+    pub adjusted: Option<Amount>,
     /// What to queue toward the network, in the same transaction.
     pub forward: Option<Forward>,
     /// What happens to the original.
@@ -135,6 +139,7 @@ impl Change {
             answer: None,
             reversal_reason: None,
             reversed_on: None,
+            adjusted: None,
             forward: None,
             original: OriginalEffect::Keep,
             beyond: BeyondEffect::Keep,
@@ -148,6 +153,7 @@ impl Change {
             answer: None,
             reversal_reason: None,
             reversed_on: None,
+            adjusted: None,
             forward: None,
             original: OriginalEffect::Keep,
             beyond: BeyondEffect::Keep,
@@ -178,6 +184,24 @@ pub fn on_event(payment: &PaymentRecord, event: Event) -> Change {
                 ..Change::to(if approved { Approved } else { Declined })
             }
         }
+        (Event::AnsweredInPart(answer, part), Pending) if payment.kind.spec().unknown == Unknown::Reverse => {
+            match part.filter(|part| takes_part(payment, *part)) {
+                Some(part) => Change {
+                    answer: Some(answer),
+                    adjusted: Some(part).filter(|part| *part != payment.amount),
+                    ..Change::to(Approved)
+                },
+                // The shop cannot sell a part, or the answer does not say how much it is: nothing is sold. What the network
+                // has taken it gets back.
+                None => Change {
+                    answer: Some(Answer::own(ResponseCode::INSUFFICIENT_FUNDS, answer.at)),
+                    reversal_reason: Some(ResponseCode::ERROR),
+                    forward: Some(Forward::Reversal),
+                    ..Change::to(Reversing)
+                },
+            }
+        }
+        (Event::AnsweredInPart(answer, _), _) => on_event(payment, Event::Answered(answer)),
         (Event::Answered(_), Reversing | Reversed) => Change::stay(payment, Reception::Late),
         (Event::Answered(_), Approved | Declined | Voided | Completed) => {
             Change::stay(payment, Reception::Repeated)
@@ -258,6 +282,15 @@ pub fn on_event(payment: &PaymentRecord, event: Event) -> Change {
         }
         (Event::Advised(_) | Event::ScriptTaken, _) => Change::stay(payment, Reception::Repeated),
     }
+}
+
+/// Whether a payment can be approved for this part of its amount. Modelled: a sale, when the terminal says in 60.6 that it
+/// supports it; the specification has the code and the digit, and no list of transactions.
+fn takes_part(payment: &PaymentRecord, part: Amount) -> bool {
+    let whole = part == payment.amount;
+    let [_, _, partial_approval] = payment.terminal_traits;
+    let supported = payment.kind == Kind::Sale && partial_approval == 1;
+    (whole || supported) && !part.is_zero() && part <= payment.amount
 }
 
 fn effect_of_success(payment: &PaymentRecord) -> OriginalEffect {
@@ -428,7 +461,9 @@ pub fn take_hold(original: &mut PaymentRecord, by: &PaymentRecord) -> Result<(),
             if original.terminal != by.terminal || original.batch != by.batch {
                 return Err(ResponseCode::NO_ORIGINAL);
             }
-            if !original.refunded.is_zero() {
+            // What was approved in part leaves nothing over for a tip or a larger sum (modelled).
+            let in_part = original.answer.as_ref().is_some_and(|answer| answer.code == ResponseCode::PARTIAL);
+            if !original.refunded.is_zero() || in_part {
                 return Err(ResponseCode::INVALID_TRANSACTION);
             }
             if by.kind == Kind::Tip && by.amount <= original.amount {

@@ -104,6 +104,7 @@ pub static STRIPES: &[StripeCard] = &[
         "limit 1,000.00 a sale: declined 61 above",
     ),
     stripe_card("M06", "6224242000000179", "每日两笔,超次 65", "two sales a day: declined 65 after"),
+    stripe_card("M07", "4000000000000010", "外卡,批准", "foreign card, approves"),
 ];
 
 const DATA: &str = "0000000123";

@@ -143,6 +143,8 @@ pub enum Outcome {
 pub struct NetworkAnswer {
     /// The outcome.
     pub answer: Answer,
+    /// Field 4, which is another amount than that of the request when a part was approved.
+    pub amount: Option<Amount>,
     /// The message with its secrets overwritten, for the journal.
     pub masked: Vec<u8>,
 }
@@ -195,6 +197,8 @@ pub struct ForwardRequest<'a> {
     pub tries: u32,
     /// Chip data that goes with it.
     pub chip: Option<&'a Secret>,
+    /// Of a reversal or repeat the request as it went out first, its secrets overwritten, as the journal has it.
+    pub first: Option<&'a [u8]>,
 }
 
 /// A payment network.

@@ -12,7 +12,7 @@ use acquiring::{Amount, BatchNo, Beijing, ResponseCode, Rrn, Secret, Trace};
 use store::{Begun, PartKept};
 
 use crate::authenticate::Authenticated;
-use crate::payment::{Lookup, PaymentRequest, Reply, Silent, reply_of};
+use crate::payment::{Lookup, PaymentRequest, Reply, Silent, reply_of, stand_on};
 use crate::{Engine, Refusal, signature};
 
 /// What sealed chip data of a queued message is bound to.
@@ -133,12 +133,13 @@ impl Engine {
         let approved = Answer { auth_code: request.auth_code, ..Answer::own(ResponseCode::APPROVED, at) };
         let intent = self.intent(&auth, &request, id, card, at);
         let mut record = PaymentRecord { state: PaymentState::Approved, answer: Some(approved), ..intent };
+        record.foreign = inner.directory.limits().is_foreign(pan.reveal());
         let original = match self.original_of(&record, &request).await {
             Ok(original) => original,
             Err(Lookup::Refused(refusal)) => return Err(self.decline(record, refusal, request.masked).await),
             Err(Lookup::Store(error)) => return Err(self.store_refusal(&error)),
         };
-        record.original = original.as_ref().map(|o| o.id);
+        stand_on(&mut record, original.as_ref());
         let percent = inner.config.tip_percent_max;
         let day = Beijing::of(at).yyyymmdd();
         // It has happened and takes nothing of a day any more; what is forbidden, or too much at once, stays so.

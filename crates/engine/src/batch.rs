@@ -31,6 +31,8 @@ pub struct Detail {
     pub pan: Option<Pan>,
     /// Its amount.
     pub amount: Amount,
+    /// Card class: 01, a foreign card, in place of 00; none where the upload has no place for it.
+    pub foreign: Option<bool>,
 }
 
 impl Engine {
@@ -70,7 +72,8 @@ impl Engine {
         metrics::counter!("posp_settlements_total", "balanced" => if balanced { "yes" } else { "no" })
             .increment(1);
         tracing::info!(merchant = %entry.merchant.id, terminal = %entry.id, %batch, balanced,
-            debit = %host.domestic.debit.amount, credit = %host.domestic.credit.amount, "batch compared");
+            debit = %host.domestic.debit.amount, credit = %host.domestic.credit.amount,
+            foreign_debit = %host.foreign.debit.amount, foreign_credit = %host.foreign.credit.amount, "batch compared");
         Ok(Compared { domestic, foreign, host, at })
     }
 
@@ -99,6 +102,7 @@ impl Engine {
                 trace: detail.trace,
                 card_digest,
                 amount: detail.amount,
+                foreign: detail.foreign,
                 at,
                 kind: auth.spec.kind,
             };

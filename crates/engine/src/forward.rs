@@ -192,6 +192,11 @@ async fn send(engine: &Engine, item: &ForwardItem, leased: Instant) -> Result<()
         },
         None => None,
     };
+    // What undoes or repeats a request says again what that said, as far as the journal has it.
+    let first = match item.action {
+        Forward::Reversal | Forward::Repeat => inner.store.first_sent(item.merchant, item.payment).await?,
+        Forward::Advice | Forward::Script => None,
+    };
     let merchant = inner.directory.merchant(item.merchant);
     let request = ForwardRequest {
         action: item.action,
@@ -203,6 +208,7 @@ async fn send(engine: &Engine, item: &ForwardItem, leased: Instant) -> Result<()
         composed: item.message_at,
         tries: item.message_tries,
         chip: chip.as_ref(),
+        first: first.as_ref().map(|entry| entry.bytes.as_slice()),
     };
     let prepared = match inner.channel.prepare_forward(&request) {
         Ok(prepared) => prepared,
@@ -368,11 +374,14 @@ async fn retry(
     engine.0.store.forward_failed(item, left, next_at(at, pause), note, entries).await
 }
 
+/// However it is configured, time passes between two attempts: without, one that fails at once would be made without end.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+
 /// Doubles from the first pause up to the longest.
 fn pause(engine: &Engine, attempts: u32) -> Duration {
     let config = &engine.0.config;
     let doubled = config.forward_pause.saturating_mul(1u32.checked_shl(attempts.min(16)).unwrap_or(u32::MAX));
-    doubled.min(config.forward_pause_max)
+    doubled.min(config.forward_pause_max).max(SHORTEST_PAUSE)
 }
 
 fn next_at(at: Timestamp, pause: Duration) -> Timestamp {

@@ -106,6 +106,10 @@ pub struct Reply {
     pub payment: Option<(MerchantId, PaymentId)>,
     /// The account number of the request, for field 2 of the answer.
     pub pan: Option<Pan>,
+    /// What the payment comes to; of an approval in part field 4 of the answer.
+    pub total: Option<Amount>,
+    /// The organisation of its card, 63.1, when there is a payment.
+    pub organisation: Option<&'static str>,
     /// The request was here before.
     pub repeated: bool,
     /// The fixed sentence of a refusal, for log and metric.
@@ -257,6 +261,8 @@ impl Engine {
             rrn: None,
             payment: None,
             pan: None,
+            organisation: None,
+            total: None,
             repeated: false,
             reason: Some(refusal.reason),
         })
@@ -299,6 +305,7 @@ impl Engine {
         let id = inner.numbers.next(&inner.store).await.map_err(|e| self.store_refusal(&e))?;
         let digest = card.digest;
         let mut record = self.intent(&auth, &request, id, card, at);
+        record.foreign = inner.directory.limits().is_foreign(pan.reveal());
 
         if let Err(refusal) = check_request(&auth, &request, &record, &pan) {
             return Err(self.decline(record, refusal, request.masked).await);
@@ -320,7 +327,7 @@ impl Engine {
             Err(Lookup::Refused(refusal)) => return Err(self.decline(record, refusal, request.masked).await),
             Err(Lookup::Store(error)) => return Err(self.store_refusal(&error)),
         };
-        record.original = original.as_ref().map(|o| o.id);
+        stand_on(&mut record, original.as_ref());
         let pin = match (&request.pin, auth.keys()) {
             (Some(block), Some(keys)) => Some(TerminalPin { block: *block, key: keys.pin.clone() }),
             _ => None,
@@ -403,6 +410,7 @@ impl Engine {
             reversal_reason: None,
             reversed_on: None,
             limited: false,
+            foreign: false,
             created: at,
         }
     }
@@ -546,6 +554,10 @@ impl Engine {
                     JournalEntry::message(at, EntryKind::NetworkIn, answer.masked),
                 )
             }
+            Outcome::Answered(answer) if answer.answer.code == ResponseCode::PARTIAL => (
+                Event::AnsweredInPart(answer.answer, answer.amount),
+                JournalEntry::message(at, EntryKind::NetworkIn, answer.masked),
+            ),
             Outcome::Answered(answer) => (
                 Event::Answered(answer.answer),
                 JournalEntry::message(at, EntryKind::NetworkIn, answer.masked),
@@ -668,6 +680,19 @@ impl From<StoreError> for Lookup {
     }
 }
 
+fn same_batch(original: &PaymentRecord, record: &PaymentRecord) -> bool {
+    (original.terminal, original.batch) == (record.terminal, record.batch)
+}
+
+/// Notes what a payment is about. What names another one of its own batch counts in the block of that one, whatever the table
+/// of card numbers has come to say since.
+pub(crate) fn stand_on(record: &mut PaymentRecord, original: Option<&PaymentRecord>) {
+    record.original = original.map(|original| original.id);
+    if let Some(original) = original.filter(|original| same_batch(original, record)) {
+        record.foreign = original.foreign;
+    }
+}
+
 pub(crate) fn reference_of(original: &PaymentRecord) -> OriginalRef {
     OriginalRef {
         kind: original.kind,
@@ -686,6 +711,8 @@ pub(crate) fn reply_of(record: &PaymentRecord, repeated: bool) -> Reply {
         rrn: Some(record.rrn),
         payment: Some((record.merchant, record.id)),
         pan: None,
+        organisation: Some(record.organisation()),
+        total: Some(record.total()),
         repeated,
         reason: None,
     }

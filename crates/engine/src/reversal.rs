@@ -2,10 +2,11 @@
 
 use acquiring::payment::{Answer, EntryKind, JournalEntry};
 use acquiring::transition::Reception;
-use acquiring::{Amount, BatchNo, Beijing, ResponseCode, Trace};
+use acquiring::{Amount, BatchNo, Beijing, ResponseCode, Secret, Trace};
 use store::{CancelRequest, Cancelled};
 
 use crate::Engine;
+use crate::advice::CHIP_CONTEXT;
 use crate::authenticate::Authenticated;
 use crate::payment::{Reply, Silent};
 
@@ -19,6 +20,8 @@ pub struct ReversalRequest {
     pub amount: Amount,
     /// Field 39: 98, 06 or A0.
     pub reason: ResponseCode,
+    /// Field 55: what the chip has become meanwhile.
+    pub chip: Option<Secret>,
     /// The message with its secrets overwritten.
     pub masked: Vec<u8>,
 }
@@ -34,6 +37,13 @@ impl Engine {
 
     async fn reverse_through(&self, auth: &Authenticated, request: ReversalRequest) -> Result<Reply, Silent> {
         let at = self.now();
+        let payload = match &request.chip {
+            Some(chip) => Some(self.0.hsm.seal(CHIP_CONTEXT, chip.reveal()).map_err(|error| {
+                tracing::error!(%error, "the security module cannot protect card data");
+                Silent
+            })?),
+            None => None,
+        };
         let cancel = CancelRequest {
             merchant: auth.terminal().merchant.id,
             terminal: auth.terminal().id,
@@ -41,6 +51,7 @@ impl Engine {
             trace: request.trace,
             amount: request.amount,
             reason: request.reason,
+            payload,
             at,
         };
         let entries = vec![
@@ -101,6 +112,8 @@ impl Engine {
             rrn: Some(rrn),
             payment: record.map(|r| (r.merchant, r.id)),
             pan: None,
+            organisation: None,
+            total: None,
             repeated,
             reason: None,
         })

@@ -1,5 +1,6 @@
 //! Rules that a request must keep, told from the request, its record and the merchant alone. Pure.
 
+use acquiring::card::may_hold_number;
 use acquiring::kind::{Hold, Kind, KindSpec, Side};
 use acquiring::payment::PaymentRecord;
 use acquiring::{Pan, ResponseCode, Secret};
@@ -48,6 +49,10 @@ pub(crate) fn check_request(
         Kind::PointsSale if !plan.is_some_and(is_points) => {
             return refuse(ResponseCode::FORMAT_ERROR, "field 60.7 names no points, or 62 no item");
         }
+        // Its reversal must say the item again, and what could be a card number is not kept for that.
+        Kind::Instalment | Kind::PointsSale if plan.is_some_and(|plan| may_hold_number(item_of(plan))) => {
+            return refuse(ResponseCode::FORMAT_ERROR, "the item code could be a card number");
+        }
         Kind::TransferLoad => check_transfer(request, pan)?,
         _ => {}
     }
@@ -57,17 +62,26 @@ pub(crate) fn check_request(
     Ok(())
 }
 
+/// Characters of an item code.
+const ITEM: usize = 30;
+
+/// The item code, which is the end of an instalment's or points sale's text.
+fn item_of(plan: &str) -> &str {
+    plan.len().checked_sub(ITEM).and_then(|from| plan.get(from..)).unwrap_or(plan)
+}
+
 /// Periods, two digits, at least 2; then the item code, 30 characters of which some may be blank.
 fn is_plan(text: &str) -> bool {
     let printable = text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
-    let periods = text.get(..2).and_then(|digits| digits.parse::<u8>().ok());
-    printable && text.len() == 32 && periods.is_some_and(|periods| periods >= 2)
+    let digits = text.get(..2).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+    let periods = digits.and_then(|digits| digits.parse::<u8>().ok());
+    printable && text.len() == 2 + ITEM && periods.is_some_and(|periods| periods >= 2)
 }
 
 /// Whose points (60.7): 048 of the issuer, 065 of the alliance; then the item code.
 fn is_points(text: &str) -> bool {
     let printable = text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
-    printable && text.len() == 33 && matches!(text.get(..3), Some("048" | "065"))
+    printable && text.len() == 3 + ITEM && matches!(text.get(..3), Some("048" | "065"))
 }
 
 /// The purse is in the chip of another card than the one that pays; the chip data is the purse's, so that the card that

@@ -172,6 +172,28 @@ async fn an_instalment_sale_says_in_how_many_parts() {
     assert_eq!(stage.pay(Kind::Instalment, good).await.answer.code, ResponseCode::APPROVED);
 }
 
+/// The item code is free text that a reversal says again, and the journal keeps no text that could be a card number: such an
+/// item is refused before anything leaves, or its reversal could never be right.
+#[tokio::test]
+async fn an_item_that_could_be_a_card_number_is_refused() {
+    let stage = Stage::set().await;
+    let plans = [
+        (Kind::Instalment, format!("06{:<30}", "6224242000000021")),
+        (Kind::Instalment, format!("06{:<30}", "A1234567890123B")),
+        (Kind::PointsSale, format!("048{:<30}", "6901234567892")),
+    ];
+    for (trace, (kind, plan)) in (1..).zip(plans) {
+        let reply = stage.pay(kind, PaymentRequest { plan: Some(plan), ..request(trace, 10_000) }).await;
+        assert_eq!(reply.answer.code, ResponseCode::FORMAT_ERROR);
+        assert_eq!(reply.reason, Some("the item code could be a card number"));
+    }
+    assert!(stage.script.seen().is_empty(), "nothing has left");
+    stage.script.expect([Act::Code("00")]);
+    // Periods and item are not one number.
+    let good = PaymentRequest { plan: Some(format!("12{:<30}", "345678901234")), ..request(9, 10_000) };
+    assert_eq!(stage.pay(Kind::Instalment, good).await.answer.code, ResponseCode::APPROVED);
+}
+
 /// A terminal whose reader keeps card numbers (MPOS) voids by batch and trace alone: the number is the sale's, goes to the
 /// network, and is not told to the terminal. Any other terminal must bring it, and a trace that is not there gives none.
 #[tokio::test]

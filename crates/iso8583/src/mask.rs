@@ -144,6 +144,23 @@ pub(crate) const fn is_receipt_tag(tag: u32) -> bool {
     tag >> 8 == 0xFF || tag >> 16 == 0xFF
 }
 
+/// Lengths of an item code in field 48 toward the network, of what stands before it (periods, or whose points) and of the
+/// figures that an answer adds.
+const PLAN_ITEM: usize = 30;
+const PLANS: [(&[u8; 2], usize, usize); 2] = [(b"IP", 2, 24), (b"PB", 3, 34)];
+
+/// Whether field 48 toward the network tells of an instalment or points sale. Its item code is free text: where that could
+/// hold a card number it is not kept.
+fn is_plan(body: &[u8]) -> bool {
+    PLANS.iter().any(|(tag, before, figures)| {
+        let item = 2 + before..2 + before + PLAN_ITEM;
+        let fits = body.len() == item.end || body.len() == item.end + figures;
+        let code = body.get(item).unwrap_or_default();
+        let runs = code.split(|byte| !byte.is_ascii_digit()).all(|run| run.len() < PAN_LEN_MIN);
+        body.starts_with(*tag) && fits && runs && body.iter().all(|byte| matches!(byte, b' '..=b'~'))
+    })
+}
+
 /// Management codes (60.3) of the messages whose field 62 holds public parameters: terminal parameters and
 /// status, CA keys, chip parameters, card lists, contactless parameters.
 pub(crate) const PUBLIC_62: std::ops::RangeInclusive<u16> = 360..=399;
@@ -163,6 +180,7 @@ fn mask_private(message: &Message<'_>, field: &Field<'_>, body: &mut [u8]) {
         }
         (63, false) => mask_digit_runs(body),
         // Beside keys, tags of the network's 48 may hold names and identity numbers.
+        (48, true) if is_plan(body) => {}
         (48, true) => fill(body, 2.min(len)..len, 0),
         _ => {}
     }

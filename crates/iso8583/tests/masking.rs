@@ -233,3 +233,23 @@ fn frames_of_any_framing_decode_from_text() {
     let values: Vec<_> = decoded.message().unwrap().fields().map(|field| raw_value(&field)).collect();
     assert_eq!(values, ["000017", "301"]);
 }
+
+/// Field 48 toward the network is kept where it is the item of an instalment or points sale, which a reversal must say again, and
+/// hidden where the item could be a card number.
+#[test]
+fn an_item_of_instalments_is_kept_and_no_card_number_in_it() {
+    let kept = |text: &str| {
+        let field = format!("hex:{}", hex::encode(text));
+        let bytes = encode(&CUPS, Mti::new(200), [(48, field.as_str())]).unwrap();
+        let out = masked(&CUPS, &bytes);
+        CUPS.parse(&out).unwrap().bytes_of(48).unwrap() == text.as_bytes()
+    };
+    let item = |tag: &str, before: &str, code: &str| format!("{tag}{before}{code:<30}");
+    assert!(kept(&item("IP", "06", "3C 123456789012")) && kept(&item("PB", "048", "GIFT")));
+    assert!(kept(&(item("IP", "06", "CAR") + &"0".repeat(24))), "an answer's figures");
+    for hidden in
+        [item("IP", "06", PAN), item("PB", "048", PAN), item("ON", "06", "3C"), item("IP", "063", "3C")]
+    {
+        assert!(!kept(&hidden), "{hidden}");
+    }
+}

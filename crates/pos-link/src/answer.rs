@@ -1,5 +1,6 @@
 //! What goes back to the terminal: copied fields, our own, the MAC.
 
+use acquiring::card::UNIONPAY;
 use acquiring::kind::{FieldSet, Kind, KindSpec};
 use acquiring::settlement::BlockResult;
 use acquiring::{Beijing, ResponseCode, Rrn};
@@ -125,6 +126,9 @@ impl Answer {
         {
             self.draft.put_digits(2, pan.reveal())?;
         }
+        if let Some(total) = reply.total.filter(|_| answer.code == ResponseCode::PARTIAL) {
+            self.draft.put_number(4, total.fen())?;
+        }
         if let Some(date) = answer.settle_date {
             self.draft.put_number(15, u64::from(date))?;
         }
@@ -144,8 +148,11 @@ impl Answer {
         if let Some(plan) = &answer.plan {
             self.draft.put_bytes(62, plan.as_bytes())?;
         }
-        if spec.needs_card && !self.draft.has(63) {
-            self.draft.put_text(63, CARD_ORGANISATION)?;
+        // Of a refund field 63 comes back as it was sent; of a foreign card it is ours to say.
+        if let Some(organisation) = reply.organisation.filter(|_| spec.needs_card)
+            && (!self.draft.has(63) || organisation != UNIONPAY)
+        {
+            self.draft.put_text(63, organisation)?;
         }
         Ok(())
     }
@@ -204,9 +211,6 @@ impl Answer {
         Ok(body)
     }
 }
-
-/// 63.1 of an answer: the card organisation. Every card of the baseline is a UnionPay card.
-const CARD_ORGANISATION: &str = "CUP";
 
 /// Whether the answer of this kind is signed: by the table, and only when the terminal has keys.
 pub fn is_signed(spec: &KindSpec) -> bool {

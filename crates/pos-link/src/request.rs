@@ -312,6 +312,7 @@ pub fn reversal(head: &Head, message: &Message<'_>, masked: Vec<u8>) -> Result<R
         trace: trace(message)?,
         amount: amount(message).ok_or(format("field 4 missing"))?,
         reason,
+        chip: message.bytes_of(55).map(Secret::new),
         masked,
     })
 }
@@ -351,6 +352,7 @@ pub fn magnetic_details(message: &Message<'_>, profile: &Profile) -> Result<Vec<
                     Err(_) => return Err(malformed()),
                 },
                 amount: Amount::from_fen(line.fen).ok_or_else(malformed)?,
+                foreign: Some(line.foreign),
             })
         })
         .collect()
@@ -365,22 +367,33 @@ pub fn single_detail(message: &Message<'_>) -> Result<Detail, Refusal> {
     let told = original(message)?.and_then(|numbers| numbers.trace);
     let amount = match amount(message) {
         Some(amount) => amount,
-        None => amount_in_62(message).ok_or(format("amount missing"))?,
+        None => detail62(message).and_then(amount_in_62).ok_or(format("amount missing"))?,
     };
     Ok(Detail {
         trace: told.unwrap_or(own),
         pan: pan.transpose().map_err(|_| format("account number malformed"))?,
         amount,
+        foreign: detail62(message).and_then(class_in_62),
     })
 }
 
-/// Field 62 of a chip detail: `61`, card class 2, result 2, amount 12, currency 3.
-fn amount_in_62(message: &Message<'_>) -> Option<Amount> {
+/// Field 62 of a chip detail: `61` (`71` of a notice), card class 2, result 2, amount 12, currency 3.
+fn detail62<'a>(message: &Message<'a>) -> Option<&'a str> {
     let text = std::str::from_utf8(message.bytes_of(62)?).ok()?;
-    if !text.starts_with("61") && !text.starts_with("71") {
-        return None;
-    }
+    (text.starts_with("61") || text.starts_with("71")).then_some(text)
+}
+
+fn amount_in_62(text: &str) -> Option<Amount> {
     text.get(6..18)?.parse().ok().and_then(Amount::from_fen)
+}
+
+/// Card class 01 is a foreign card, 00 a domestic one; another says nothing.
+fn class_in_62(text: &str) -> Option<bool> {
+    match text.get(2..4)? {
+        "00" => Some(false),
+        "01" => Some(true),
+        _ => None,
+    }
 }
 
 /// The count of uploaded details in a batch-up end, field 48 n4.

@@ -121,6 +121,13 @@ pub struct TerminalConfig {
     /// Card numbers may be keyed.
     #[serde(default = "yes")]
     pub manual_entry: bool,
+    /// First digits of foreign cards (外卡): up to six each. They tell where neither the host's answer (63.1) nor the chip does.
+    /// Modelled; none by default.
+    #[serde(default)]
+    pub foreign_bins: Vec<String>,
+    /// A sale may be approved in part (60.6): the host answers 10 and what the card has left, and the slip is over that.
+    #[serde(default)]
+    pub partial_approval: bool,
     /// Which transactions are offered, one bit each (parameter 26).
     #[serde(default = "default_transactions")]
     pub transactions: u16,
@@ -220,6 +227,8 @@ impl TerminalConfig {
             obey_requirements: true,
             slip_code: false,
             manual_entry: true,
+            foreign_bins: Vec::new(),
+            partial_approval: false,
             transactions: default_transactions(),
             card_file: None,
             ca_file: None,
@@ -259,6 +268,12 @@ impl TerminalConfig {
             (self.answer_timeout_ms > 0, "answer_timeout_ms: more than 0"),
             (self.serial.is_ascii() && self.serial.len() >= 8, "serial: at least 8 characters"),
             (self.device_type.as_ref().is_none_or(|kind| plain(kind, 2)), "device_type: two digits"),
+            (
+                self.foreign_bins.iter().all(|digits| {
+                    (1..=6).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
+                }),
+                "foreign_bins: one to six digits each",
+            ),
             (
                 self.journal_max > 0 && self.journal_max <= 999,
                 "journal_max: 1 to 999 (totals count in three digits)",

@@ -25,7 +25,7 @@ pub enum Behaviour {
 /// One card of the deck.
 #[derive(Clone, Copy)]
 pub struct DeckCard {
-    /// Its name: `L01` to `L14` with a chip, `M01` to `M06` with a stripe only.
+    /// Its name: `L01` to `L14` with a chip, `M01` to `M07` with a stripe only.
     pub id: &'static str,
     /// The primary account number.
     pub pan: &'static str,
@@ -142,6 +142,8 @@ pub static DECK: &[DeckCard] = &[
         "单笔限额 1000.00 元,超限 61", "limit 1,000.00 a sale: declined 61 above"),
     card("M06", "6224242000000179", "2912", "101", DATA, Some("123456"), DEBIT, StripeOnly,
         "每日两笔,超次 65", "two sales a day: declined 65 after"),
+    card("M07", "4000000000000010", "2912", "101", DATA, Some("123456"), CREDIT, StripeOnly,
+        "外卡,磁条,批准", "foreign card, stripe only, approves"),
 ];
 
 /// The deck card called `id`, in any case.

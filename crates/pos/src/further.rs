@@ -35,9 +35,18 @@ impl Points {
     }
 }
 
+/// More digits in a row could be a card number, and the host refuses them.
+const ITEM_DIGITS_MAX: usize = 12;
+
 fn check_item(item: &str) -> Result<(), PosError> {
     if item.len() > 30 || !item.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(PosError::Input("an item code has at most 30 letters and digits".into()));
+    }
+    if item.split(|c: char| !c.is_ascii_digit()).any(|run| run.len() > ITEM_DIGITS_MAX) {
+        let why = format!(
+            "an item code has at most {ITEM_DIGITS_MAX} digits in a row: more could be a card number"
+        );
+        return Err(PosError::Input(why));
     }
     Ok(())
 }

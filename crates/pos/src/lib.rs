@@ -57,6 +57,7 @@ mod http;
 mod keys;
 mod message;
 mod offline;
+mod organisation;
 mod outcome;
 mod preauth;
 mod presented;

@@ -392,11 +392,17 @@ pub(crate) fn field60_management(message_type: &str, batch: u32, network_code: &
     format!("{message_type}{batch:06}{network_code}")
 }
 
-/// Field 60 of a financial message: the above with 60.3 = 000, then 60.4 capability, 60.5 chip condition, 60.6 no
-/// partial approval.
-pub(crate) fn field60_financial(message_type: &str, batch: u32, capability: u8, fallback: bool) -> String {
+/// Field 60 of a financial message: the above with 60.3 = 000, then 60.4 capability, 60.5 chip condition, 60.6
+/// whether a part may be approved.
+pub(crate) fn field60_financial(
+    message_type: &str,
+    batch: u32,
+    capability: u8,
+    fallback: bool,
+    partial: bool,
+) -> String {
     let condition = if fallback { 2 } else { 0 };
-    format!("{message_type}{batch:06}000{capability}{condition}0")
+    format!("{message_type}{batch:06}000{capability}{condition}{}", u8::from(partial))
 }
 
 /// The number after `number` in the ring 1 to 999999.
@@ -422,7 +428,7 @@ mod tests {
             .text(49, "156")
             .bytes(52, &[0; 8])
             .digits(53, "2600000000000000")
-            .digits(60, field60_financial("22", 1, 5, false));
+            .digits(60, field60_financial("22", 1, 5, false, false));
         let reversal = sale.reversal("6224242000000021", Some("2902"));
         assert_eq!(reversal.mti, 400);
         let fields: Vec<u8> = reversal.entries().map(|(number, _)| number).collect();

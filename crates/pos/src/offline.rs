@@ -11,6 +11,7 @@ use crate::card::{CardInput, Entry};
 use crate::codes;
 use crate::error::PosError;
 use crate::message::{Kind, Request};
+use crate::organisation;
 use crate::outcome::{Outcome, Status};
 use crate::presented::ReadCard;
 use crate::receipt;
@@ -127,8 +128,10 @@ impl Terminal {
         let mut record = self.blank_record(kind, &card, sale.entry, trace, batch)?;
         if by_chip {
             let chip = self.approve_offline(&card, sale.entry, sale.amount_fen, trace)?;
-            request = request.bytes(55, &hex::decode(&chip.field55).unwrap_or_default()).text(63, "CUP");
+            request = request.bytes(55, &hex::decode(&chip.field55).unwrap_or_default());
             record.chip = Some(chip);
+            record.foreign = self.judge_foreign(&record);
+            request = request.text(63, organisation::named(record.foreign));
         } else if sale.auth_code.is_some() {
             // Authorised by voice: mode 01; the institution is not told (modelled).
             request = request.digits(61, format!("000000000000{}0100000000000", self.now().strftime("%m%d")));
@@ -341,12 +344,14 @@ impl Terminal {
             Some(answer) if outcome.approved || (answer.code == DUPLICATE && queued.attempts > 0) => {
                 outcome.approved = true;
                 self.close_upload(queued, Upload::Done);
+                let bins = self.config.foreign_bins.clone();
                 if let Some(record) = self.record_mut(queued.record).filter(|_| queued.before_fen.is_none()) {
                     record.rrn = answer.rrn.clone();
                     record.settle_date = answer.settle_date.clone();
                     record.issuer = answer.issuer.clone();
                     record.acquirer = answer.acquirer.clone();
                     record.card_org = answer.card_org.clone();
+                    record.foreign = organisation::is_foreign(record, &[], &bins);
                 }
             }
             // Not the message's fault: under another key it may go through.

@@ -14,6 +14,7 @@ use crate::amount::yuan;
 use crate::card::Entry;
 use crate::config::TerminalConfig;
 use crate::message::{Kind, Side};
+use crate::organisation;
 use crate::slip_code::SlipCode;
 use crate::state::{LastSlip, Progress, Record};
 use crate::terminal::stamp;
@@ -63,6 +64,12 @@ fn family(kind: Kind) -> Family {
     }
 }
 
+/// The card's organisation as the answer named it (63.1); of a domestic card that is known without.
+pub(crate) fn organisation_of(record: &Record) -> String {
+    let own = || if record.foreign { String::new() } else { organisation::UNIONPAY.to_owned() };
+    record.card_org.clone().unwrap_or_else(own)
+}
+
 /// The data of a transaction's slip.
 pub fn transaction_slip(config: &TerminalConfig, record: &Record) -> TransactionSlip {
     let row = record.kind.row();
@@ -88,7 +95,7 @@ pub fn transaction_slip(config: &TerminalConfig, record: &Record) -> Transaction
         pan: MaskedPan::parse(&record.pan).unwrap_or_else(|_| MaskedPan::hidden()),
         entry: record.entry.into(),
         expiry: record.expiry.clone(),
-        organisation: record.card_org.clone().unwrap_or_else(|| "CUP".to_owned()),
+        organisation: organisation_of(record),
         chip,
     };
     TransactionSlip {
@@ -144,6 +151,10 @@ fn further(record: &Record) -> Vec<(String, String)> {
     if let Some(total) = record.adjusted_fen.filter(|total| *total < record.amount_fen) {
         line("总计", format!("RMB {}", yuan(total)));
     }
+    if let Some(asked) = record.requested_fen {
+        line("申请金额", format!("RMB {}", yuan(asked)));
+        line("部分批准", "是".to_owned());
+    }
     match &record.plan {
         Some(plan) if record.kind == Kind::PointsSale => {
             let number =
@@ -193,18 +204,24 @@ pub(crate) fn settlement_slip(
             .fold((0_u32, 0_u64), |(count, sum), record| (count + 1, sum + record.total_fen()))
     };
     let row = |name: &str, (count, fen): (u32, u64)| Row::new(name, count, fen);
-    let mut rows = vec![row("消费", sum(&|record| record.kind == Kind::Sale))];
-    if journal.iter().any(|record| record.is_offline() && record.counts()) {
-        rows.push(row("脱机消费", sum(&Record::is_offline)));
-    }
-    rows.push(row("消费撤销", sum(&|record| record.kind == Kind::Void)));
-    rows.push(row("退货", sum(&|record| record.kind == Kind::Refund)));
-    for (name, kinds) in FAMILY_LINES {
-        let counted = sum(&|record| kinds.contains(&record.kind));
-        if counted.0 > 0 {
-            rows.push(row(name, counted));
+    // Three lines stand always for domestic cards and one for foreign ones, the others when something counts in them.
+    let rows = |foreign: bool| {
+        let of = |kinds: &[Kind]| sum(&|record| record.foreign == foreign && kinds.contains(&record.kind));
+        let mut rows = vec![row("消费", of(&[Kind::Sale]))];
+        let mut line = |name: &str, kinds: &[Kind], always: bool| {
+            let counted = of(kinds);
+            if always || counted.0 > 0 {
+                rows.push(row(name, counted));
+            }
+        };
+        line("脱机消费", &[Kind::OfflineSale, Kind::OfflineChip], false);
+        line("消费撤销", &[Kind::Void], !foreign);
+        line("退货", &[Kind::Refund], !foreign);
+        for (name, kinds) in FAMILY_LINES {
+            line(name, kinds, false);
         }
-    }
+        rows
+    };
     let tapped = |record: &Record| record.entry == Entry::Tap && record.kind == Kind::Sale;
     SettlementSlip {
         width: Width::W58,
@@ -215,8 +232,8 @@ pub(crate) fn settlement_slip(
         domestic: Balance::from_digit(progress.domestic),
         foreign: Balance::from_digit(progress.foreign),
         blocks: vec![
-            Block { title: "内卡 (银行卡)".to_owned(), rows },
-            Block { title: "外卡".to_owned(), rows: vec![Row::new("消费", 0, 0)] },
+            Block { title: "内卡 (银行卡)".to_owned(), rows: rows(false) },
+            Block { title: "外卡".to_owned(), rows: rows(true) },
         ],
         debit: sum(&|record| record.kind.side() == Side::Debit),
         credit: sum(&|record| record.kind.side() == Side::Credit),

@@ -9,6 +9,7 @@ use crate::card::{self, CardInput, Entry};
 use crate::codes;
 use crate::error::PosError;
 use crate::message::{Kind, Request};
+use crate::organisation;
 use crate::outcome::{Outcome, Status};
 use crate::receipt;
 use crate::state::{LastSlip, OpenRefund, Original, Record};
@@ -71,9 +72,6 @@ impl Terminal {
             .digits(4, format!("{:012}", refund.amount_fen))
             .text(37, refund.original_rrn.clone())
             .digits(61, format!("000000000000{}", refund.original_date));
-        if !request.has(63) {
-            request = request.text(63, "CUP");
-        }
         let mut record = self.blank_record(kind, &card, refund.entry, trace, batch)?;
         record.amount_fen = refund.amount_fen;
         record.with_pin = refund.pin.is_some() || card.pin_block.is_some();
@@ -84,6 +82,10 @@ impl Terminal {
             date: Some(refund.original_date),
             auth_code: None,
         });
+        record.foreign = self.judge_foreign(&record);
+        if !request.has(63) {
+            request = request.text(63, organisation::named(record.foreign));
+        }
         let mut outcome = self.send_open(request, record).await?;
         outcome.preceding = preceding;
         Ok(outcome)
@@ -220,7 +222,8 @@ impl Terminal {
             outcome.amount_fen = Some(open.amount_fen);
             outcome.card = Some(open.record.pan.clone());
             if outcome.approved {
-                let record = complete(open.record, Some(answer), &at);
+                let mut record = complete(open.record, Some(answer), &at);
+                record.foreign = self.judge_foreign(&record);
                 outcome.receipt = Some(receipt::transaction(&self.config, &record));
                 self.state.last_slip = Some(LastSlip::Transaction(Box::new(record.clone())));
                 self.state.journal.push(record);

@@ -26,7 +26,7 @@ const BALANCED: u8 = 1;
 const NOT_BALANCED: u8 = 2;
 const RESULT_ERROR: u8 = 3;
 
-/// Counts and sums of a batch, in fen.
+/// Counts and sums of a batch or of one block of it, in fen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Sales.
@@ -42,8 +42,8 @@ pub struct Totals {
 impl Totals {
     /// Sums the journal: sales and completions are debits whether voided or not, voids and refunds are credits;
     /// pre-authorisations move nothing.
-    pub fn of(records: &[Record]) -> Self {
-        records.iter().filter(|record| record.counts()).fold(Self::default(), |mut totals, record| {
+    pub fn of<'a>(records: impl IntoIterator<Item = &'a Record>) -> Self {
+        records.into_iter().filter(|record| record.counts()).fold(Self::default(), |mut totals, record| {
             match record.kind.side() {
                 Side::Credit => {
                     totals.credit_fen += record.amount_fen;
@@ -59,13 +59,20 @@ impl Totals {
         })
     }
 
+    /// The same of one block: of foreign cards, or of the others.
+    pub fn of_block(records: &[Record], foreign: bool) -> Self {
+        Self::of(records.iter().filter(|record| record.foreign == foreign))
+    }
+
     /// The 62 digits of field 48 of the 0500: amount, count, amount, count and result 0 for domestic cards, and the
-    /// same for foreign cards, of which the terminal has none.
-    pub fn field48(&self, result: u8) -> String {
-        format!(
-            "{:012}{:03}{:012}{:03}{result}{:031}",
-            self.debit_fen, self.debit_count, self.credit_fen, self.credit_count, 0
-        )
+    /// same for foreign cards.
+    pub fn field48(domestic: &Self, foreign: &Self) -> String {
+        [domestic, foreign]
+            .map(|block| {
+                let Self { debit_fen, debit_count, credit_fen, credit_count } = block;
+                format!("{debit_fen:012}{debit_count:03}{credit_fen:012}{credit_count:03}0")
+            })
+            .concat()
     }
 }
 
@@ -96,7 +103,8 @@ impl Terminal {
             if !self.state.queue.is_empty() {
                 return Err(PosError::SettlementCutOff("offline transactions wait for their upload".into()));
             }
-            let totals = Totals::of(&self.state.journal).field48(0);
+            let block = |foreign| Totals::of_block(&self.state.journal, foreign);
+            let totals = Totals::field48(&block(false), &block(true));
             let batch = self.state.batch;
             let request = self
                 .management(Kind::Settlement, "201")
@@ -205,7 +213,9 @@ impl Terminal {
                     let number = self.number_of(record)?;
                     // Zeros where the reader keeps the number (modelled).
                     let pan = number.digits().unwrap_or_default();
-                    field.push_str(&format!("00{:06}{pan:0>20}{:012}", record.trace, record.total_fen()));
+                    let class = card_class(record.foreign);
+                    let fen = record.total_fen();
+                    field.push_str(&format!("{class}{:06}{pan:0>20}{fen:012}", record.trace));
                 }
                 return Ok(Some(Step::Lines { field, count: lines.len() as u32, next: last + 1 }));
             }
@@ -222,14 +232,14 @@ impl Terminal {
                 entry: format!("{}{pin}", record.entry.digits()),
                 sequence: chip.map_or(0, |chip| chip.sequence),
                 field55: chip.map(|chip| chip.field55.clone()).unwrap_or_default(),
-                field62: format!("610000{:012}156", record.total_fen()),
+                field62: format!("61{}00{:012}156", card_class(record.foreign), record.total_fen()),
                 network_code: if balanced { "203" } else { "205" },
                 next: Passed::Chip(index + 1),
             }));
         }
         if let Some(refusal) = self.state.refusals.get(progress.refusal_next) {
             let pin = if refusal.with_pin { 1 } else { 2 };
-            // Card class 00, result 00, amount, currency; AC type 0 (AAC), ARPC result 1 when the chip did not accept
+            // Card class, result 00, amount, currency; AC type 0 (AAC), ARPC result 1 when the chip did not accept
             // the host's answer.
             let arpc = u8::from(refusal.after_answer);
             return Ok(Some(Step::Certificate {
@@ -238,7 +248,7 @@ impl Terminal {
                 entry: format!("{}{pin}", refusal.entry.digits()),
                 sequence: refusal.sequence,
                 field55: refusal.field55.clone(),
-                field62: format!("710000{:012}1560{arpc}", refusal.amount_fen),
+                field62: format!("71{}00{:012}1560{arpc}", card_class(refusal.foreign), refusal.amount_fen),
                 network_code: if balanced { "204" } else { "206" },
                 next: Passed::Refusal(progress.refusal_next + 1),
             }));
@@ -360,6 +370,11 @@ impl Terminal {
     }
 }
 
+/// Card class of a detail.
+fn card_class(foreign: bool) -> &'static str {
+    if foreign { "01" } else { "00" }
+}
+
 /// Whether a record has a TC to upload. A void or refund by chip has none, nor has a tap.
 fn has_certificate(record: &Record) -> bool {
     record.counts()
@@ -410,6 +425,10 @@ mod tests {
     #[test]
     fn the_62_digits_of_the_worked_example() {
         let totals = Totals { debit_fen: 48_050, debit_count: 6, credit_fen: 7_500, credit_count: 3 };
-        assert_eq!(totals.field48(0), "00000004805000600000000750000300000000000000000000000000000000");
+        let none = Totals::default();
+        let digits = "00000004805000600000000750000300000000000000000000000000000000";
+        assert_eq!(Totals::field48(&totals, &none), digits);
+        let (domestic, foreign) = digits.split_at(31);
+        assert_eq!(Totals::field48(&none, &totals), [foreign, domestic].concat());
     }
 }

@@ -9,6 +9,7 @@
 use ::receipt::slip::Verification;
 use serde::{Deserialize, Serialize};
 
+use crate::config::TerminalConfig;
 use crate::error::PosError;
 use crate::message::{Kind, Request, field60_management};
 use crate::outcome::{Outcome, Status};
@@ -59,6 +60,72 @@ fn context(batch: u32, trace: u32) -> Vec<u8> {
 /// The feature code of a transaction; one without a settlement date has zeros in its place.
 fn code_of(record: &Record) -> Option<String> {
     feature_code(record.settle_date.as_deref().unwrap_or("0000"), record.rrn.as_deref()?)
+}
+
+/// Most bytes of field 55.
+const RECEIPT_MAX: usize = 255;
+
+/// Field 55 of an e-signature: what stands on the slip, in tags FFxx (e-signature section of the receipt specification). Values
+/// are text, Chinese in GBK. What the terminal does not know is left out: mobile number (0B), preferred name of the application
+/// (21), balance of the card (24). What has no room any more is left out as well: the numbers that identify the payment go
+/// first.
+fn receipt_data(config: &TerminalConfig, record: &Record) -> Vec<u8> {
+    let mut out = Vec::with_capacity(RECEIPT_MAX);
+    let mut item = |tag: u32, value: &str| {
+        let (text, _, _) = encoding_rs::GBK.encode(value);
+        let before = out.len();
+        if !text.is_empty() && text.len() < 128 {
+            iso8583::tlv::write(&mut out, tag, &text);
+        }
+        if out.len() > RECEIPT_MAX {
+            out.truncate(before);
+        }
+    };
+    let known = |text: &Option<String>| text.clone().unwrap_or_default();
+    let number = |number: Option<u32>| number.map(|number| format!("{number:06}")).unwrap_or_default();
+    item(0xFF01, record.kind.row().en);
+    item(0xFF02, &config.operator);
+    item(0xFF06, &record.at);
+    item(0xFF07, &known(&record.auth_code));
+    if let Some(original) = &record.original {
+        item(0xFF60, &number(original.trace));
+        item(0xFF61, &number(original.batch));
+        item(0xFF62, &known(&original.rrn));
+        item(0xFF63, &known(&original.date));
+        item(0xFF64, &known(&original.auth_code));
+        // What is named by batch and trace was this terminal's.
+        if original.trace.is_some_and(|trace| trace > 0) {
+            item(0xFF65, &config.terminal);
+        }
+    }
+    item(0xFF00, &config.merchant_name);
+    item(0xFF03, &known(&record.acquirer));
+    item(0xFF04, &known(&record.issuer));
+    item(0xFF05, &known(&record.expiry));
+    let tip = record.adjusted_fen.and_then(|total| total.checked_sub(record.amount_fen));
+    item(0xFF08, &tip.map(|fen| format!("{fen:012}")).unwrap_or_default());
+    item(0xFF09, &receipt::organisation_of(record));
+    item(0xFF0A, "156");
+    item(0xFF25, &known(&record.purse));
+    if let Some(chip) = &record.chip {
+        item(0xFF22, &chip.aid);
+        if chip.cryptogram_name == "TC" {
+            item(0xFF23, &chip.cryptogram);
+        }
+        item(0xFF20, &chip.label);
+        for (tag, value) in [
+            (0xFF28, &chip.tvr),
+            (0xFF29, &chip.tsi),
+            (0xFF2A, &chip.atc),
+            (0xFF26, &chip.un),
+            (0xFF27, &chip.aip),
+            (0xFF2B, &chip.iad),
+        ] {
+            item(tag, value);
+        }
+    }
+    item(0xFF70, &record.reprints.to_string());
+    out
 }
 
 impl Terminal {
@@ -127,14 +194,7 @@ impl Terminal {
     }
 
     fn signature_part(&self, record: &Record, part: &[u8], left: usize) -> Request {
-        let mut receipt = Vec::new();
-        let mut item = |tag: u32, value: &str| iso8583::tlv::write(&mut receipt, tag, value.as_bytes());
-        item(0xFF01, record.kind.row().en);
-        item(0xFF02, &self.config.operator);
-        item(0xFF06, &record.at);
-        if let Some(auth) = &record.auth_code {
-            item(0xFF07, auth);
-        }
+        let receipt = receipt_data(&self.config, record);
         Request::new(Kind::Signature)
             .digits(4, format!("{:012}", record.total_fen()))
             .digits(11, format!("{:06}", record.trace))

@@ -83,6 +83,9 @@ pub(crate) struct ChipRefusal {
     pub field55: String,
     /// The host had approved and the chip did not accept its answer.
     pub after_answer: bool,
+    /// A foreign card.
+    #[serde(default)]
+    pub foreign: bool,
 }
 
 /// A chip that did not answer.
@@ -227,6 +230,12 @@ pub struct Record {
     /// Of what the terminal approved by itself: where its upload stands.
     #[serde(default)]
     pub upload: Option<Upload>,
+    /// What was asked for, where the host approved a part of it.
+    #[serde(default)]
+    pub requested_fen: Option<u64>,
+    /// The card of an international organisation (外卡): it counts in the second block of the settlement.
+    #[serde(default)]
+    pub foreign: bool,
 }
 
 impl Record {

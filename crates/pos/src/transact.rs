@@ -9,7 +9,7 @@ use hsm::{EncryptedPinBlock, Pin, PinFormat};
 use iso8583::{Profile, Sm4PinCarrier, tlv};
 use zeroize::Zeroizing;
 
-use crate::amount::AMOUNT_MAX_FEN;
+use crate::amount::{AMOUNT_MAX_FEN, yuan};
 use crate::card::{CardData, CardInput, Entry};
 use crate::chip::{self, ChipPayment, Setting};
 use crate::codes;
@@ -17,6 +17,7 @@ use crate::deck::Behaviour;
 use crate::error::PosError;
 use crate::further::Points;
 use crate::message::{Kind, Recovery, Request, field60_financial};
+use crate::organisation;
 use crate::outcome::{self, Outcome, Status};
 use crate::presented::{Chip, SharedChip, Verdict, heard};
 use crate::receipt;
@@ -343,19 +344,28 @@ impl Terminal {
         if let Some(answer) = &answer {
             if answer.code == "10" && outcome.approved {
                 outcome.amount_fen = answer.amount.or(outcome.amount_fen);
+                let fen = |fen: Option<u64>| yuan(fen.unwrap_or_default());
+                let text = self.notice(format!(
+                    "部分批准 {0}，申请 {1}，差额另付 / approved in part: {0} of {1}, the rest is to be paid otherwise",
+                    fen(outcome.amount_fen),
+                    fen(job.amount_fen)
+                ));
+                outcome.notices.push(text);
             }
             outcome.balance = answer.additional_amounts.as_deref().and_then(outcome::balance);
         }
         if outcome.approved && job.kind != Kind::Balance {
             let record = Record {
                 amount_fen: outcome.amount_fen.unwrap_or(record.amount_fen),
+                requested_fen: job.amount_fen.filter(|asked| Some(*asked) != outcome.amount_fen),
                 chip: chip
                     .as_ref()
                     .zip(answer.as_ref())
                     .map(|(chip, answer)| heard(chip).record(&answer.code)),
                 ..record
             };
-            let record = complete(record, answer.as_ref(), &stamp(self.now()));
+            let mut record = complete(record, answer.as_ref(), &stamp(self.now()));
+            record.foreign = self.judge_foreign(&record);
             if let Some(original) = job.original.and_then(|index| self.state.journal.get_mut(index)) {
                 original.voided = true;
             }
@@ -417,6 +427,7 @@ impl Terminal {
         if job.kind == Kind::Balance {
             return Ok(());
         }
+        let record = chip.record(code);
         let refusal = ChipRefusal {
             trace,
             amount_fen: job.amount_fen.unwrap_or_default(),
@@ -424,8 +435,9 @@ impl Terminal {
             entry: job.chip_card().1,
             with_pin: job.with_pin(),
             sequence: chip.sequence(),
-            field55: chip.record(code).field55,
+            field55: record.field55,
             after_answer,
+            foreign: !record.aid.is_empty() && !organisation::is_unionpay(&record.aid),
         };
         self.state.refusals.push(refusal);
         Ok(())
@@ -548,6 +560,7 @@ impl Terminal {
         let keys =
             self.state.keys.working.as_ref().ok_or(PosError::MustSignIn("there are no working keys"))?;
         let fallback = entry == Entry::Fallback;
+        let partial = self.config.partial_approval && kind == Kind::Sale;
         let has_pin = pin.is_some() || card.pin_block.is_some();
         let mut request = Request::new(kind)
             .digits(11, format!("{trace:06}"))
@@ -556,7 +569,10 @@ impl Terminal {
             .text(41, self.config.terminal.clone())
             .text(42, self.config.merchant.clone())
             .text(49, "156")
-            .digits(60, field60_financial(row.message_type, batch, self.config.capability, fallback));
+            .digits(
+                60,
+                field60_financial(row.message_type, batch, self.config.capability, fallback, partial),
+            );
         if with_pan {
             request = request.maybe_digits(2, card.pan.digits()).maybe_digits(14, card.expiry.as_deref());
         }
@@ -652,7 +668,16 @@ impl Terminal {
             plan: None,
             purse: None,
             signed: None,
+            requested_fen: None,
+            foreign: organisation::has_foreign_digits(&card.pan.masked(), &self.config.foreign_bins),
         })
+    }
+}
+
+impl Terminal {
+    /// Whether a record that has what it will have of an answer is of a foreign card.
+    pub(crate) fn judge_foreign(&self, record: &Record) -> bool {
+        organisation::is_foreign(record, &self.state.journal, &self.config.foreign_bins)
     }
 }
 

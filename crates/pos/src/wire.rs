@@ -310,7 +310,7 @@ mod tests {
                 .text(41, "00000001")
                 .text(42, "898000000000001")
                 .text(49, "156")
-                .digits(60, field60_financial("22", 1, 5, false));
+                .digits(60, field60_financial("22", 1, 5, false, false));
             Self { config, vault, keys, request }
         }
 

@@ -7,8 +7,8 @@ mod rig;
 
 use host::Fault;
 use pos::{
-    Adjustment, CardInput, Entry, KeyLayout, Kind, OfflineSaleRequest, PosError, SaleRequest, Totals, Upload,
-    VoidRequest,
+    Adjustment, CardInput, Entry, KeyLayout, Kind, OfflineSaleRequest, Pin, PosError, SaleRequest, Totals,
+    Upload, VoidRequest,
 };
 use rig::Rig;
 
@@ -207,6 +207,64 @@ async fn a_signature_is_uploaded_in_parts() {
     assert_eq!(codes, ["07000001802", "07000001801", "07000001801", "07000001800"]);
     assert_eq!(parts[0].get(11), format!("{:06}", sale.trace));
     assert!(rig.terminal.notices().is_empty());
+}
+
+/// Field 55 of a signature tells what stands on the slip, as far as the terminal knows it: of a chip sale the chip's data, of a
+/// void what it is about, and never more than the field holds.
+#[tokio::test]
+async fn a_signature_tells_what_stands_on_its_slip() {
+    let mut rig = rig().await;
+    let sale = SaleRequest {
+        amount_fen: 10_000,
+        card: CardInput::deck("L01").unwrap(),
+        entry: Entry::Chip,
+        pin: Some(Pin::new("123456").unwrap()),
+    };
+    let sale = rig.terminal.sale(sale).await.unwrap();
+    rig.terminal.sign(sale.trace, &[1; 20]).await.unwrap();
+    rig.terminal.upload_waiting().await.unwrap();
+    let void = rig.terminal.void(VoidRequest::by_trace(sale.trace)).await.unwrap();
+    rig.terminal.sign(void.trace, &[1; 20]).await.unwrap();
+    rig.terminal.upload_waiting().await.unwrap();
+    let parts: Vec<_> = rig.host.seen().into_iter().filter(|seen| seen.mti() == 820).collect();
+    let tags = |at: usize| {
+        let field = hex::decode(parts[at].get(55)).unwrap();
+        assert!(field.len() <= 255, "{}", field.len());
+        let items: Vec<(u32, Vec<u8>)> = iso8583::tlv::iter(&field)
+            .map(|item| item.map(|item| (item.tag & 0xFF, item.value.to_vec())).unwrap())
+            .collect();
+        items
+    };
+    let of_sale = tags(0);
+    let numbers: Vec<u32> = of_sale.iter().map(|(tag, _)| *tag).collect();
+    assert_eq!(
+        numbers,
+        [
+            0x01, 0x02, 0x06, 0x00, 0x03, 0x04, 0x05, 0x09, 0x0A, 0x22, 0x23, 0x20, 0x28, 0x29, 0x2A, 0x26,
+            0x27, 0x2B, 0x70
+        ]
+    );
+    let value = |items: &[(u32, Vec<u8>)], tag| {
+        let (_, value) = items.iter().find(|(known, _)| *known == tag).unwrap();
+        encoding_rs::GBK.decode(value).0.into_owned()
+    };
+    for (tag, expected) in [
+        (0x00, "实验商户一号店"),
+        (0x03, "01020000"),
+        (0x04, "03080000"),
+        (0x05, "2912"),
+        (0x09, "CUP"),
+        (0x22, "A000000333010101"),
+    ] {
+        assert_eq!(value(&of_sale, tag), expected, "{tag:02X}");
+    }
+    let of_void = tags(1);
+    for (tag, expected) in
+        [(0x60, format!("{:06}", sale.trace)), (0x61, "000001".into()), (0x65, "10000001".into())]
+    {
+        assert_eq!(value(&of_void, tag), expected, "{tag:02X}");
+    }
+    assert_eq!(value(&of_void, 0x62), sale.rrn.unwrap());
 }
 
 /// A settlement takes what waits along before the totals, and an unbalanced one uploads each offline sale whole.

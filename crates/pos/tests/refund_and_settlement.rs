@@ -205,6 +205,57 @@ async fn an_unbalanced_batch_uploads_everything() {
     assert_eq!(seen[4].get(48), "0011");
 }
 
+/// Foreign cards, which the terminal knows by its own configuration where the host names no organisation: a block of their own
+/// in field 48, class 01 in the details, and a void goes where its sale is.
+#[tokio::test]
+async fn foreign_cards_have_a_block_of_their_own() {
+    let mut config = Rig::config();
+    config.foreign_bins = vec!["400000".to_owned()];
+    let mut rig = Rig::with(config);
+    rig.prepare(KeyLayout::TripleDesTrack).await;
+    let foreign = |amount_fen| SaleRequest {
+        amount_fen,
+        card: CardInput::deck("M07").unwrap(),
+        entry: Entry::Swipe,
+        pin: None,
+    };
+    let sale = rig.sale(1_000);
+    rig.terminal.sale(sale).await.unwrap();
+    rig.terminal.sale(chip_sale("L01")).await.unwrap();
+    rig.terminal.sale(foreign(2_000)).await.unwrap();
+    let voided = rig.terminal.sale(foreign(300)).await.unwrap();
+    rig.terminal.void(VoidRequest::by_trace(voided.trace)).await.unwrap();
+    let back = RefundRequest { card: CardInput::deck("M07").unwrap(), entry: Entry::Swipe, ..refund() };
+    rig.terminal.refund(back).await.unwrap();
+    assert_eq!(rig.host.last().get(63), "000", "a foreign card is not announced as a UnionPay card");
+    rig.host.forget();
+    rig.host.faults([Fault::Totals(2)]);
+    let outcome = rig.terminal.settle().await.unwrap();
+    let seen = rig.host.seen();
+    assert_eq!(
+        seen[0].get(48),
+        concat!(
+            "000000011000",
+            "002",
+            "000000000000",
+            "000",
+            "0",
+            "000000002300",
+            "002",
+            "000000002300",
+            "002",
+            "0"
+        )
+    );
+    let lines = seen[1].get(48);
+    let classes: Vec<&str> = (0..5).map(|line| &lines[2 + line * 40..4 + line * 40]).collect();
+    assert_eq!((&lines[..2], classes), ("05", vec!["00", "01", "01", "01", "01"]));
+    assert_eq!(&seen[2].get(62)[..6], "610000", "the chip card is a domestic one");
+    let slip = outcome.receipt.unwrap();
+    let (_, foreign) = slip.split_once("\n外卡").unwrap();
+    assert!(foreign.contains("23.00") && foreign.contains("3.00") && foreign.contains("20.00"), "{slip}");
+}
+
 /// A host that says "the totals differ" in field 39 gets the details too.
 #[tokio::test]
 async fn code_95_means_not_balanced() {

@@ -28,7 +28,7 @@ const METRICS: &[(&str, Shape, &str)] = &[
     ("posp_downloads_total", Counter, "Downloads that a terminal ended, by list."),
     ("posp_terminal_locked_total", Counter, "Terminals sent to sign in after too many wrong MACs."),
     ("posp_settlements_total", Counter, "Batches compared, yes or no."),
-    ("posp_batch_differences_total", Counter, "Differences found by batch-up: only_terminal, only_host, amount, card."),
+    ("posp_batch_differences_total", Counter, "Differences found by batch-up: only_terminal, only_host, amount, card, card_class."),
     ("posp_network_no_answer_total", Counter, "Payments that the network left without an answer, or with one that does not tell the outcome (94, A0)."),
     ("posp_unexpected_answers_total", Counter, "Answers nobody waited for: late or doubled (yes), or of no request of ours (no)."),
     ("posp_line_ready", Gauge, "1 when payments can go out on the line."),

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use acquiring::payment::Answer;
+use acquiring::settlement::BlockResult;
 use acquiring::transition::{self, Finding, Forward};
 use acquiring::{AuthCode, BatchNo, MerchantId, PaymentId, ResponseCode, TerminalId};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
-use store::{BatchFilter, Cursor, ForwardFilter, ForwardItem, Page, Store};
+use store::{BatchFilter, Cursor, ForwardFilter, ForwardItem, Page, SettlementRecord, Store};
 
 use crate::config::Config;
 use crate::screen::{Screen, table};
@@ -464,7 +465,7 @@ pub async fn settlement(
                         side(s.host_totals.domestic.debit),
                         side(s.terminal_totals.domestic.credit),
                         side(s.host_totals.domestic.credit),
-                        if s.domestic.digit() == 1 { "平 balanced" } else { "不平 differs" }.to_owned(),
+                        result_of(s),
                         s.end.map_or("未结束 open".to_owned(), |end| {
                             format!("{} ({} lines)", local(end.at), end.uploaded)
                         }),
@@ -492,6 +493,21 @@ pub async fn settlement(
         SettlementCommand::Show(args) => show(config, args, screen).await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// One word for both blocks, and which of them it is that does not balance. The columns beside it are the domestic block's.
+fn result_of(settled: &SettlementRecord) -> String {
+    let bad = [("内卡 domestic", settled.domestic), ("外卡 foreign", settled.foreign)]
+        .into_iter()
+        .filter(|(_, result)| *result != BlockResult::Balanced)
+        .map(|(name, _)| name);
+    let bad: Vec<&str> = bad.collect();
+    let foreign = &settled.host_totals.foreign;
+    match bad.as_slice() {
+        [] if foreign.debit.count + foreign.credit.count > 0 => "平 balanced (外卡 with foreign)".to_owned(),
+        [] => "平 balanced".to_owned(),
+        bad => format!("不平 differs: {}", bad.join(", ")),
+    }
 }
 
 /// Runs `posp forward`.

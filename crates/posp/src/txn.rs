@@ -415,6 +415,14 @@ fn print_payment(record: &PaymentRecord, screen: &mut Screen) -> anyhow::Result<
         ("终端 terminal", record.terminal.to_string()),
         ("批次/流水 batch/trace", format!("{} / {}", record.batch, record.trace)),
         ("卡号 card", record.card.as_ref().map_or("-".to_owned(), |c| c.masked.to_string())),
+        (
+            "卡组织 organisation",
+            format!(
+                "{} {}",
+                record.organisation(),
+                if record.foreign { "外卡 foreign" } else { "内卡 domestic" }
+            ),
+        ),
         ("输入方式 entry mode", record.entry_mode.to_string()),
         (
             "应答码 code",
@@ -605,6 +613,8 @@ fn summary(record: &PaymentRecord) -> serde_json::Value {
         "kind": record.kind.code(),
         "amount_fen": record.amount.fen(),
         "adjusted_fen": record.adjusted.map(acquiring::Amount::fen),
+        "organisation": record.organisation(),
+        "foreign": record.foreign,
         "card": record.card.as_ref().map(|c| c.masked.to_string()),
         "state": record.state.code(),
         "code": answer.map(|a| a.code),

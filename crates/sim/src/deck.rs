@@ -6,9 +6,10 @@ use serde::Deserialize;
 
 use crate::secret::Secret;
 
-/// Bank identification numbers of the one issuer behind this network: a card number that begins with one of
+/// Bank identification numbers of the one issuer behind this network, the last for the card of an international organisation
+/// (外卡): a card number that begins with one of
 /// them but is not in the deck is answered 14, any other 15.
-pub const ISSUER_BINS: [&str; 2] = ["622424", "621214"];
+pub const ISSUER_BINS: [&str; 3] = ["622424", "621214", "400000"];
 
 /// Issuer master key for application cryptograms, laboratory value `lab-1` (check value 08D7B4FB).
 pub const LAB_IMK_AC: &str = "0123456789ABCDEFFEDCBA9876543210";
@@ -171,7 +172,7 @@ impl CardSpec {
     }
 }
 
-/// L01 to L14 of the laboratory deck, then M01 to M06 of this simulator.
+/// L01 to L14 of the laboratory deck, then M01 to M07 of this simulator.
 #[must_use]
 pub fn lab_deck() -> Vec<CardSpec> {
     use Product::{Credit, Debit};
@@ -226,6 +227,7 @@ pub fn lab_deck() -> Vec<CardSpec> {
             count_limit: Some(2),
             ..card("M06", "6224242000000179", 2912, "101", pin, Debit, yuan(10_000))
         },
+        card("M07", "4000000000000010", 2912, "101", pin, Credit, yuan(50_000)),
     ]
 }
 
@@ -267,7 +269,7 @@ mod tests {
         }
         let mut ids: Vec<_> = deck.iter().map(|c| &c.id).collect();
         ids.dedup();
-        assert_eq!(ids.len(), 20);
+        assert_eq!(ids.len(), 21);
         assert_eq!(deck[0].track2().expose(), "6224242000000013D29122200000000123");
         assert_eq!(deck[1].track2().expose(), "6224242000000021D29022015699031007");
     }

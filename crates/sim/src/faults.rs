@@ -27,7 +27,7 @@ pub enum Fault {
     Lost,
     /// Comes back with a reject code in the header, not processed.
     Bounce,
-    /// Declined with this response code.
+    /// Declined with this response code; a purchase with 10 is approved for half of its amount.
     Decline(String),
 }
 
@@ -42,7 +42,7 @@ pub struct AmountRule {
 }
 
 /// The rules by amount, in the order of the page.
-pub static AMOUNT_RULES: [AmountRule; 9] = [
+pub static AMOUNT_RULES: [AmountRule; 10] = [
     AmountRule { digits: "9001", zh: "已处理, 不应答", en: "processed, never answered" },
     AmountRule { digits: "9002", zh: "已处理, 迟到应答", en: "processed, answered late" },
     AmountRule { digits: "9003", zh: "已处理, 应答两次", en: "processed, answered twice" },
@@ -60,6 +60,11 @@ pub static AMOUNT_RULES: [AmountRule; 9] = [
         zh: "以应答码 cc 拒绝 (如 9151 → 51)",
         en: "declined with response code cc (9151 gives 51)",
     },
+    AmountRule {
+        digits: "9110",
+        zh: "消费: 批准一半金额 (10), 不论受理方是否支持",
+        en: "a sale: half of it approved (10), whether the acquirer takes a part or not",
+    },
 ];
 
 /// The fault that an amount asks for.
@@ -74,8 +79,8 @@ pub fn by_amount(amount: u64) -> Option<Fault> {
         9006 => Some(Fault::DropBefore),
         9007 => Some(Fault::Lost),
         9008 => Some(Fault::Bounce),
-        // A decline with the code of an approval (00, 10, 11) is none: no fault.
-        9110 | 9111 => None,
+        // A decline with the code of an approval is none. 10 approves a part, and 11 (and 00) is no fault.
+        9111 => None,
         tail @ 9101..=9199 => Some(Fault::Decline(format!("{:02}", tail - 9100))),
         _ => None,
     }

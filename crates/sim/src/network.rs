@@ -8,6 +8,8 @@
 //! function of what stands (approved, voided, refunded, reversed); after a change the difference to what has
 //! been posted is posted. So whatever order voids, refunds and reversals arrive in, nothing moves twice.
 
+mod reversal;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -77,6 +79,15 @@ pub struct Request {
     pub pin: PinFact,
     /// What was found about the cryptogram.
     pub chip: ChipFact,
+    /// Field 48 in hexadecimal, when it is there.
+    #[serde(default)]
+    pub private: Option<String>,
+    /// Tags of field 55 in their order, when it is there; none of one that cannot be read.
+    #[serde(default)]
+    pub chip_tags: Option<Vec<u32>>,
+    /// 60.3.4: the acquirer takes an approval of a part.
+    #[serde(default)]
+    pub takes_part: bool,
     /// Number of a field that must be there and is not, or does not read.
     pub bad_field: Option<u8>,
     /// Field 128 verified.
@@ -128,6 +139,8 @@ pub struct Answer {
     pub day: SettleDate,
     /// Field 54, on balance inquiries.
     pub balances: Option<Balances>,
+    /// Field 4 where a part was approved.
+    pub part: Option<u64>,
     /// Points left after a points sale.
     pub points: Option<i64>,
     /// The issuer has verified a cryptogram and authenticates itself in field 55.
@@ -185,6 +198,8 @@ pub struct Txn {
     detached: bool,
     /// The answer carried issuer authentication.
     authenticate: bool,
+    /// Fen, when less than the amount was approved.
+    pub part: Option<u64>,
 }
 
 /// The network and the issuers behind it.
@@ -211,6 +226,8 @@ type Verdict = Result<Done, &'static str>;
 struct Done {
     original: Option<usize>,
     balances: Option<Balances>,
+    /// Fen, when less than the amount is approved.
+    part: Option<u64>,
 }
 
 impl Network {
@@ -363,6 +380,7 @@ impl Network {
             auth_code: txn.auth_code.clone(),
             day: txn.day,
             balances: None,
+            part: txn.part,
             points: None,
             authenticate: txn.authenticate,
             repeat: true,
@@ -376,6 +394,7 @@ impl Network {
             auth_code: None,
             day: self.day,
             balances: None,
+            part: None,
             points: None,
             authenticate: false,
             repeat: txn != 0,
@@ -390,7 +409,7 @@ impl Network {
         let line = kinds::line_of(kind);
         let effect = line.map(|line| line.effect);
         let (code, done) = match verdict {
-            Ok(done) => (APPROVED, Some(done)),
+            Ok(done) => (if done.part.is_some() { PART } else { APPROVED }, Some(done)),
             Err(code) => (code, None),
         };
         let code = request.forced.as_deref().filter(|_| code == "forced").unwrap_or(code).to_owned();
@@ -402,6 +421,7 @@ impl Network {
             && line.is_some_and(|line| line.check == CardCheck::Full);
         let balances = done.as_ref().and_then(|d| d.balances);
         let original = done.as_ref().and_then(|d| d.original);
+        let part = done.as_ref().and_then(|d| d.part);
         let standing = if done.is_some() { Standing::Approved } else { Standing::Declined };
         self.txns.push(Txn {
             id,
@@ -420,6 +440,7 @@ impl Network {
             held: 0,
             detached: false,
             authenticate,
+            part,
         });
         if indexed {
             self.by_key.insert((kinds::class_of(request.mti), request.key.clone()), index);
@@ -432,7 +453,17 @@ impl Network {
         }
         let spent = effect == Some(Effect::Points) && done.is_some();
         let points = request.card.as_deref().filter(|_| spent).map(|card| self.points(card));
-        Answer { code, auth_code, day: self.day, balances, points, authenticate, repeat: false, txn: id }
+        Answer {
+            code,
+            auth_code,
+            day: self.day,
+            balances,
+            part,
+            points,
+            authenticate,
+            repeat: false,
+            txn: id,
+        }
     }
 
     /// An approved transaction changes the standing of others and the positions that depend on it.
@@ -499,7 +530,8 @@ impl Network {
                 return Err("58");
             }
         }
-        if request.forced.is_some() {
+        let forced_part = request.forced.as_deref() == Some(PART);
+        if request.forced.is_some() && !forced_part {
             return Err("forced");
         }
         if line.effect == Effect::Undo {
@@ -529,11 +561,18 @@ impl Network {
         let balances = self.balances(id);
         let available = balances.map_or(0, |b| b.available);
         match line.effect {
-            Effect::Inquire => Ok(Done { balances, original: None }),
+            Effect::Inquire => Ok(Done { balances, ..Done::default() }),
             Effect::Purchase | Effect::Hold | Effect::Load => {
                 let card = self.cards.get(id).ok_or("14")?;
-                card.affords(request.amount, available, self.day)?;
-                Ok(Done::default())
+                let left = u64::try_from(available).unwrap_or(0);
+                match card.affords(request.amount, available, self.day) {
+                    // Half of it, whether the acquirer takes a part or not.
+                    Ok(()) if forced_part => Ok(Done { part: Some(request.amount / 2), ..Done::default() }),
+                    Err("51") if request.takes_part && left > 0 && line.kind == Kind::Sale => {
+                        Ok(Done { part: Some(left), ..Done::default() })
+                    }
+                    verdict => verdict.map(|()| Done::default()),
+                }
             }
             Effect::Points => {
                 let left = self.points(id);
@@ -553,7 +592,7 @@ impl Network {
             Effect::Complete(advice) => self.judge_completion(request, id, available, advice),
             Effect::Note => {
                 let original = request.original.as_ref().and_then(|key| self.by_key.get(key)).copied();
-                original.map(|i| Done { original: Some(i), balances: None }).ok_or("25")
+                original.map(|i| Done { original: Some(i), ..Done::default() }).ok_or("25")
             }
             Effect::Undo => Err("96"),
         }
@@ -588,7 +627,7 @@ impl Network {
             return Err("64");
         }
         let used = self.dependents(txn).any(|d| d.kind != Kind::Adjust && self.stands(d.id));
-        if used { Err("12") } else { Ok(Done { original: Some(index), balances: None }) }
+        if used { Err("12") } else { Ok(Done { original: Some(index), ..Done::default() }) }
     }
 
     fn judge_refund(&self, request: &Request, of: &[Kind]) -> Verdict {
@@ -606,7 +645,7 @@ impl Network {
             return Err("13");
         }
         let left = self.amount_of(txn).saturating_sub(self.refunded(txn));
-        if request.amount > left { Err("64") } else { Ok(Done { original: Some(index), balances: None }) }
+        if request.amount > left { Err("64") } else { Ok(Done { original: Some(index), ..Done::default() }) }
     }
 
     fn judge_amendment(&self, request: &Request, of: &[Kind]) -> Verdict {
@@ -620,14 +659,14 @@ impl Network {
         if request.amount == 0 || request.amount < self.refunded(txn) {
             return Err("13");
         }
-        Ok(Done { original: Some(index), balances: None })
+        Ok(Done { original: Some(index), ..Done::default() })
     }
 
     /// What a transaction comes to: its amount, or what the latest adjustment in force made of it.
     #[must_use]
     pub fn amount_of(&self, txn: &Txn) -> u64 {
         let amended = self.dependents(txn).filter(|d| d.kind == Kind::Adjust && self.stands(d.id)).last();
-        amended.map_or(txn.request.amount, |d| d.request.amount)
+        amended.map_or(txn.part.unwrap_or(txn.request.amount), |d| d.request.amount)
     }
 
     fn judge_completion(&self, request: &Request, card: &str, available: i64, advice: bool) -> Verdict {
@@ -656,41 +695,7 @@ impl Network {
         if !advice && amount > available.saturating_add(held) {
             return Err("51");
         }
-        Ok(Done { original: Some(index), balances: None })
-    }
-
-    /// A reversal is done for whatever it names, or remembered against what may still come.
-    fn judge_reversal(&mut self, request: &Request) -> Verdict {
-        let (index, txn) = match self.named(request) {
-            Ok(found) => found,
-            Err("25") => {
-                if let Some(key) = &request.original {
-                    self.refused.insert(key.clone());
-                }
-                return Err("25");
-            }
-            Err(code) => return Err(code),
-        };
-        if matches!(txn.kind, Kind::Reversal | Kind::ScriptResult | Kind::Balance) {
-            return Err("12");
-        }
-        if txn.request.amount != request.amount {
-            return Err("64");
-        }
-        if txn.kind == Kind::CompletionVoid && txn.standing == Standing::Approved && !self.may_return(txn) {
-            return Err("12");
-        }
-        Ok(Done { original: Some(index), balances: None })
-    }
-
-    /// Whether a voided completion can come back into force: its pre-authorisation must be open, or it would be
-    /// completed twice.
-    fn may_return(&self, void: &Txn) -> bool {
-        let completion = void.original.and_then(|id| self.txn(id));
-        let Some(preauth) = completion.and_then(|txn| txn.original).and_then(|id| self.txn(id)) else {
-            return true;
-        };
-        preauth.standing == Standing::Approved && !preauth.dependents.iter().any(|&id| self.stands(id))
+        Ok(Done { original: Some(index), ..Done::default() })
     }
 
     fn txn(&self, id: u64) -> Option<&Txn> {
@@ -777,6 +782,9 @@ impl Network {
         }
     }
 }
+
+/// Field 39 of an approval in part.
+const PART: &str = "10";
 
 fn cancels(kind: Kind) -> bool {
     matches!(kind, Kind::Void | Kind::PreauthVoid | Kind::CompletionVoid | Kind::CashLoadVoid)

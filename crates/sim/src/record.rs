@@ -169,11 +169,12 @@ pub fn totals(network: &Network) -> BTreeMap<String, DayTotals> {
             Standing::Declined => total.declined_count += 1,
             Standing::Approved => {
                 total.count += 1;
-                total.amount = total.amount.saturating_add(txn.request.amount);
+                total.amount = total.amount.saturating_add(txn.part.unwrap_or(txn.request.amount));
             }
             Standing::Reversed => {
                 total.reversed_count += 1;
-                total.reversed_amount = total.reversed_amount.saturating_add(txn.request.amount);
+                total.reversed_amount =
+                    total.reversed_amount.saturating_add(txn.part.unwrap_or(txn.request.amount));
             }
         }
     }

@@ -309,6 +309,7 @@ impl Service {
             auth_code: None,
             day,
             balances: None,
+            part: None,
             points: None,
             authenticate: false,
             repeat: false,

@@ -1,6 +1,7 @@
 //! Between messages of the CUPS dialect and the core's requests and answers.
 
-use iso8583::{BuildError, CUPS, Draft, Message, Mti};
+use iso8583::subfield::Composite60;
+use iso8583::{BuildError, CUPS, Draft, Message, Mti, tlv};
 
 use crate::config::{SimConfig, ZoneAlgorithm};
 use crate::crypto::Vault;
@@ -137,6 +138,12 @@ fn bad_chip_fields(message: &Message<'_>, line: &KindLine) -> Option<u8> {
     [55, 23].into_iter().find(|&n| !message.has(n))
 }
 
+/// The tags of chip data; none when it breaks somewhere.
+fn tags_of(data: &[u8]) -> Vec<u32> {
+    let tags: Result<Vec<u32>, _> = tlv::iter(data).map(|item| item.map(|item| item.tag)).collect();
+    tags.unwrap_or_default()
+}
+
 /// What the issuer and the network need to know of a financial message. Cryptography happens here; the result
 /// holds no secret.
 pub fn read_request(
@@ -195,6 +202,9 @@ pub fn read_request(
         track: track_fact,
         pin,
         chip,
+        private: message.bytes_of(48).map(hex::encode_upper),
+        chip_tags: message.bytes_of(55).map(tags_of),
+        takes_part: message.text(60).is_some_and(|text| Composite60::parse(text).part("60.3.4") == Some("1")),
         bad_field: bad_field(message, line, config),
         mac_good,
         forced: None,
@@ -239,6 +249,9 @@ pub fn write_answer(
         && let Some(pan) = pan_of(message)
     {
         draft.put_digits(2, pan.expose())?;
+    }
+    if let Some(part) = answer.part {
+        draft.put_number(4, part)?;
     }
     draft.put_digits(15, &answer.day.mmdd())?;
     if let Some(code) = &answer.auth_code {

@@ -115,7 +115,7 @@ async fn the_control_interface_tells_and_does() {
     let day = m.sim.status().day.to_string();
     assert_eq!(totals[&day]["kinds"]["sale"]["amount"], 12_345);
     let cards: Value = serde_json::from_str(&get(&m, "/api/cards").await).unwrap();
-    assert_eq!(cards.as_array().unwrap().len(), 20);
+    assert_eq!(cards.as_array().unwrap().len(), 21);
     let journal: Value = serde_json::from_str(&get(&m, "/api/cards/M01/journal").await).unwrap();
     assert_eq!(journal[1]["balance"], 1_000_000 - 12_345);
     let status: Value = serde_json::from_str(&get(&m, "/api/status").await).unwrap();

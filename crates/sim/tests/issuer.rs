@@ -207,3 +207,25 @@ async fn closed_merchants_and_terminals() {
     let terminal = m.sale(M01, 100).with(41, "00000009");
     assert_eq!(m.ask(&terminal).await.code(), "58");
 }
+
+/// What a card has is approved where the acquirer takes a part (60.3.4), and what comes after goes by that; a reversal names the
+/// amount that was asked for.
+#[tokio::test]
+async fn a_part_is_approved_where_the_acquirer_takes_it() {
+    let mut m = ready().await;
+    let takes = "000005000300000000400100000000";
+    let none = m.chip_sale(L04, 2_500);
+    assert_eq!(m.ask(&none).await.get(39), "51");
+    let sale = m.chip_sale(L04, 2_500).with(60, takes);
+    let answer = m.ask(&sale).await;
+    assert_eq!((answer.get(39), answer.get(4)), ("10", "000000000100"));
+    let empty = m.chip_sale(L04, 100).with(60, takes);
+    assert_eq!(m.ask(&empty).await.get(39), "51");
+    let whole = m.void(&sale);
+    assert_eq!(m.ask(&whole).await.get(39), "64");
+    let reversal = m.reversal(&sale);
+    assert_eq!(m.ask(&reversal).await.get(39), "00");
+    let again = m.chip_sale(L04, 100);
+    let answer = m.ask(&again).await;
+    assert_eq!((answer.get(39), answer.get(4)), ("00", "000000000100"));
+}

@@ -334,3 +334,57 @@ async fn a_voided_completion_does_not_come_back_beside_another() {
     assert_eq!(m.ask(&reversal).await.code(), "12");
     assert_eq!((m.money("M01"), m.held("M01")), (START - 9_000, 0));
 }
+
+/// A reversal copies what the flow table asks for: field 48 as the request had it, of chip data the reduced set, and nothing that
+/// the request had not.
+#[tokio::test]
+async fn a_reversal_says_again_what_the_request_said() {
+    let mut m = ready().await;
+    let plan = hex::encode_upper(format!("IP06{:<30}", "3C"));
+    let instalment = m.sale(M01, 60_000).with(25, "64").with(48, &plan);
+    assert_eq!(m.ask(&instalment).await.get(39), "00");
+    let chip = m.chip_sale(L01, 1_000);
+    assert_eq!(m.ask(&chip).await.get(39), "00");
+    let plain = m.sale(M01, 700);
+    assert_eq!(m.ask(&plain).await.get(39), "00");
+    let other = hex::encode_upper(format!("IP12{:<30}", "3C"));
+    let (of_instalment, of_chip, of_plain) = (m.reversal(&instalment), m.reversal(&chip), m.reversal(&plain));
+    let wrong = [
+        of_instalment.clone().without(48),
+        of_instalment.clone().with(48, &other),
+        of_chip.clone().without(55),
+        of_chip.clone().with(55, "9F3602001B"),
+        of_chip.clone().with(55, "950500000480009F2608000102030405060 7".replace(' ', "").as_str()),
+        of_chip.clone().with(55, "9505"),
+        of_plain.clone().with(48, &plan),
+        of_plain.clone().with(55, "95050000048000"),
+    ];
+    for (at, reversal) in wrong.into_iter().enumerate() {
+        let own = format!("11241016{at:02}");
+        assert_eq!(m.ask(&reversal.with(7, &own)).await.get(39), "30", "{at}");
+    }
+    for reversal in [of_instalment, of_chip.with(55, "950500000480009F10020701DF310100"), of_plain] {
+        assert_eq!(m.ask(&reversal).await.get(39), "00");
+    }
+}
+
+/// Regression: a chip request that told no verification results could never be reversed, because its reversal was asked for
+/// them. What a request did not tell its reversal cannot copy; a member whose answer was lost reverses what was declined, too.
+#[tokio::test]
+async fn a_reversal_is_asked_for_nothing_that_the_request_did_not_tell() {
+    let mut m = ready().await;
+    let without_results = m.sale(M01, 1_000).with(55, "9F2701809F3602001B");
+    let without_any = m.sale(M01, 700).with(55, "9F270180");
+    for sale in [&without_results, &without_any] {
+        assert_eq!(m.ask(sale).await.get(39), "30", "no chip data that an issuer can judge");
+    }
+    let (first, second) = (m.reversal(&without_results), m.reversal(&without_any));
+    for (at, wrong) in [first.clone().without(55), first.clone().with(55, "9F270180")].into_iter().enumerate()
+    {
+        let own = format!("11241016{at:02}");
+        assert_eq!(m.ask(&wrong.with(7, &own)).await.get(39), "30", "{at}");
+    }
+    for reversal in [first.with(55, "9F3602001B"), second.without(55)] {
+        assert_eq!(m.ask(&reversal).await.get(39), "00");
+    }
+}

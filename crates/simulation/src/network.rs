@@ -287,13 +287,16 @@ fn process(world: &Arc<World>, life: &Arc<Life>, payload: &[u8]) {
     // An advice is answered as the first time however often it comes: refused once it is refused for ever. A reversal
     // that is refused goes out again as a new message.
     let refused = match class(payload) {
-        420 => world.draw("network", |random| random.happens((weather.network_refuses * 4).min(7_000))),
-        100 | 200 => world.draw("network", |random| random.happens(weather.network_refuses)),
-        _ => false,
+        420 if world.is_sabotaged_by(Sabotage::ReversalNeverTaken) => Some("30"),
+        420 => world
+            .draw("network", |random| random.happens((weather.network_refuses * 4).min(7_000)))
+            .then_some("96"),
+        100 | 200 => world.draw("network", |random| random.happens(weather.network_refuses)).then_some("96"),
+        _ => None,
     };
-    if refused {
+    if let Some(code) = refused {
         let rule =
-            FaultRule { fault: Fault::Decline("96".to_owned()), span: Span::Next(1), classes: Vec::new() };
+            FaultRule { fault: Fault::Decline(code.to_owned()), span: Span::Next(1), classes: Vec::new() };
         world.service.core().faults = FaultBoard::new(FaultSettings {
             by_amount: false,
             rules: vec![rule],
@@ -301,7 +304,7 @@ fn process(world: &Arc<World>, life: &Arc<Life>, payload: &[u8]) {
         });
     }
     let handling = world.service.take(payload);
-    if refused {
+    if refused.is_some() {
         world.service.core().faults =
             FaultBoard::new(FaultSettings { by_amount: false, ..FaultSettings::default() });
     }

@@ -166,17 +166,16 @@ pub async fn operator(world: Arc<World>) {
     }
 }
 
-/// The operator puts back what has been parked longest.
-pub async fn release_parked(world: &Arc<World>) {
+/// The operator puts back what has been parked longest; which that was.
+pub async fn release_parked(world: &Arc<World>) -> Option<i64> {
     let parked = world.books(|books| {
         books.queue.iter().find(|(_, queued)| queued.status == "parked").map(|(sequence, _)| *sequence)
     });
-    if let (Some(sequence), Some(node)) = (parked, world.any_node()) {
-        world.note(format!("the operator releases {sequence}"));
-        // A node that dies at it says nothing any more; the operator comes again and asks another.
-        let _ =
-            tokio::time::timeout(Duration::from_secs(60), node.store.release_forward(LINE, sequence)).await;
-    }
+    let (Some(sequence), Some(node)) = (parked, world.any_node()) else { return None };
+    world.note(format!("the operator releases {sequence}"));
+    // A node that dies at it says nothing any more; the operator comes again and asks another.
+    let _ = tokio::time::timeout(Duration::from_secs(60), node.store.release_forward(LINE, sequence)).await;
+    Some(sequence)
 }
 
 /// The disk under a node.

@@ -11,6 +11,8 @@ pub enum Sabotage {
     LateAnswerFlips,
     /// A payment that is being reversed has no message in the queue.
     UnknownIsForgotten,
+    /// The network takes no reversal, whatever it says.
+    ReversalNeverTaken,
     /// A queued message is marked as finished although the network never heard of it.
     ForwardDropped,
     /// A queued message disappears.
@@ -43,9 +45,10 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// All of them, with the guarantee that must notice.
-    pub const ALL: [(Sabotage, Guarantee); 17] = [
+    pub const ALL: [(Sabotage, Guarantee); 18] = [
         (Sabotage::SendBeforeBegin, Guarantee::G1),
         (Sabotage::UnknownIsForgotten, Guarantee::G2),
+        (Sabotage::ReversalNeverTaken, Guarantee::G2),
         (Sabotage::LateAnswerFlips, Guarantee::G3),
         (Sabotage::RequestTwice, Guarantee::G4),
         (Sabotage::RepeatToldOtherwise, Guarantee::G4),

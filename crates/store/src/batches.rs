@@ -23,8 +23,13 @@ pub(crate) struct Batch {
     pub(crate) batch: BatchNo,
 }
 
-const DIFFERENCES: [DifferenceKind; 4] =
-    [DifferenceKind::OnlyTerminal, DifferenceKind::OnlyHost, DifferenceKind::Amount, DifferenceKind::Card];
+const DIFFERENCES: [DifferenceKind; 5] = [
+    DifferenceKind::OnlyTerminal,
+    DifferenceKind::OnlyHost,
+    DifferenceKind::Amount,
+    DifferenceKind::Card,
+    DifferenceKind::Class,
+];
 
 fn difference_from(code: &str) -> Option<DifferenceKind> {
     DIFFERENCES.into_iter().find(|d| d.code() == code)
@@ -44,11 +49,12 @@ struct Counted {
     trace: Trace,
     kind: Kind,
     amount: Amount,
+    foreign: bool,
 }
 
 /// Payments of the batch that count in its totals.
 fn counted(db: &dyn Db, of: Batch) -> Op<Vec<Counted>> {
-    let select = "SELECT id, trace, kind, state, COALESCE(adjusted, amount) FROM payment \
+    let select = "SELECT id, trace, kind, state, COALESCE(adjusted, amount), foreign_card FROM payment \
          WHERE merchant = ?1 AND terminal = ?2 AND batch = ?3 ORDER BY trace";
     let params = params![of.merchant.as_str(), of.terminal.as_str(), of.batch.get()];
     let read = |c: &mut Columns<'_>| {
@@ -57,19 +63,21 @@ fn counted(db: &dyn Db, of: Batch) -> Op<Vec<Counted>> {
         let kind = c.text("kind", Kind::from_code)?;
         let state = c.text("state", PaymentState::from_code)?;
         let amount = c.amount("amount")?;
+        let foreign = c.flag("foreign_card")?;
         let counts = state.counts() && kind.spec().side != Side::None;
-        Ok(counts.then_some(Counted { id, trace, kind, amount }))
+        Ok(counts.then_some(Counted { id, trace, kind, amount, foreign }))
     };
     Ok(all(db, select, params, read)?.into_iter().flatten().collect())
 }
 
-/// The journal's totals. Every card counts as domestic until card tables tell foreign ones.
+/// The journal's totals. A payment counts in the block that its record names.
 pub(crate) fn totals(db: &dyn Db, of: Batch) -> Op<BatchTotals> {
-    let mut domestic = BlockTotals::default();
+    let mut totals = BatchTotals::default();
     for payment in counted(db, of)? {
+        let block = if payment.foreign { &mut totals.foreign } else { &mut totals.domestic };
         let side = match payment.kind.spec().side {
-            Side::Debit => &mut domestic.debit,
-            Side::Credit => &mut domestic.credit,
+            Side::Debit => &mut block.debit,
+            Side::Credit => &mut block.credit,
             Side::None => continue,
         };
         let amount = side.amount.plus(payment.amount);
@@ -77,7 +85,7 @@ pub(crate) fn totals(db: &dyn Db, of: Batch) -> Op<BatchTotals> {
         let amount = amount.ok_or(StoreError::Damaged { column: "amount" })?;
         *side = SideTotal { amount, count: side.count + 1 };
     }
-    Ok(BatchTotals { domestic, foreign: BlockTotals::default() })
+    Ok(totals)
 }
 
 macro_rules! settlement_columns {
@@ -243,10 +251,10 @@ fn in_words(totals: &BatchTotals) -> String {
 pub(crate) fn line(db: &dyn Db, of: Batch, line: &BatchLine) -> Op<Option<DifferenceKind>> {
     db.lock(Lock::Terminal(of.merchant, of.terminal))?;
     let (merchant, terminal, batch) = (of.merchant.as_str(), of.terminal.as_str(), of.batch.get());
-    let upsert = "INSERT INTO batch_line (merchant, terminal, batch, trace, at, kind, card_digest, amount) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
+    let upsert = "INSERT INTO batch_line (merchant, terminal, batch, trace, at, kind, card_digest, amount, \
+         foreign_card) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
          ON CONFLICT (merchant, terminal, batch, trace) DO UPDATE SET kind = excluded.kind, \
-         card_digest = excluded.card_digest, amount = excluded.amount";
+         card_digest = excluded.card_digest, amount = excluded.amount, foreign_card = excluded.foreign_card";
     db.execute(
         upsert,
         params![
@@ -257,7 +265,8 @@ pub(crate) fn line(db: &dyn Db, of: Batch, line: &BatchLine) -> Op<Option<Differ
             millis(line.at),
             line.kind.code(),
             line.card_digest.as_ref(),
-            fen(line.amount)
+            fen(line.amount),
+            line.foreign.map(u8::from)
         ],
     )?;
 
@@ -270,6 +279,7 @@ pub(crate) fn line(db: &dyn Db, of: Batch, line: &BatchLine) -> Op<Option<Differ
         Some(p) => match (line.card_digest, &p.card) {
             (Some(digest), Some(card)) if digest != card.digest => Some(DifferenceKind::Card),
             (Some(_), None) => Some(DifferenceKind::Card),
+            _ if line.foreign.is_some_and(|foreign| foreign != p.foreign) => Some(DifferenceKind::Class),
             _ => None,
         },
     };

@@ -188,6 +188,11 @@ pub(crate) trait Db {
         payments::history_rows(self.plain(), merchant, id)
     }
 
+    /// The first message of a payment's history that left for the network.
+    fn first_sent(&self, merchant: MerchantId, id: PaymentId) -> Op<Option<JournalEntry>> {
+        payments::first_sent_row(self.plain(), merchant, id)
+    }
+
     /// The engine, for the statements behind the methods above.
     fn plain(&self) -> &dyn Db;
 }

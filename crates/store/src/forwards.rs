@@ -236,7 +236,7 @@ pub(crate) fn done(
          WHERE merchant = ?1 AND line = ?2 AND sequence = ?3 AND done_at IS NULL";
     db.execute(update, params![item.merchant.as_str(), &item.line, item.sequence, millis(at)])?;
     let record = db.payment_by_id(merchant, id)?.ok_or(StoreError::UnknownPayment { merchant, id })?;
-    payments::apply_to(db, record, event, entries, at, at)
+    payments::apply_to(db, record, event, entries, None, at, at)
 }
 
 /// An attempt came to nothing. Only a message that may have left counts as sent: the network must see the first
@@ -347,7 +347,7 @@ pub(crate) fn settle(
     let change = transition::on_finding(&record, item.action, finding.clone(), before)
         .map_err(|rule| StoreError::Misuse { rule })?;
     let entries = [JournalEntry::note(at, note)];
-    let applied = payments::change_to(db, record, change, &entries, at, at)?;
+    let applied = payments::change_to(db, record, change, &entries, None, at, at)?;
     let standing = matches!(finding, Finding::Standing(_));
     if !transition::agrees(&applied.record, item.action, standing) {
         return Err(StoreError::Misuse { rule: "the payment's outcome is known, and is another" }.into());

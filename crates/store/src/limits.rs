@@ -46,9 +46,11 @@ pub(crate) fn load(db: &dyn Db) -> Op<Limits> {
     let select = "SELECT merchant, terminal, kind, card, single, day_amount, day_count FROM payment_limit \
          ORDER BY merchant, terminal, kind, card";
     let rules = all(db, select, &[], limit)?;
-    let bins = all(db, "SELECT digits, card FROM card_bin ORDER BY digits", &[], |c| {
+    let mut bins: Vec<(String, CardClass)> = all(db, "SELECT digits, card FROM card_bin", &[], |c| {
         Ok((c.take("digits")?, c.text("card", CardClass::from_code)?))
     })?;
+    // They are looked up by halving: in the order of the bytes, whatever the order of the database's language is.
+    bins.sort();
     Ok(Limits { rules, bins })
 }
 

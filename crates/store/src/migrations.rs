@@ -54,6 +54,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     both(include_str!("../migrations/0021_reversed_on.sql")),
     both(include_str!("../migrations/0022_wrong_macs.sql")),
     both(include_str!("../migrations/0023_node.sql")),
+    both(include_str!("../migrations/0024_foreign.sql")),
 ];
 
 /// The table that says which were applied, and when.

@@ -116,15 +116,29 @@ pub(crate) fn history_day(created: Timestamp) -> u32 {
 
 /// The statement behind [`Db::history`], where lines are counted for each payment and kept by its day.
 pub(crate) fn history_rows(db: &dyn Db, merchant: MerchantId, id: PaymentId) -> Op<Vec<JournalEntry>> {
-    let created = "SELECT created FROM payment WHERE merchant = ?1 AND id = ?2";
-    let params = params![merchant.as_str(), id.0];
-    let Some(created) = one(db, created, params, |c| c.time("created"))? else { return Ok(Vec::new()) };
+    let Some(day) = day_of(db, merchant, id)? else { return Ok(Vec::new()) };
     let select = format!(
-        "SELECT at, kind, message, note FROM journal_entry WHERE merchant = ?1 AND payment = ?2 AND day = {} \
-         ORDER BY sequence",
-        history_day(created)
+        "SELECT at, kind, message, note FROM journal_entry WHERE merchant = ?1 AND payment = ?2 AND day = {day} \
+         ORDER BY sequence"
     );
-    all(db, &select, params, |c| c.entry())
+    all(db, &select, params![merchant.as_str(), id.0], |c| c.entry())
+}
+
+/// The statement behind [`Db::first_sent`], likewise.
+pub(crate) fn first_sent_row(db: &dyn Db, merchant: MerchantId, id: PaymentId) -> Op<Option<JournalEntry>> {
+    let Some(day) = day_of(db, merchant, id)? else { return Ok(None) };
+    let select = format!(
+        "SELECT at, kind, message, note FROM journal_entry WHERE merchant = ?1 AND payment = ?2 AND day = {day} \
+         AND kind = 'network_out' ORDER BY sequence LIMIT 1"
+    );
+    one(db, &select, params![merchant.as_str(), id.0], |c| c.entry())
+}
+
+/// The day by which a payment's history is kept, if there is such a payment.
+fn day_of(db: &dyn Db, merchant: MerchantId, id: PaymentId) -> Op<Option<u32>> {
+    let created = "SELECT created FROM payment WHERE merchant = ?1 AND id = ?2";
+    let created = one(db, created, params![merchant.as_str(), id.0], |c| c.time("created"))?;
+    Ok(created.map(history_day))
 }
 
 /// The statement behind [`Db::append_entries`], where lines are counted for each payment and kept by its day.
@@ -211,7 +225,7 @@ pub(crate) fn insert_row(db: &dyn Db, record: &PaymentRecord) -> Op<()> {
         "INSERT INTO payment (",
         payment_columns!(),
         ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, \
-         ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38)"
+         ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38, ?39)"
     );
     let card = record.card.as_ref();
     let answer = record.answer.as_ref();
@@ -256,6 +270,7 @@ pub(crate) fn insert_row(db: &dyn Db, record: &PaymentRecord) -> Op<()> {
             millis(record.created),
             answer.and_then(|a| a.plan.as_deref()),
             record.reversed_on,
+            u8::from(record.foreign),
         ],
     )?;
     Ok(())
@@ -433,25 +448,30 @@ pub(crate) fn apply(
     db.lock(Lock::Payment(merchant, id))?;
     let record = db.payment_by_id(merchant, id)?.ok_or(StoreError::UnknownPayment { merchant, id })?;
     let at = match event {
-        Event::Answered(answer) | Event::NoAnswer(answer) | Event::NotSent(answer) => answer.at,
+        Event::Answered(answer)
+        | Event::AnsweredInPart(answer, _)
+        | Event::NoAnswer(answer)
+        | Event::NotSent(answer) => answer.at,
         Event::Advised(_) | Event::CancelRequested(_) | Event::ReversalDone(_) | Event::ScriptTaken => {
             entries.last().map_or(forward_at, |e| e.at)
         }
     };
-    apply_to(db, record, event, entries, at, forward_at)
+    apply_to(db, record, event, entries, None, at, forward_at)
 }
 
-/// As [`apply`], for a payment that this transaction has read and locked. `at` is when the event happened.
+/// As [`apply`], for a payment that this transaction has read and locked. `at` is when the event happened; `payload` is
+/// sealed data of the message that it may put into the queue.
 pub(crate) fn apply_to(
     db: &dyn Db,
     record: PaymentRecord,
     event: &Event,
     entries: &[JournalEntry],
+    payload: Option<&[u8]>,
     at: Timestamp,
     forward_at: Timestamp,
 ) -> Op<Applied> {
     let change = transition::on_event(&record, event.clone());
-    change_to(db, record, change, entries, at, forward_at)
+    change_to(db, record, change, entries, payload, at, forward_at)
 }
 
 /// Writes a change of a payment that this transaction has read and locked.
@@ -460,6 +480,7 @@ pub(crate) fn change_to(
     mut record: PaymentRecord,
     mut change: Change,
     entries: &[JournalEntry],
+    payload: Option<&[u8]>,
     at: Timestamp,
     forward_at: Timestamp,
 ) -> Op<Applied> {
@@ -485,6 +506,9 @@ pub(crate) fn change_to(
         if change.reversed_on.is_some() {
             record.reversed_on = change.reversed_on;
         }
+        if change.adjusted.is_some() {
+            record.adjusted = change.adjusted;
+        }
         db.update_payment(&record)?;
         if record.limited && matches!(record.state, PaymentState::Declined | PaymentState::Reversed) {
             limits::give_back(db, &record)?;
@@ -503,7 +527,7 @@ pub(crate) fn change_to(
         })?;
     }
     if let Some(action) = change.forward {
-        forwards::enqueue(db, &record, action, None, at, forward_at)?;
+        forwards::enqueue(db, &record, action, payload, at, forward_at)?;
     }
     Ok(Applied { record, change })
 }
@@ -572,7 +596,7 @@ pub(crate) fn cancel(db: &dyn Db, request: &CancelRequest, entries: &[JournalEnt
         return Ok(Cancelled::AmountDiffers(Box::new(record)));
     }
     let event = Event::CancelRequested(request.reason);
-    let applied = apply_to(db, record, &event, entries, request.at, request.at)?;
+    let applied = apply_to(db, record, &event, entries, request.payload.as_deref(), request.at, request.at)?;
     Ok(Cancelled::Applied(Box::new(applied)))
 }
 

@@ -18,7 +18,7 @@ macro_rules! payment_columns {
          card_digest, pan_sealed, expiry, entry_mode, card_sequence, condition_code, terminal_traits, request_digest, \
          line, network_trace, transmission, rrn, original, claimed_by, refunded, answer_code, auth_code, \
          settle_date, issuer, balance, answer_chip, answered_at, reversal_reason, limited, created, \
-         answer_plan, reversed_on"
+         answer_plan, reversed_on, foreign_card"
     };
 }
 pub(crate) use payment_columns;
@@ -223,6 +223,7 @@ impl<'a> Columns<'a> {
         let plan: Option<String> = self.take("answer_plan")?;
         let answer = answer.map(|answer| Answer { plan, ..answer });
         let reversed_on = self.take("reversed_on")?;
+        let foreign = self.flag("foreign_card")?;
         Ok(PaymentRecord {
             id,
             merchant,
@@ -251,6 +252,7 @@ impl<'a> Columns<'a> {
             reversal_reason,
             reversed_on,
             limited,
+            foreign,
             created,
         })
     }

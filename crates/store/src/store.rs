@@ -777,6 +777,15 @@ impl Store {
         self.db.read(move |db| db.history(merchant, id)).await
     }
 
+    /// The first message to the network about a payment, however long its history has become.
+    pub async fn first_sent(
+        &self,
+        merchant: MerchantId,
+        id: PaymentId,
+    ) -> Result<Option<JournalEntry>, StoreError> {
+        self.db.read(move |db| db.first_sent(merchant, id)).await
+    }
+
     /// How the journal stands: payments by state since a moment, and everything that is open.
     pub async fn counts(&self, since: Timestamp) -> Result<Counts, StoreError> {
         self.db.read(move |db| search::counts(db, since)).await

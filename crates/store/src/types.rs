@@ -121,6 +121,8 @@ pub struct CancelRequest {
     pub amount: Amount,
     /// Field 39 of the reversal: 98, 06, A0.
     pub reason: ResponseCode,
+    /// Sealed chip data of the reversal, kept beside its queue item until the network has it.
+    pub payload: Option<Vec<u8>>,
     /// When it came.
     pub at: Timestamp,
 }
@@ -248,6 +250,8 @@ pub struct BatchLine {
     pub card_digest: Option<[u8; 32]>,
     /// Amount.
     pub amount: Amount,
+    /// Card class: 01, a foreign card, in place of 00; none where the upload has no place for it.
+    pub foreign: Option<bool>,
     /// When it came.
     pub at: Timestamp,
     /// Which upload brought it: magnetic, chip or offline.

@@ -153,6 +153,7 @@ async fn a_long_wait_for_a_lock_is_waited_for() {
         trace: of.trace,
         amount: of.amount,
         reason: ResponseCode::NO_ANSWER,
+        payload: None,
         at: at(3),
     };
     let cancel = tokio::spawn({

@@ -46,6 +46,7 @@ fn cancel_request(of: &PaymentRecord) -> CancelRequest {
         trace: of.trace,
         amount: of.amount,
         reason: ResponseCode::NO_ANSWER,
+        payload: None,
         at: at(3),
     }
 }

@@ -68,6 +68,7 @@ async fn populate(store: &Store) {
         trace: sale.trace,
         amount: sale.amount,
         reason: ResponseCode::NO_ANSWER,
+        payload: None,
         at: at(3),
     };
     let entries = || vec![message(3, EntryKind::TerminalIn, 100)];
@@ -79,6 +80,7 @@ async fn populate(store: &Store) {
         trace: acquiring::Trace::new(77).unwrap(),
         card_digest: Some([7; 32]),
         amount: sale.amount,
+        foreign: None,
         at: at(5),
         kind: Kind::BatchUpMagnetic,
     };

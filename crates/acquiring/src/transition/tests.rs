@@ -39,6 +39,7 @@ pub(crate) fn payment(id: i64, kind: Kind, state: PaymentState) -> PaymentRecord
         reversal_reason: None,
         reversed_on: None,
         limited: false,
+        foreign: false,
         created: "2026-11-24T02:15:00Z".parse().unwrap(),
     }
 }
@@ -360,4 +361,66 @@ proptest! {
             }
         }
     }
+}
+
+/// An approval in part stands when the sale's terminal takes it; else what the network took goes back, and nothing is sold.
+#[test]
+fn a_part_is_taken_or_given_back() {
+    let fen = |fen| Amount::from_fen(fen).unwrap();
+    let answer = |code| Answer::own(code, "2026-11-24T02:15:00Z".parse().unwrap());
+    let in_part = |payment: &PaymentRecord, part: Option<u64>| {
+        on_event(payment, Event::AnsweredInPart(answer(ResponseCode::PARTIAL), part.map(fen)))
+    };
+    let takes =
+        |kind, traits| PaymentRecord { terminal_traits: traits, ..payment(1, kind, PaymentState::Pending) };
+    let sale = takes(Kind::Sale, [5, 0, 1]);
+    assert_eq!(sale.amount, fen(10_000));
+    let taken = in_part(&sale, Some(4_000));
+    assert_eq!(
+        (taken.state, taken.adjusted, taken.forward),
+        (PaymentState::Approved, Some(fen(4_000)), None)
+    );
+    assert_eq!(taken.answer.unwrap().code, ResponseCode::PARTIAL);
+    let whole = in_part(&takes(Kind::Sale, [5, 0, 0]), Some(10_000));
+    assert_eq!((whole.state, whole.adjusted), (PaymentState::Approved, None), "it is no part");
+
+    for (payment, part) in [
+        (takes(Kind::Sale, [5, 0, 0]), Some(4_000)),
+        (sale.clone(), None),
+        (sale.clone(), Some(0)),
+        (sale.clone(), Some(10_001)),
+        (takes(Kind::Preauth, [5, 0, 1]), Some(4_000)),
+        (takes(Kind::SaleVoid, [5, 0, 1]), Some(4_000)),
+    ] {
+        let back = in_part(&payment, part);
+        assert_eq!(
+            (back.state, back.forward),
+            (PaymentState::Reversing, Some(Forward::Reversal)),
+            "{part:?}"
+        );
+        assert_eq!(back.answer.map(|answer| answer.code), Some(ResponseCode::INSUFFICIENT_FUNDS));
+        assert_eq!((back.adjusted, back.reversal_reason), (None, Some(ResponseCode::ERROR)));
+    }
+    // What has no reversal stands as it was asked for, and a late one changes nothing.
+    let refund = payment(1, Kind::Refund, PaymentState::Pending);
+    assert_eq!(in_part(&refund, Some(1)).state, PaymentState::Approved);
+    let late = PaymentRecord { state: PaymentState::Reversing, ..sale.clone() };
+    assert_eq!(in_part(&late, Some(4_000)).reception, Reception::Late);
+
+    // It is voided and refunded by what was approved, and takes no tip.
+    let stands = PaymentRecord {
+        state: PaymentState::Approved,
+        adjusted: Some(fen(4_000)),
+        answer: Some(answer(ResponseCode::PARTIAL)),
+        ..sale
+    };
+    let hold = |kind, amount| {
+        let by = PaymentRecord { amount: fen(amount), ..payment(2, kind, PaymentState::Pending) };
+        take_hold(&mut stands.clone(), &by)
+    };
+    assert_eq!(hold(Kind::SaleVoid, 10_000), Err(ResponseCode::AMOUNT_DIFFERS));
+    assert_eq!(hold(Kind::SaleVoid, 4_000), Ok(()));
+    assert_eq!(hold(Kind::Refund, 4_001), Err(ResponseCode::AMOUNT_DIFFERS));
+    assert_eq!(hold(Kind::Refund, 4_000), Ok(()));
+    assert_eq!(hold(Kind::Tip, 11_000), Err(ResponseCode::INVALID_TRANSACTION));
 }

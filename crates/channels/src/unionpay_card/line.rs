@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use acquiring::{ResponseCode, Rrn};
+use acquiring::{Amount, ResponseCode, Rrn};
 
 use iso8583::frame::{self, CupsFrame};
 use iso8583::{CUPS, Message};
@@ -447,10 +447,11 @@ fn take(shared: &Shared, payload: &[u8]) {
     let mut masked = Vec::with_capacity(body.len());
     iso8583::mask::mask_message(&message, &mut masked);
     let code = answer.code;
+    let amount = message.number(4).and_then(Amount::from_fen);
     let waiter = shared.line.waiting().remove(&correlation);
     let undelivered = match waiter {
-        Some(waiter) => waiter.send(Arrived::Answer(NetworkAnswer { answer, masked })).err(),
-        None => Some(Arrived::Answer(NetworkAnswer { answer, masked })),
+        Some(waiter) => waiter.send(Arrived::Answer(NetworkAnswer { answer, amount, masked })).err(),
+        None => Some(Arrived::Answer(NetworkAnswer { answer, amount, masked })),
     };
     if let Some(Arrived::Answer(NetworkAnswer { masked, .. })) = undelivered {
         let unsolicited = Unsolicited {

@@ -6,13 +6,14 @@
 use acquiring::kind::{KINDS, Kind, NetworkForm};
 use acquiring::payment::{Answer, NetworkKey};
 use acquiring::transition::Forward;
-use acquiring::{AuthCode, Beijing, InstitutionId, ResponseCode, Rrn};
+use acquiring::{AuthCode, Beijing, InstitutionId, ResponseCode, Rrn, Secret};
 use hsm::{EncryptedPinBlock, PinFormat};
 
 use iso8583::frame::CupsHeader;
+use iso8583::mask::is_secret_tag;
 
 use iso8583::subfield::{Composite60, OriginalData90};
-use iso8583::{BuildError, CUPS, Digits, Draft, Message, Mti};
+use iso8583::{BuildError, CUPS, Digits, Draft, Message, Mti, tlv};
 use jiff::Timestamp;
 
 use crate::{Correlation, ForwardRequest, NetworkRequest, OriginalRef};
@@ -86,12 +87,13 @@ fn correlation(request_mti: u16, trace: u32, rrn: Rrn) -> Correlation {
 
 /// Composite field 60: what we can say of the terminal. Parts that we have no facts for stay zero.
 fn field_60(traits: [u8; 3]) -> Composite60 {
-    let [capability, chip_condition, _] = traits;
+    let [capability, chip_condition, partial] = traits;
     let mut field = Composite60::zeros();
     for (part, value) in [
         ("60.2.2", capability.to_string()),
         ("60.2.3", chip_condition.to_string()),
         ("60.2.5", TERMINAL_TYPE_POS.to_owned()),
+        ("60.3.4", partial.to_string()),
     ] {
         let fits = field.set(part, &value);
         debug_assert!(fits, "{part}");
@@ -221,7 +223,9 @@ pub fn forward(parties: &Parties, request: &ForwardRequest<'_>) -> Result<Mapped
     draft.put_number(11, u64::from(payment.network.trace))?;
     draft.put_number(12, u64::from(local.hhmmss()))?;
     draft.put_number(13, u64::from(local.mmdd()))?;
-    if let Some(expiry) = payment.expiry.filter(|_| request.action == Forward::Advice) {
+    if let Some(expiry) =
+        payment.expiry.filter(|_| matches!(request.action, Forward::Advice | Forward::Repeat))
+    {
         draft.put_number(14, u64::from(expiry.yymm()))?;
     }
     draft.put_number(18, u64::from(request.mcc))?;
@@ -244,8 +248,12 @@ pub fn forward(parties: &Parties, request: &ForwardRequest<'_>) -> Result<Mapped
     draft.put_text(41, payment.terminal.as_str())?;
     draft.put_text(42, payment.merchant.as_str())?;
     draft.put_text(43, request.merchant_name)?;
+    let said = Said::of(request);
+    if let Some(private) = &said.private {
+        draft.put_bytes(48, private)?;
+    }
     draft.put_text(49, "156")?;
-    if let Some(chip) = request.chip {
+    if let Some(chip) = said.chip.filter(|chip| !chip.reveal().is_empty()) {
         draft.put_bytes(55, chip.reveal())?;
     }
     draft.put_text(60, field_60(payment.terminal_traits).as_str())?;
@@ -265,6 +273,69 @@ pub fn forward(parties: &Parties, request: &ForwardRequest<'_>) -> Result<Mapped
     }
     let key = NetworkKey { trace: payment.network.trace, transmission };
     Ok(Mapped { draft, key, correlation: correlation(mti, payment.network.trace, rrn) })
+}
+
+/// Field 55 of a reversal, in this order: verification results, serial number of the terminal, issuer application data,
+/// transaction counter, result of issuer scripts (the terminal specification's table of tag sets).
+const REVERSAL_TAGS: [u32; 5] = [0x95, 0x9F1E, 0x9F10, 0x9F36, 0xDF31];
+
+/// What a forwarded message says again of the request that it is about.
+struct Said {
+    /// Field 48.
+    private: Option<Vec<u8>>,
+    /// Field 55.
+    chip: Option<Secret>,
+}
+
+impl Said {
+    fn of(request: &ForwardRequest<'_>) -> Said {
+        let own = || request.chip.cloned();
+        let first = request.first.and_then(|bytes| CUPS.parse(bytes).ok());
+        let of_first = |field| first.as_ref().and_then(|message| message.bytes_of(field));
+        match request.action {
+            Forward::Advice | Forward::Script => Said { private: None, chip: own() },
+            Forward::Reversal => {
+                // What the terminal says when it reverses is newer than what it said when it asked. Of a request that had no
+                // chip data there is none to say again, whatever a terminal brings.
+                let told = own().filter(|_| first.is_none() || of_first(55).is_some());
+                let newest = [told.as_ref().map(Secret::reveal), of_first(55)];
+                Said { private: of_first(48).and_then(plain_private), chip: reversal_chip(newest) }
+            }
+            Forward::Repeat => {
+                Said { private: of_first(48).and_then(plain_private), chip: of_first(55).map(plain_chip) }
+            }
+        }
+    }
+}
+
+/// Field 48 as it was, unless the journal had to overwrite it.
+fn plain_private(field: &[u8]) -> Option<Vec<u8>> {
+    plan(field).filter(|text| text.bytes().all(|byte| byte != 0)).map(|_| field.to_vec())
+}
+
+/// The items of chip data that a reversal tells, each as it was told last; none where none was told. Data that breaks is
+/// told up to there.
+fn reversal_chip(newest: [Option<&[u8]>; 2]) -> Option<Secret> {
+    let told = |tag| {
+        let mut items = newest.into_iter().flatten().flat_map(|data| tlv::iter(data).map_while(Result::ok));
+        items.find(|item| item.tag == tag)
+    };
+    let mut out = Vec::new();
+    for item in REVERSAL_TAGS.into_iter().filter_map(told) {
+        tlv::write(&mut out, item.tag, item.value);
+    }
+    (!out.is_empty()).then(|| Secret::new(out))
+}
+
+/// The items of chip data that the journal has as they were: without card number and track.
+fn plain_chip(data: &[u8]) -> Secret {
+    let mut out = Vec::new();
+    for item in tlv::iter(data).map_while(Result::ok) {
+        if !is_secret_tag(item.tag) && !tlv::is_constructed(item.tag) {
+            tlv::write(&mut out, item.tag, item.value);
+        }
+    }
+    Secret::new(out)
 }
 
 /// Makes a management request 0820 with this code in field 70.
@@ -360,11 +431,12 @@ mod tests {
 
     #[test]
     fn field_60_has_the_length_of_the_fixtures() {
-        let field = field_60([5, 2, 0]);
+        let field = field_60([5, 2, 1]);
         assert!((27..=30).contains(&field.as_str().len()), "{}", field.as_str().len());
         assert_eq!(field.part("60.2.2"), Some("5"));
         assert_eq!(field.part("60.2.3"), Some("2"));
         assert_eq!(field.part("60.2.5"), Some("03"));
+        assert_eq!(field.part("60.3.4"), Some("1"), "the terminal supports approvals in part");
     }
 
     #[test]
@@ -476,6 +548,139 @@ mod tests {
                 transfer.filter(|_| kind == Kind::TransferLoad),
                 "{kind:?}"
             );
+        }
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02X}")).collect()
+    }
+
+    fn bytes(text: &str) -> Vec<u8> {
+        let pairs = text.as_bytes().chunks(2);
+        pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+    }
+
+    /// What a reversal and a repeat say again of the first sending, as the journal has that: field 48, the reduced chip data, and
+    /// nothing of card or track.
+    #[test]
+    fn a_forwarded_message_says_again_what_may_be_kept() {
+        let parties = Parties {
+            member: InstitutionId::new("48029999").unwrap(),
+            network: InstitutionId::new("00010000").unwrap(),
+        };
+        let chip = bytes(
+            "9F260800010203040506079505000004800057106224242000000021D29022010000000F9F3602001B9F10020701",
+        );
+        let make = |asked: Option<&[u8]>, kind: Kind, action, of_terminal: Option<&Secret>, item: &str| {
+            let first = NetworkRequest {
+                chip: asked.map(Secret::new),
+                plan: Some(item.to_owned()),
+                expiry: acquiring::Expiry::new(2912),
+                ..request(kind)
+            };
+            let (mut bytes, mut masked) = (Vec::new(), Vec::new());
+            financial(&parties, &first, None).unwrap().draft.write(&mut bytes).unwrap();
+            iso8583::mask::mask_message(&CUPS.parse(&bytes).unwrap(), &mut masked);
+            let payment = payment_of(&first);
+            let asked = ForwardRequest {
+                action,
+                payment: &payment,
+                pan: &first.pan,
+                merchant_name: "M",
+                mcc: 5411,
+                original: first.original,
+                composed: first.at,
+                tries: 0,
+                chip: of_terminal,
+                first: Some(&masked),
+            };
+            let mut out = Vec::new();
+            forward(&parties, &asked).unwrap().draft.write(&mut out).unwrap();
+            let message = CUPS.parse(&out).unwrap();
+            let text = |field| message.bytes_of(field).map(hex).unwrap_or_default();
+            (message.mti().value(), message.has(14), text(48), text(55))
+        };
+        let item = format!("06{:<30}", "3C");
+        let told = make(Some(&chip), Kind::Instalment, Forward::Reversal, None, &item);
+        let field_48 = hex(format!("IP{item}").as_bytes());
+        assert_eq!(told, (420, false, field_48, "950500000480009F100207019F3602001B".to_owned()));
+        // The terminal's own 0400 knows better, and tells no more than a reversal may; what it leaves out was told before.
+        let newer = Secret::new(bytes("9F260100DF310100950580000480005A01FF"));
+        let told = make(Some(&chip), Kind::Sale, Forward::Reversal, Some(&newer), "");
+        let all = "950580000480009F100207019F3602001BDF310100";
+        assert_eq!((told.2.as_str(), told.3.as_str()), ("", all));
+        // Of a request without chip data there is none to say again, and of one with other items no more than the terminal tells.
+        let told = make(None, Kind::Sale, Forward::Reversal, Some(&newer), "");
+        assert_eq!(told.3, "");
+        let told = make(Some(&bytes("9F2701809A03261124")), Kind::Sale, Forward::Reversal, None, "");
+        assert_eq!(told.3, "");
+        // An item that could be a card number is not kept, and so not told: the door refuses such a sale.
+        let told = make(
+            Some(&chip),
+            Kind::Instalment,
+            Forward::Reversal,
+            None,
+            &format!("06{:<30}", "6224242000000021"),
+        );
+        assert_eq!(told.2, "");
+        let told = make(Some(&chip), Kind::ChipRefund, Forward::Repeat, None, "");
+        let all = "9F26080001020304050607950500000480009F3602001B9F10020701".to_owned();
+        assert_eq!(told, (221, true, String::new(), all));
+    }
+
+    /// What the door lets through as the item of an instalment or points sale is what the journal can keep: else a reversal
+    /// would say less than its request.
+    #[test]
+    fn an_item_that_is_let_in_is_kept() {
+        for code in
+            ["3C", "123456789012", "1234567890123", "6224242000000021", "A 123456789012 3456", "GIFT-1"]
+        {
+            let mut bytes = Vec::new();
+            let told = NetworkRequest { plan: Some(format!("06{code:<30}")), ..request(Kind::Instalment) };
+            let parties = Parties {
+                member: InstitutionId::new("48029999").unwrap(),
+                network: InstitutionId::new("00010000").unwrap(),
+            };
+            financial(&parties, &told, None).unwrap().draft.write(&mut bytes).unwrap();
+            let mut masked = Vec::new();
+            iso8583::mask::mask_message(&CUPS.parse(&bytes).unwrap(), &mut masked);
+            let of = |bytes| CUPS.parse(bytes).unwrap().bytes_of(48).unwrap().to_vec();
+            assert_eq!(of(&masked) == of(&bytes), !acquiring::card::may_hold_number(code), "{code}");
+        }
+    }
+
+    /// The journal's record of a request.
+    fn payment_of(request: &NetworkRequest) -> acquiring::PaymentRecord {
+        acquiring::PaymentRecord {
+            id: request.id,
+            merchant: request.merchant,
+            terminal: request.terminal,
+            batch: acquiring::BatchNo::FIRST,
+            trace: acquiring::Trace::new(18).unwrap(),
+            kind: request.kind,
+            state: acquiring::PaymentState::Reversing,
+            amount: request.amount,
+            adjusted: None,
+            currency: 156,
+            card: None,
+            expiry: request.expiry,
+            entry_mode: request.entry_mode,
+            card_sequence: None,
+            condition: request.condition,
+            terminal_traits: request.terminal_traits,
+            request_digest: [0; 32],
+            line: "unionpay".into(),
+            network: NetworkKey { trace: 18, transmission: 1_124_101_500 },
+            rrn: request.rrn,
+            original: None,
+            claimed_by: None,
+            refunded: acquiring::Amount::ZERO,
+            answer: None,
+            reversal_reason: None,
+            reversed_on: None,
+            limited: false,
+            foreign: false,
+            created: request.at,
         }
     }
 

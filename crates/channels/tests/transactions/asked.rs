@@ -62,6 +62,7 @@ fn record(id: i64, kind: Kind, state: PaymentState) -> PaymentRecord {
         reversal_reason: None,
         reversed_on: None,
         limited: false,
+        foreign: false,
         created: at(),
     }
 }
@@ -292,46 +293,51 @@ pub fn request(kind: Kind) -> NetworkMessage {
     if spec.told {
         return forward(kind, Forward::Advice, 0);
     }
+    let pin = EncryptedPinBlock::new(PinFormat::Iso0, &[0x5a; 8]).unwrap();
     let make = |rich: bool| {
-        // What the terminal must send is always there.
-        let has = |field: u8| rich || spec.mandatory.has(field);
-        let of = record(2, kind, PaymentState::Pending);
-        let pin = EncryptedPinBlock::new(PinFormat::Iso0, &[0x5a; 8]).unwrap();
-        let request = NetworkRequest {
-            kind,
-            id: of.id,
-            rrn: of.rrn,
-            amount: of.amount,
-            currency: 156,
-            pan: Pan::new(PAN).unwrap(),
-            expiry: of.expiry.filter(|_| has(14)),
-            entry_mode: of.entry_mode,
-            card_sequence: of.card_sequence.filter(|_| has(23)),
-            condition: 0,
-            terminal_traits: [5, 0, 0],
-            track2: has(35).then(|| Secret::new(b"6224242000000021D2912101")),
-            pin: None,
-            chip: has(55).then(|| Secret::new([0x9f, 0x26, 1, 1])),
-            merchant: of.merchant,
-            merchant_name: "实验商户".into(),
-            mcc: 5_411,
-            terminal: of.terminal,
-            plan: Some(format!("{:<32}", "063C")),
-            transfer_in: (kind == Kind::TransferLoad).then(|| Pan::new("6224242000000039").unwrap()),
-            auth_code: original_of(kind)
-                .and_then(|original| original.auth_code)
-                .filter(|_| has(38) || names_its_code(spec)),
-            original: original_of(kind),
-            at: at(),
-        };
-        message::financial(&parties(), &request, Some(&pin).filter(|_| has(52))).unwrap()
+        let with_pin = rich || spec.mandatory.has(52);
+        message::financial(&parties(), &network_request(kind, rich), Some(&pin).filter(|_| with_pin)).unwrap()
     };
     between(&make(true), &make(false))
 }
 
-/// What is forwarded until it is acknowledged, asked with what the queue has: a payment without track and PIN, and chip
-/// data only with what a terminal told, sealed beside its queue item until the network has it. A reversal and a repeat
-/// of a request have none.
+/// A payment on its way out: with everything that a terminal may send, or with what it must.
+fn network_request(kind: Kind, rich: bool) -> NetworkRequest {
+    let spec = kind.spec();
+    // What the terminal must send is always there.
+    let has = |field: u8| rich || spec.mandatory.has(field);
+    let of = record(2, kind, PaymentState::Pending);
+    NetworkRequest {
+        kind,
+        id: of.id,
+        rrn: of.rrn,
+        amount: of.amount,
+        currency: 156,
+        pan: Pan::new(PAN).unwrap(),
+        expiry: of.expiry.filter(|_| has(14)),
+        entry_mode: of.entry_mode,
+        card_sequence: of.card_sequence.filter(|_| has(23)),
+        condition: 0,
+        terminal_traits: [5, 0, 0],
+        track2: has(35).then(|| Secret::new(b"6224242000000021D2912101")),
+        pin: None,
+        chip: has(55).then(|| Secret::new([0x9f, 0x26, 1, 1, 0x95, 1, 1])),
+        merchant: of.merchant,
+        merchant_name: "实验商户".into(),
+        mcc: 5_411,
+        terminal: of.terminal,
+        plan: Some(format!("{:<32}", "063C")),
+        transfer_in: (kind == Kind::TransferLoad).then(|| Pan::new("6224242000000039").unwrap()),
+        auth_code: original_of(kind)
+            .and_then(|original| original.auth_code)
+            .filter(|_| has(38) || names_its_code(spec)),
+        original: original_of(kind),
+        at: at(),
+    }
+}
+
+/// What is forwarded until it is acknowledged, asked with what the queue and the journal have: a payment without track and PIN,
+/// its first sending with the secrets overwritten, and sealed chip data beside the queue item of what a terminal told.
 pub fn forward(kind: Kind, action: Forward, tries: u32) -> NetworkMessage {
     let spec = kind.spec();
     let make = |rich: bool| {
@@ -341,11 +347,17 @@ pub fn forward(kind: Kind, action: Forward, tries: u32) -> NetworkMessage {
             payment.card_sequence = payment.card_sequence.filter(|_| spec.mandatory.has(23));
             payment.answer = Some(Answer::own(ResponseCode::APPROVED, at()));
         }
+        let by_chip = rich || spec.mandatory.has(55);
         let kept = match action {
-            Forward::Advice => rich || spec.mandatory.has(55),
+            Forward::Advice => by_chip,
             Forward::Script => true,
             Forward::Reversal | Forward::Repeat => false,
         };
+        let mut first = Vec::new();
+        if matches!(action, Forward::Reversal | Forward::Repeat) {
+            let sent = message::financial(&parties(), &network_request(kind, by_chip), None).unwrap();
+            sent.draft.write(&mut first).unwrap();
+        }
         let (pan, chip) = (Pan::new(PAN).unwrap(), Secret::new([0x9f, 0x26, 1, 1]));
         let code_known = rich || names_its_code(spec);
         let request = ForwardRequest {
@@ -361,6 +373,7 @@ pub fn forward(kind: Kind, action: Forward, tries: u32) -> NetworkMessage {
             composed: at(),
             tries,
             chip: Some(&chip).filter(|_| kept),
+            first: Some(first.as_slice()).filter(|first| !first.is_empty()),
         };
         message::forward(&parties(), &request).unwrap()
     };

@@ -43,8 +43,8 @@ fn the_chinese_page_is_what_the_code_does() {
 fn what_is_not_kept_is_not_sent() {
     for spec in KINDS.iter().filter(|spec| spec.network.is_some()) {
         let lacking: &[u8] = match asked::forwarded(spec.kind) {
-            Some(Forward::Reversal) => &[14, 26, 35, 48, 52, 53, 55, 102, 103],
-            Some(Forward::Repeat) => &[14, 26, 35, 52, 53, 55],
+            Some(Forward::Reversal) => &[14, 26, 35, 52, 53, 102, 103],
+            Some(Forward::Repeat) => &[26, 35, 52, 53],
             Some(Forward::Advice | Forward::Script) => &[26, 35, 52, 53],
             None => continue,
         };
@@ -56,4 +56,32 @@ fn what_is_not_kept_is_not_sent() {
             assert!(found.is_empty(), "{}: {action:?} has {found:?}", spec.code);
         }
     }
+}
+
+/// And what is kept is sent again: 48 of a plan and 55 of a chip in a reversal, 14 and 55 in a repeat.
+#[test]
+fn what_is_kept_is_sent_again() {
+    let mut seen = [0; 4];
+    for spec in KINDS.iter() {
+        let Some(form) = spec.network else { continue };
+        let Some(action @ (Forward::Reversal | Forward::Repeat)) = asked::forwarded(spec.kind) else {
+            continue;
+        };
+        let message = asked::forward(spec.kind, action, 1);
+        let has = |field: u8| message.always.contains(&field) || message.sometimes.contains(&field);
+        let reversal = action == Forward::Reversal;
+        for (at, (told, again)) in [
+            (reversal && form.plan_tag.is_some(), has(48)),
+            (reversal && spec.mandatory.has(55), message.always.contains(&55)),
+            (!reversal, has(14)),
+            (!reversal, has(55)),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            assert!(!told || again, "{}: {action:?}, {at}", spec.code);
+            seen[at] += u32::from(told);
+        }
+    }
+    assert!(seen.iter().all(|count| *count > 0), "{seen:?}");
 }

@@ -98,11 +98,22 @@ const COMMON_EN: &str = "
 A reversal (0400) is answered 00 as soon as it is durable, also when its transaction never came. Toward the network an
 outcome that is unknown is reversed (0420, then 0421) or repeated (0221) until it is acknowledged, across restarts.
 
-**A deviation.** Track, PIN and chip data are not kept after the request was sent, and neither are field 48 and the accounts
-in 102 and 103; the expiry is kept, and left out. So our 0420 and 0421 copy neither 48 nor 55 of the original and have no 14,
-26, 35, 52, 53, 102 or 103, and a repeated 0221 of a refund or a completion advice lacks 14, 26, 35, 52, 53 and 55 that the
-0220 before it may have had. What a terminal told (offline sale, adjustment, tip, script result) goes out without 26, 35, 52
-and 53 from the first; its chip data waits sealed with its queue item, so every repeat has the 55 of the first.
+**What is said again.** A reversal (0420, 0421) copies what the network's flow table asks for: field 48 of the request that it
+undoes, and of its chip data the reduced set of a reversal, 95 9F1E 9F10 9F36 and DF31, each as the terminal's own 0400 tells it,
+else as the request did; none when the request had no chip data. It needs no 14, 26, 35, 36, 52, 53, 102 or 103. A repeated 0221 copies field 14 and, but for card
+number and track, field 55 of its 0220. Both are read from the journal's copy of the request, whose secrets are overwritten; the
+0400's chip data waits sealed with its queue item.
+
+**A deviation.** A repeated 0221 is to be the same body as its 0220, and lacks 26, 35, 52 and 53 that this may have had: track and
+PIN must not be kept once the request was sent. An item code in field 48 with thirteen digits or more in a row could be a card
+number, which the journal does not keep and a 0420 could not tell: such a sale is refused with 30. What a terminal told (offline sale, adjustment, tip, script
+result) goes out without 26, 35, 52 and 53 from the first, for the same reason; its chip data waits sealed with its queue item, so
+every repeat has the 55 of the first.
+
+**Not told.** How an offline sale was authorised (61.4) and by which institution (61.5) stays in the journal's copy of the
+terminal's message. Field 61 toward the network is identification data of another layout; its flow table copies the terminal's
+61 for transactions that have no such parts, and has no row for an offline sale or an adjustment. The code given by voice goes in
+38.
 ";
 
 const COMMON_ZH: &str = "
@@ -133,9 +144,16 @@ const COMMON_ZH: &str = "
 
 冲正（0400）一旦落盘即回 00，原交易从未到达也一样。对网络而言，结果未知的交易一直冲正（0420、0421）或重复（0221），直到得到确认，重启也不中断。
 
-**与常规的差异。** 请求发出之后不保存磁道、PIN 和芯片数据，也不保存 48 域和 102、103 域的账户；有效期虽然保存，但不再送出。因此 0420、0421 不照抄
-原交易的 48、55 域，也没有 14、26、35、52、53、102、103 域；退货和预授权完成（通知）重复时的 0221 没有先前 0220 可能有的 14、26、35、52、53、55 域。
-终端事后上送的交易（离线结算、调整、小费、脚本结果）从第一次起就没有 26、35、52、53 域；其芯片数据随队列项加密保存，因此每次重复都带有与第一次相同的 55 域。
+**再次送出的内容。** 冲正（0420、0421）按网络的流程表照抄：被冲正请求的 48 域，以及冲正用的缩减芯片数据 95、9F1E、9F10、9F36、DF31，
+各项以终端自己的 0400 为准，没有时取自原请求，原请求没有芯片数据时不送；不需要 14、26、35、36、52、53、102、103 域。重复的 0221 照抄 0220 的 14 域，以及除卡号、磁道之外的 55 域。
+两者都取自流水中的请求副本（敏感内容已覆盖）；0400 的芯片数据随队列项加密保存。
+
+**与常规的差异。** 重复的 0221 应与 0220 内容相同，但没有先前可能有的 26、35、52、53 域：请求发出之后不得保存磁道和 PIN。48 域的项目编码若含连续
+十三位以上数字，可能是卡号，流水不能保存，0420 也就送不出，因此这样的交易应答 30。终端事后上送的交易（离线结算、调整、小费、脚本结果）因同样的原因从第一次起就没有
+26、35、52、53 域；其芯片数据随队列项加密保存，因此每次重复都带有与第一次相同的 55 域。
+
+**不转送的内容。** 离线结算的授权方式（61.4）和授权机构（61.5）只留在流水的终端报文里。网络侧 61 域是另一种格式的身份信息；
+流程表只对没有这两项的交易照抄终端的 61 域，也没有离线结算和调整的行。电话授权码在 38 域送出。
 ";
 
 fn numbers(fields: impl IntoIterator<Item = u8>) -> String {

@@ -35,6 +35,8 @@ pub const PAN: &str = "6224242000000021";
 pub enum Act {
     /// Answers with this code.
     Code(&'static str),
+    /// Approves a part: code 10 with this field 4.
+    Part(u64),
     /// Never answers.
     Silence,
     /// The line does not take it.
@@ -151,21 +153,26 @@ impl Channel for Script {
             let act = self.acts.lock().unwrap().pop_front();
             self.seen.lock().unwrap().push(Seen { what, trace, attempts });
             self.arrived.notify_waiters();
-            let answered = |code: &str| {
+            let answered = |code: &str, amount: Option<u64>| {
                 let mut answer = Answer::own(ResponseCode::new(code).unwrap(), SystemClock.now());
                 answer.settle_date = Some(1124);
                 answer.auth_code = (kind == "preauth").then(|| AuthCode::new("A1B2C3").unwrap());
-                Outcome::Answered(NetworkAnswer { answer, masked: vec![4, 5, 6] })
+                Outcome::Answered(NetworkAnswer {
+                    answer,
+                    amount: amount.and_then(Amount::from_fen),
+                    masked: vec![4, 5, 6],
+                })
             };
             match act.expect("the network saw a message that the scenario did not foresee") {
-                Act::Code(code) => answered(code),
+                Act::Code(code) => answered(code, None),
+                Act::Part(fen) => answered("10", Some(fen)),
                 Act::Down => Outcome::NotSent(ResponseCode::ISSUER_DOWN, "the line is down"),
                 Act::Silence => {
                     tokio::time::sleep(patience).await;
                     Outcome::NoAnswer("no answer in time")
                 }
                 Act::When(told) => match told.await {
-                    Ok(code) => answered(code),
+                    Ok(code) => answered(code, None),
                     Err(_) => Outcome::NoAnswer("no answer in time"),
                 },
             }
@@ -356,6 +363,7 @@ impl Stage {
             trace: Trace::new(trace).unwrap(),
             amount: Amount::from_fen(fen).unwrap(),
             reason: ResponseCode::NO_ANSWER,
+            chip: None,
             masked: vec![],
         };
         self.engine.reverse(auth, request).await.unwrap()

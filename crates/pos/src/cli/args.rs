@@ -445,7 +445,7 @@ pub struct LoadTmkArgs {
 /// Which card.
 #[derive(Args, Debug)]
 pub struct CardArgs {
-    /// A card of the test deck, L01 to L14 and M01 to M06
+    /// A card of the test deck, L01 to L14 and M01 to M07
     #[arg(long, value_name = "ID")]
     card: Option<String>,
     /// A keyed number

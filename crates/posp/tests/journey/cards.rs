@@ -149,3 +149,49 @@ async fn what_the_network_never_sees() {
     sold(&mut terminal, swipe(5_000)).await;
     books_agree(&lab).await;
 }
+
+/// A card that has less than the sale: the terminal that takes a part sells that, its slip and every total are over what was
+/// approved, and the void gives back that. One that does not is declined, also when the network approves a part unasked.
+#[tokio::test]
+async fn a_sale_is_approved_in_part_where_the_terminal_takes_that() {
+    let lab = Lab::start(Setup::default()).await;
+    let dir = lab.terminal_dir(FIRST);
+    let (terminal, _) = lab.terminal(FIRST).await;
+    drop(terminal);
+    let path = dir.join("config.json");
+    let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    config["partial_approval"] = serde_json::json!(true);
+    std::fs::write(&path, serde_json::to_vec(&config).unwrap()).unwrap();
+    let mut terminal = lab.reopen(FIRST);
+    assert_eq!(code(&terminal.sign_in(pos::KeyLayout::TripleDesTrack).await.unwrap()), "00");
+    let pin = Some("123456");
+
+    // L04 has one yuan.
+    let part = terminal.sale(sale(2_500, "L04", Entry::Chip, pin)).await.unwrap();
+    assert!(part.approved, "{part:?}");
+    assert_eq!((code(&part), part.amount_fen), ("10", Some(100)));
+    let slip = part.receipt.clone().unwrap();
+    assert!(slip.contains("RMB 1.00") && slip.contains("RMB 25.00"), "{slip}");
+    let kept = &lab.payments(&[part.rrn.as_deref().unwrap()])[0];
+    assert_eq!((&kept["amount_fen"], &kept["adjusted_fen"]), (&2_500.into(), &100.into()));
+    books_agree(&lab).await;
+    // And nothing is left.
+    assert_eq!(code(&terminal.sale(sale(100, "L04", Entry::Chip, pin)).await.unwrap()), "51");
+    assert_eq!(code(&terminal.void(pos::VoidRequest::by_trace(part.trace)).await.unwrap()), "00");
+    books_agree(&lab).await;
+    let again = terminal.sale(sale(3_000, "L04", Entry::Chip, pin)).await.unwrap();
+    assert_eq!((code(&again), again.amount_fen), ("10", Some(100)));
+    let settled = terminal.settle().await.unwrap();
+    assert_eq!(code(&settled), "00", "{settled:?}");
+    assert!(settled.notices.is_empty(), "{settled:?}");
+    assert!(lab.good(&["settlement", "list"]).contains("2 / ¥2.00"));
+
+    let (mut other, _) = lab.signed_in(SECOND).await;
+    let poor = other.sale(sale(2_500, "L04", Entry::Chip, pin)).await.unwrap();
+    assert_eq!(code(&poor), "51");
+    // The network approves half of 91.10 whether it is taken or not.
+    let unasked = other.sale(swipe(9_110)).await.unwrap();
+    assert_eq!(code(&unasked), "51", "{unasked:?}");
+    lab.payment_in(&["--amount-min", "91.10", "--amount-max", "91.10"], "reversed").await;
+    books_agree(&lab).await;
+}

@@ -473,6 +473,7 @@ mod tests {
             reversal_reason: None,
             reversed_on: None,
             limited: false,
+            foreign: false,
             created: at,
         }
     }

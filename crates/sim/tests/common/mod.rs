@@ -317,13 +317,16 @@ impl Member {
     pub fn reversal(&mut self, of: &Request) -> Request {
         let amount = of.get(4).parse().unwrap();
         // Same second and trace as the original, as an acquirer that forwards the terminal's trace would have.
-        self.base(420, of.get(3), amount)
+        let request = self
+            .base(420, of.get(3), amount)
             .with(2, of.get(2))
             .with(7, of.get(7))
             .with(11, of.get(11))
             .with(25, of.get(25))
             .with(37, of.get(37))
-            .with(90, &of.as_original())
+            .with(90, &of.as_original());
+        let request = if of.get(48).is_empty() { request } else { request.with(48, of.get(48)) };
+        if of.get(55).is_empty() { request } else { request.with(55, "95050000048000") }
     }
 
     pub fn preauth(&mut self, card: Plastic, amount: u64) -> Request {

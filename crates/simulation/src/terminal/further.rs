@@ -67,7 +67,17 @@ impl Terminal {
         tlv::write(&mut out, 0x9f10, &issuer);
         tlv::write(&mut out, 0x9f37, &unpredictable);
         tlv::write(&mut out, 0x9f36, &counter);
+        // What else a terminal must tell; a reversal says the first and the last of these again.
+        tlv::write(&mut out, 0x95, &[0, 0, 0, 0x48, 0]);
+        tlv::write(&mut out, 0x9a, &[0x26, 0x11, 0x24]);
+        tlv::write(&mut out, 0x9c, &[0x60]);
         tlv::write(&mut out, 0x9f02, &fen);
+        tlv::write(&mut out, 0x5f2a, &[0x01, 0x56]);
+        tlv::write(&mut out, 0x82, &[0x7c, 0x00]);
+        tlv::write(&mut out, 0x9f1a, &[0x01, 0x56]);
+        tlv::write(&mut out, 0x9f03, &[0; 6]);
+        tlv::write(&mut out, 0x9f33, &[0xe0, 0xf0, 0xc8]);
+        tlv::write(&mut out, 0x9f1e, b"SIMWORLD");
         out
     }
 

@@ -26,14 +26,14 @@ macro_rules! write_text {
      ?14::int4[], ?15::int4[], ?16::int4[], ?17::int4[], ?18::int4[], ?19::bytea[], ?20::text[], \
      ?21::int4[], ?22::int8[], ?23::text[], ?24::int8[], ?25::int8[], ?26::int8[], ?27::text[], \
      ?28::text[], ?29::int4[], ?30::text[], ?31::text[], ?32::bytea[], ?33::int8[], ?34::text[], \
-     ?35::int2[], ?36::int8[], ?37::text[], ?38::int4[])), \
+     ?35::int2[], ?36::int8[], ?37::text[], ?38::int4[], ?39::int2[])), \
      moved AS (UPDATE payment p SET state = u.state, claimed_by = u.claimed_by, refunded = u.refunded, \
      answer_code = u.answer_code, auth_code = u.auth_code, settle_date = u.settle_date, issuer = u.issuer, \
      balance = u.balance, answer_chip = u.answer_chip, answered_at = u.answered_at, \
      reversal_reason = u.reversal_reason, adjusted = u.adjusted, answer_plan = u.answer_plan, \
-     reversed_on = u.reversed_on FROM unnest(?39::text[], ?40::int8[], ?41::text[], ?42::int8[], ?43::int8[], ?44::text[], ?45::text[], \
-     ?46::int4[], ?47::text[], ?48::text[], ?49::bytea[], ?50::int8[], ?51::text[], ?52::int8[], ?53::text[], \
-     ?54::int4[], ?55::bool[]) AS u (merchant, id, state, \
+     reversed_on = u.reversed_on FROM unnest(?40::text[], ?41::int8[], ?42::text[], ?43::int8[], ?44::int8[], ?45::text[], ?46::text[], \
+     ?47::int4[], ?48::text[], ?49::text[], ?50::bytea[], ?51::int8[], ?52::text[], ?53::int8[], ?54::text[], \
+     ?55::int4[], ?56::bool[]) AS u (merchant, id, state, \
      claimed_by, refunded, answer_code, auth_code, settle_date, issuer, balance, answer_chip, answered_at, \
      reversal_reason, adjusted, answer_plan, reversed_on, intent) WHERE p.merchant = u.merchant AND p.id = u.id \
      AND (NOT u.intent OR (p.state = 'pending' AND p.answer_code IS NULL AND p.claimed_by IS NULL \
@@ -42,14 +42,14 @@ macro_rules! write_text {
      SELECT n.merchant, n.payment, n.place + ",
             $before,
             ", n.day, n.at, n.kind, n.message, n.note \
-     FROM unnest(?56::text[], ?57::int8[], ?58::int4[], ?59::int4[], ?60::int4[], ?61::int8[], ?62::text[], \
-     ?63::bytea[], ?64::text[]) AS n (merchant, payment, place, before, day, at, kind, message, note)), \
-     begun AS (INSERT INTO payment_under_way (merchant, id) SELECT * FROM unnest(?65::text[], ?66::int8[])), \
-     resumed AS (INSERT INTO payment_under_way (merchant, id) SELECT * FROM unnest(?67::text[], ?68::int8[]) \
+     FROM unnest(?57::text[], ?58::int8[], ?59::int4[], ?60::int4[], ?61::int4[], ?62::int8[], ?63::text[], \
+     ?64::bytea[], ?65::text[]) AS n (merchant, payment, place, before, day, at, kind, message, note)), \
+     begun AS (INSERT INTO payment_under_way (merchant, id) SELECT * FROM unnest(?66::text[], ?67::int8[])), \
+     resumed AS (INSERT INTO payment_under_way (merchant, id) SELECT * FROM unnest(?68::text[], ?69::int8[]) \
      ON CONFLICT DO NOTHING), \
-     ended AS (DELETE FROM payment_under_way w USING unnest(?69::text[], ?70::int8[]) AS g (merchant, id) \
+     ended AS (DELETE FROM payment_under_way w USING unnest(?70::text[], ?71::int8[]) AS g (merchant, id) \
      WHERE w.merchant = g.merchant AND w.id = g.id) \
-     SELECT 1 / (CASE WHEN COUNT(*) = ?71::int8 THEN 1 ELSE 0 END) AS moved FROM moved"
+     SELECT 1 / (CASE WHEN COUNT(*) = ?72::int8 THEN 1 ELSE 0 END) AS moved FROM moved"
         )
     };
 }
@@ -125,7 +125,7 @@ impl Written<'_> {
     }
 
     fn parameters(&self) -> Parameters<'_> {
-        let mut all: Parameters<'_> = Vec::with_capacity(71);
+        let mut all: Parameters<'_> = Vec::with_capacity(72);
         macro_rules! push {
             ($rows:expr; $($row:ident => $value:expr),* $(,)?) => { $( all.push(Box::new(column($rows, |$row| $value))); )* };
         }
@@ -168,6 +168,7 @@ impl Written<'_> {
             r => millis(r.created),
             r => answer(r).and_then(|a| a.plan.as_deref()),
             r => r.reversed_on.map(int4),
+            r => i16::from(r.foreign),
         );
         push!(&self.moved;
             m => m.0.merchant.as_str(),

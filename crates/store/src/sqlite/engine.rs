@@ -31,6 +31,8 @@ const APPEND: &str = "INSERT INTO journal_entry (merchant, payment, at, kind, me
      VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 const HISTORY: &str = "SELECT at, kind, message, note FROM journal_entry WHERE payment = ?2 AND merchant = ?1 \
      ORDER BY number";
+const FIRST_SENT: &str = "SELECT at, kind, message, note FROM journal_entry WHERE payment = ?2 AND merchant = ?1 \
+     AND kind = 'network_out' ORDER BY number LIMIT 1";
 const EXISTS: &str = "SELECT 1 FROM payment WHERE id = ?2 AND merchant = ?1";
 
 /// The engine's failure as a sentence. SQLite names columns and files in its messages, never values.
@@ -178,6 +180,10 @@ impl Db for SqliteDb {
 
     fn history(&self, merchant: MerchantId, id: PaymentId) -> Op<Vec<JournalEntry>> {
         all(self, HISTORY, params![merchant.as_str(), id.0], |c| c.entry())
+    }
+
+    fn first_sent(&self, merchant: MerchantId, id: PaymentId) -> Op<Option<JournalEntry>> {
+        one(self, FIRST_SENT, params![merchant.as_str(), id.0], |c| c.entry())
     }
 
     fn plain(&self) -> &dyn Db {
@@ -330,6 +336,7 @@ mod tests {
             (BY_ID, "INTEGER PRIMARY KEY (rowid=?)"),
             (super::EXISTS, "INTEGER PRIMARY KEY (rowid=?)"),
             (super::HISTORY, "journal_entry_payment (payment=?)"),
+            (super::FIRST_SENT, "journal_entry_payment (payment=?)"),
             (BY_REFERENCE, "payment_rrn (rrn=?)"),
             (BY_AUTHORISATION, "payment_authorisation (merchant=? AND auth_code=? AND card_digest=?)"),
             (BY_NETWORK_KEY, "payment_network (network_trace=? AND created>?)"),

@@ -49,6 +49,10 @@ impl Db for OnVirtualTime<'_> {
         self.db.history(merchant, id)
     }
 
+    fn first_sent(&self, merchant: MerchantId, id: PaymentId) -> Op<Option<JournalEntry>> {
+        self.db.first_sent(merchant, id)
+    }
+
     fn plain(&self) -> &dyn Db {
         self
     }

@@ -104,6 +104,7 @@ mod tests {
                 reversal_reason: None,
                 reversed_on: None,
                 limited: money.1,
+                foreign: money.0 % 2 == 1,
                 created: Timestamp::new(times.0, times.1).unwrap(),
             }
         })

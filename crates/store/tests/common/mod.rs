@@ -66,6 +66,7 @@ pub fn payment(id: i64, kind: Kind) -> PaymentRecord {
         reversal_reason: None,
         reversed_on: None,
         limited: false,
+        foreign: false,
         created: at(id),
     }
 }

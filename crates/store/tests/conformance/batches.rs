@@ -1,6 +1,7 @@
 //! Batch settlement: totals, uploaded details, differences, the end of a batch.
 
 use acquiring::kind::Kind;
+use acquiring::limit::CardClass;
 use acquiring::payment::{Answer, EntryKind, PaymentRecord};
 use acquiring::settlement::{BatchTotals, BlockResult, BlockTotals, DifferenceKind, SideTotal};
 use acquiring::transition::Event;
@@ -56,6 +57,7 @@ fn line(trace: u64, amount: u64) -> BatchLine {
         trace: Trace::new(trace).unwrap(),
         card_digest: Some([7; 32]),
         amount: fen(amount),
+        foreign: Some(false),
         at: at(70_000),
         kind: Kind::BatchUpMagnetic,
     }
@@ -97,6 +99,39 @@ pub async fn a_balanced_batch_ends_and_the_next_begins(store: Store) {
     assert_eq!((settled[0].terminal_totals, settled[0].host_totals), (morning_totals(), morning_totals()));
     let end = settled[0].end.unwrap();
     assert_eq!((end.at, end.uploaded, end.balanced), (at(71_000), 1, true));
+}
+
+/// A payment counts in the block that its record names, and a detail that names the other block is a difference even when
+/// number, card and amount are the same. What the table of card numbers says changes nothing of a payment that is there.
+pub async fn foreign_cards_count_in_a_block_of_their_own(store: Store) {
+    morning(&store).await;
+    let foreign = |record: PaymentRecord| PaymentRecord { foreign: true, ..record };
+    approved(&store, foreign(payment(11, Kind::Sale))).await;
+    approved(&store, foreign(PaymentRecord { amount: fen(4_200), ..payment(12, Kind::Sale) })).await;
+    approved(&store, foreign(undoing(13, Kind::SaleVoid, 11, fen(10_000)))).await;
+    store.put_bin("622424", Some(CardClass::Foreign)).await.unwrap();
+    let totals = store.batch_totals(merchant_id(), terminal_id(), BatchNo::FIRST).await.unwrap();
+    let block = BlockTotals { debit: side(14_200, 2), credit: side(10_000, 1) };
+    assert_eq!(totals, BatchTotals { foreign: block, ..morning_totals() });
+    assert!(store.by_id(merchant_id(), PaymentId(13)).await.unwrap().unwrap().foreign);
+
+    let mut terminal_says = totals;
+    terminal_says.foreign.debit = side(4_200, 1);
+    store.record_settlement(settlement(terminal_says, totals, 70_000)).await.unwrap();
+    let settled = store.settlements(BatchFilter::default(), Page::default()).await.unwrap().items;
+    assert_eq!((settled[0].domestic, settled[0].foreign), (BlockResult::Balanced, BlockResult::Differs));
+    assert_eq!((settled[0].terminal_totals, settled[0].host_totals), (terminal_says, totals));
+    let class = |foreign, line| BatchLine { foreign, ..line };
+    assert_eq!(upload(&store, class(Some(true), line(11, 10_000))).await, None);
+    assert_eq!(upload(&store, class(Some(false), line(12, 4_200))).await, Some(DifferenceKind::Class));
+    assert_eq!(upload(&store, class(Some(true), line(1, 10_000))).await, Some(DifferenceKind::Class));
+    // An upload without a place for the class says nothing about it, and one that is right takes the difference back.
+    assert_eq!(upload(&store, class(None, line(12, 4_200))).await, None);
+    let kept = store.differences(BatchFilter::default(), Page::default()).await.unwrap().items;
+    assert_eq!(
+        kept.iter().map(|d| (d.trace.get(), d.kind)).collect::<Vec<_>>(),
+        [(1, DifferenceKind::Class)]
+    );
 }
 
 pub async fn an_unbalanced_batch_tells_every_difference(store: Store) {

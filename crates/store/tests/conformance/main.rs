@@ -61,6 +61,7 @@ conformance!(sqlite, postgres:
         the_highest_trace_is_that_of_the_batch
         only_a_pending_intent_begins
         an_answer_is_kept_and_the_history_says_what_moved
+        the_first_message_to_the_network_is_found
         a_late_answer_is_recorded_and_moves_nothing
         no_answer_queues_a_reversal_but_repeats_a_refund
         a_refused_request_is_journaled_once
@@ -73,6 +74,7 @@ conformance!(sqlite, postgres:
     undoing {
         one_of_many_voids_takes_hold
         a_declined_void_frees_its_original
+        a_reversals_chip_data_waits_with_its_queue_item
         a_reversed_void_frees_its_original
         racing_refunds_never_exceed_the_sale
         a_declined_refund_may_be_refunded_again
@@ -126,6 +128,7 @@ conformance!(sqlite, postgres:
     batches {
         totals_count_what_counts
         a_balanced_batch_ends_and_the_next_begins
+        foreign_cards_count_in_a_block_of_their_own
         an_unbalanced_batch_tells_every_difference
         a_repeated_line_changes_nothing
         a_batch_settled_again_is_replaced_and_remembered

@@ -151,6 +151,18 @@ pub async fn an_answer_is_kept_and_the_history_says_what_moved(store: Store) {
     assert_eq!(history[1], JournalEntry::note(at(900), "pending → declined"));
 }
 
+/// A reversal says again what the first message to the network said, however often it was sent since.
+pub async fn the_first_message_to_the_network_is_found(store: Store) {
+    let (merchant, id) = (merchant_id(), PaymentId(1));
+    begin(&store, payment(1, Kind::Sale)).await;
+    assert_eq!(store.first_sent(merchant, id).await.unwrap(), None, "nothing has left");
+    assert_eq!(store.first_sent(merchant, PaymentId(2)).await.unwrap(), None, "no such payment");
+    let first = message(600, EntryKind::NetworkOut, 180);
+    let later = [message(601, EntryKind::NetworkIn, 100), message(602, EntryKind::NetworkOut, 90)];
+    store.append(merchant, id, [vec![first.clone()], later.to_vec()].concat()).await.unwrap();
+    assert_eq!(store.first_sent(merchant, id).await.unwrap(), Some(first));
+}
+
 fn answer_at(code: ResponseCode, ms: i64) -> acquiring::payment::Answer {
     acquiring::payment::Answer::own(code, at(ms))
 }

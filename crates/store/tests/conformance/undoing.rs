@@ -33,6 +33,7 @@ fn cancel(of: &PaymentRecord, ms: i64) -> CancelRequest {
         trace: of.trace,
         amount: of.amount,
         reason: ResponseCode::NO_ANSWER,
+        payload: None,
         at: at(ms),
     }
 }
@@ -75,6 +76,19 @@ pub async fn a_declined_void_frees_its_original(store: Store) {
     let sale = now(&store, 1).await;
     assert_eq!((sale.state, sale.claimed_by), (PaymentState::Approved, None));
     assert_eq!(begin(&store, void(3, 1)).await, Begun::Journaled);
+}
+
+/// Sealed data of a terminal's reversal waits beside the queue item, and is gone with it.
+pub async fn a_reversals_chip_data_waits_with_its_queue_item(store: Store) {
+    approved(&store, payment(1, Kind::Sale)).await;
+    let request = CancelRequest { payload: Some(vec![0x5c; 44]), ..cancel(&payment(1, Kind::Sale), 1_000) };
+    for _ in 0..2 {
+        assert!(matches!(store.cancel(request.clone(), vec![]).await.unwrap(), Cancelled::Applied(_)));
+    }
+    let item = store.next_forward("unionpay").await.unwrap().unwrap();
+    assert_eq!((item.action, item.payload.as_deref()), (Forward::Reversal, Some([0x5c; 44].as_slice())));
+    store.forward_done(&item, Event::ReversalDone(None), vec![], at(2_000)).await.unwrap();
+    assert!(store.next_forward("unionpay").await.unwrap().is_none(), "and it was queued once");
 }
 
 pub async fn a_reversed_void_frees_its_original(store: Store) {
