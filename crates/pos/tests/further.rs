@@ -49,7 +49,10 @@ async fn an_instalment_sale_says_in_how_many_parts() {
     assert!(!seen.fields().contains(&62));
     let totals = Totals::of(rig.terminal.journal());
     assert_eq!((totals.debit_fen, totals.credit_fen), (120_000, 120_000));
-    for (periods, item) in [(1, "3C"), (61, "3C"), (6, "an item code that is far too long for it")] {
+    let (too_long, as_long_as_a_card_number) = ("AN-ITEM-CODE-THAT-IS-TOO-LONG-X", "6901234567892");
+    for (periods, item) in
+        [(1, "3C"), (61, "3C"), (6, "TWO WORDS"), (6, too_long), (6, as_long_as_a_card_number)]
+    {
         let refused = rig.terminal.instalment(chip(100, "L01"), periods, item).await;
         assert!(matches!(refused, Err(PosError::Input(_))), "{refused:?}");
     }
