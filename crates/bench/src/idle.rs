@@ -55,8 +55,7 @@ impl Held {
 }
 
 /// Holds so many connections to a node at one time and reads its memory before and after. `taken` tells how many
-/// connections the node has by its own count, `place` keeps the source addresses of several generators on one machine
-/// apart. A connection that the node does not keep is a failure.
+/// connections the node has by its own count. A connection that the node does not keep is a failure.
 ///
 /// # Errors
 /// A connection cannot be built up, is not taken or does not stay, or the process cannot be looked at.
@@ -64,7 +63,6 @@ pub async fn hold(
     node: SocketAddr,
     pid: u32,
     connections: usize,
-    place: u8,
     taken: impl AsyncFn() -> anyhow::Result<usize>,
     watch: &Watch,
 ) -> anyhow::Result<Held> {
@@ -76,9 +74,11 @@ pub async fn hold(
         for index in streams.len()..connections.min(streams.len() + BATCH) {
             batch.spawn(async move {
                 let socket = TcpSocket::new_v4()?;
-                // A bound address costs the system a search through its ports, so the first ones take what it gives.
+                // A bound address costs the system a search through its ports, so the first ones take what it gives. The
+                // others are this node's alone, since several generators may be beside each other.
                 if index >= PER_SOURCE {
-                    let source = Ipv4Addr::new(127, 1, place, (index / PER_SOURCE) as u8);
+                    let [high, low] = node.port().to_be_bytes();
+                    let source = Ipv4Addr::new(127, high, low, (index / PER_SOURCE) as u8);
                     socket.bind(SocketAddr::from((source, 0)))?;
                 }
                 socket.connect(node).await

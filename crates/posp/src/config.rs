@@ -555,12 +555,12 @@ impl Config {
         }
     }
 
-    /// The address of the store.
-    /// The address of the store is one that several nodes can share.
+    /// Whether the address of the store is one that several nodes can share.
     pub fn names_shared_store(&self) -> bool {
         !self.store_url().starts_with("sqlite:")
     }
 
+    /// The address of the store.
     fn store_url(&self) -> String {
         match self.store.url.is_empty() {
             true => format!("sqlite:{}", self.node.data.display()),

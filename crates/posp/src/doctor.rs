@@ -71,11 +71,16 @@ pub async fn run(config: &Config, args: DoctorArgs, screen: &mut Screen) -> anyh
     Ok(ExitCode::FAILURE)
 }
 
+/// The master key in force for all nodes on the store; none as well where that cannot be read, which is the matter of
+/// another link.
+async fn in_force(config: &Config) -> Option<String> {
+    config.open_store_to_read(None).ok()?.master_in_force().await.ok()?
+}
+
 async fn master_key(config: &Config) -> Finding {
-    // Whether the store can be read is the matter of another link.
-    let opened = match config.open_store_to_read(None) {
-        Ok(store) => module::open_for(config, &store).await,
-        Err(_) => module::open(config),
+    let opened = match in_force(config).await {
+        Some(in_force) => module::open_with(config, &in_force),
+        None => module::open(config),
     };
     match opened {
         Ok(vault) => Finding::Good(format!("{}, check value {}", module::place(config), vault.fingerprint())),
@@ -83,7 +88,7 @@ async fn master_key(config: &Config) -> Finding {
             format!("{error:#}"),
             match config.hsm.backend {
                 HsmBackend::Vault => {
-                    "restore the file from its copy; a new node makes one with `posp key init`"
+                    "restore the file from its copy, or from another machine; a new node makes one with `posp key init`"
                 }
                 HsmBackend::Pkcs11 => "see the keys hsm.*; a new token is prepared with `posp key init`",
             },

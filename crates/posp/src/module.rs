@@ -41,12 +41,21 @@ pub fn open(config: &Config) -> anyhow::Result<Arc<dyn Hsm>> {
 /// # Errors
 /// As [`open`]; the master key in force is not there.
 pub async fn open_for(config: &Config, store: &Store) -> anyhow::Result<Arc<dyn Hsm>> {
+    match store.master_in_force().await? {
+        Some(in_force) => open_with(config, &in_force),
+        None => open(config),
+    }
+}
+
+/// Opens it with this master key, by its check value, in force.
+///
+/// # Errors
+/// As [`open`]; the key is not there.
+pub fn open_with(config: &Config, in_force: &str) -> anyhow::Result<Arc<dyn Hsm>> {
     let vault = open(config)?;
-    if let Some(in_force) = store.master_in_force().await? {
-        vault.put_in_force(&in_force)?;
-        if !vault.fingerprints().contains(&in_force) {
-            bail!(lacking(&in_force));
-        }
+    vault.put_in_force(in_force)?;
+    if !vault.fingerprints().iter().any(|key| key == in_force) {
+        bail!(lacking(in_force));
     }
     Ok(vault)
 }

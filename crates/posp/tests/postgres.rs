@@ -7,6 +7,7 @@
 mod rotation;
 mod support;
 
+use acquiring::{Clock, SystemClock};
 use pos::{CardInput, Entry, Pin, SaleRequest};
 use support::raw::{Line, RawTerminal, Reply};
 use support::{FIRST, IN_FILES, Lab, MERCHANT, Process, Setup, TMK, command, server, text, until};
@@ -61,7 +62,7 @@ async fn the_address_of_the_store_is_all_that_is_said_at_the_start() {
     let mut lab = Lab::start(Setup { store: IN_FILES.into(), ..Setup::default() }).await;
     let mut in_the_file = RawTerminal::signed_in(lab.pos).await;
     in_the_file.good_sale().await;
-    let paid_in = jiff::Timestamp::now().as_second();
+    let paid_in = SystemClock.now().as_second();
     lab.stop_node().await;
     let written = std::fs::read(lab.config()).unwrap();
     let config = lab.config();
@@ -89,7 +90,7 @@ async fn the_address_of_the_store_is_all_that_is_said_at_the_start() {
     let (mut terminal, _) = lab.signed_in(FIRST).await;
     // Both journals count from 1, and a network knows a request by its trace and second: in the same one it would be taken
     // for the payment in the file.
-    until("the next second", || (jiff::Timestamp::now().as_second() > paid_in).then_some(())).await;
+    until("the next second", || (SystemClock.now().as_second() > paid_in).then_some(())).await;
     let outcome = terminal.sale(swipe(4_200)).await.unwrap();
     assert!(outcome.approved, "{outcome:?}");
     let listed = there(&["txn", "list", "--json"]);

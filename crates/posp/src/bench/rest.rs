@@ -34,9 +34,6 @@ pub(super) struct IdleArgs {
     /// Holds the connections until standard input ends, and looks again then.
     #[arg(long, hide = true)]
     until_told: bool,
-    /// Which of several generators this is.
-    #[arg(long, hide = true, default_value_t = 0)]
-    place: u8,
 }
 
 /// What several nodes came to.
@@ -65,7 +62,7 @@ async fn one(args: IdleArgs) -> anyhow::Result<()> {
     let stage = Stage::raise(&args.dir, config, 1, 30_000, "warn", None).await?;
     let pid = stage.pids().0.context("no node")?;
     let (node, taken) = (stage.config.pos.listen, || stage.connections());
-    let held = hold(node, pid, connections, args.place, taken, &progress_bar()).await?;
+    let held = hold(node, pid, connections, taken, &progress_bar()).await?;
     Screen::new().line(serde_json::to_string(&held.cost)?)?;
     if args.until_told {
         tokio::task::spawn_blocking(|| std::io::read_to_string(std::io::stdin())).await??;
@@ -84,7 +81,7 @@ fn several(args: &IdleArgs) -> anyhow::Result<()> {
         let share = args.connections / args.nodes + u64::from(index < args.connections % args.nodes);
         let mut command = Command::new(&program);
         command.args(["bench", "idle", "--until-told", "--connections", &share.to_string()]);
-        command.args(["--place", &index.to_string(), "--dir"]).arg(args.dir.join(index.to_string()));
+        command.arg("--dir").arg(args.dir.join(index.to_string()));
         // Its standard input ends with this process at the latest, and it with that.
         children.push(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?);
     }
